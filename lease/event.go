@@ -1,0 +1,31 @@
+package lease
+
+import "time"
+
+// EventKind is what happened to a lease or a request.
+type EventKind string
+
+// The kinds of events.
+const (
+	EventOpened  EventKind = "opened"  // a new lease
+	EventRenewed EventKind = "renewed" // the client asked again; repeated renewals are one event with a count
+	EventChanged EventKind = "changed" // the client asked again, for another internal endpoint or other filters
+	EventClosed  EventKind = "closed"  // by client, owner, expiry or because the device left: see Reason
+	EventDenied  EventKind = "denied"  // a request was refused; repeated refusals are one event with a count
+	EventTrouble EventKind = "trouble" // store or firewall failed, or work again: see Reason
+)
+
+// Event is one line of the history: who opened, renewed, closed or was denied what, when and why.
+type Event struct {
+	Seq    uint64    // strictly growing; an event that is counted up keeps its Seq
+	Time   time.Time // wall clock, of the latest occurrence
+	Kind   EventKind
+	By     Origin // who caused it
+	Lease  Lease  // as it was then; for a denied request the mapping that was asked for, without ID
+	Reason string // for people: why, in one line
+	Trace  Trace  // how the policy decided; for opened and denied
+	Count  int    // how often, at least 1
+}
+
+// HistorySize is how many events are kept; the oldest go first.
+const HistorySize = 5000

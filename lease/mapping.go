@@ -1,0 +1,126 @@
+package lease
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Protocol is an IANA protocol number (RFC 7045 registry "Assigned Internet Protocol Numbers").
+type Protocol uint8
+
+// The protocols that can be mapped.
+const (
+	TCP Protocol = 6
+	UDP Protocol = 17
+)
+
+// String returns "tcp", "udp", or the number of any other protocol.
+func (p Protocol) String() string {
+	switch p {
+	case TCP:
+		return "tcp"
+	case UDP:
+		return "udp"
+	default:
+		return fmt.Sprintf("protocol-%d", uint8(p))
+	}
+}
+
+// ParseProtocol reads "tcp" or "udp" in any case. Anything else is [ErrProtocol].
+func ParseProtocol(s string) (Protocol, error) {
+	switch {
+	case strings.EqualFold(s, "tcp"):
+		return TCP, nil
+	case strings.EqualFold(s, "udp"):
+		return UDP, nil
+	default:
+		return 0, fmt.Errorf("%w: %q is neither tcp nor udp", ErrProtocol, CleanText(s, 16))
+	}
+}
+
+// Port is a transport port of one protocol, as seen from outside.
+type Port struct {
+	Protocol Protocol
+	Number   uint16 // 1 to 65535
+}
+
+// String returns for example "udp 3074".
+func (p Port) String() string { return fmt.Sprintf("%s %d", p.Protocol, p.Number) }
+
+// Listeners is the set of ports that the router itself serves. A nil set is empty.
+type Listeners map[Port]struct{}
+
+// Has tells whether p is in the set.
+func (l Listeners) Has(p Port) bool {
+	_, ok := l[p]
+	return ok
+}
+
+// Filter restricts a mapping to some remote peers: NewRemoteHost of UPnP, FILTER of PCP (RFC 6887, section 13.3).
+type Filter struct {
+	Prefix netip.Prefix // the peers' addresses, masked
+	Port   uint16       // the peers' port; 0 means any
+}
+
+// MaxFilters is how many filters one mapping may carry. Each becomes one rule in the kernel.
+const MaxFilters = 16
+
+// MaxDescription is the length in bytes to which a mapping's description is cut.
+const MaxDescription = 256
+
+// Mapping says which external port leads to which internal endpoint.
+type Mapping struct {
+	Protocol Protocol
+
+	// External is where peers connect to. Its address is left invalid: a mapping is made on whatever
+	// address the WAN has at the moment, so that it survives a change of that address.
+	// Port 0 in a [Request] means any port; in a [Lease] it never occurs.
+	External netip.AddrPort
+
+	// Internal is the LAN endpoint (InternalClient and InternalPort) that receives the packets.
+	Internal netip.AddrPort
+
+	// Filters lists the peers that may use the mapping. None means everybody.
+	Filters []Filter
+
+	// Description is free text from the client, cleaned by [CleanText] and at most [MaxDescription] bytes.
+	Description string
+}
+
+// ExternalPort returns the protocol and external port, which identify the mapping from outside.
+func (m Mapping) ExternalPort() Port { return Port{m.Protocol, m.External.Port()} }
+
+// SameRules tells whether the kernel needs the same rules for both mappings. Descriptions do not matter.
+func (m Mapping) SameRules(o Mapping) bool {
+	return m.Protocol == o.Protocol && m.External == o.External && m.Internal == o.Internal &&
+		slices.Equal(m.Filters, o.Filters)
+}
+
+// String returns for example "udp 3074 -> 192.168.1.10:3074".
+func (m Mapping) String() string {
+	return fmt.Sprintf("%s %d -> %s", m.Protocol, m.External.Port(), m.Internal)
+}
+
+// PortRange is a closed range of port numbers.
+type PortRange struct{ First, Last uint16 }
+
+// PortSet is a list of port ranges, in any order. A nil set is empty.
+type PortSet []PortRange
+
+// Contains tells whether port lies in one of the ranges.
+func (s PortSet) Contains(port uint16) bool {
+	return slices.ContainsFunc(s, func(r PortRange) bool { return r.First <= port && port <= r.Last })
+}
+
+// String returns for example "1024-65535" or "135, 137-139".
+func (s PortSet) String() string {
+	parts := make([]string, len(s))
+	for i, r := range s {
+		if parts[i] = fmt.Sprint(r.First); r.Last != r.First {
+			parts[i] = fmt.Sprintf("%d-%d", r.First, r.Last)
+		}
+	}
+	return strings.Join(parts, ", ")
+}

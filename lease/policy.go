@@ -1,0 +1,176 @@
+package lease
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Policy says who may have which mapping for how long. It is a value: the manager asks it with
+// [Policy.Authorize] and nobody else does.
+type Policy struct {
+	// Ports that may be opened; Never is taken out of them.
+	Ports PortSet
+	Never PortSet
+
+	// ThirdParty lets a client ask for mappings to other hosts of the LANs.
+	ThirdParty bool
+
+	// MappingsPerDevice and Mappings bound the number of leases of one device and of all.
+	MappingsPerDevice int
+	Mappings          int
+
+	// Lifetimes bounds what is granted, by the protocol that asks. An origin that is not listed may have
+	// any lifetime.
+	Lifetimes map[Origin]Lifetimes
+}
+
+// Lifetimes is the shortest and the longest lifetime that is granted. What is asked outside is moved to the
+// nearest bound.
+type Lifetimes struct{ Min, Max time.Duration }
+
+// DefaultPolicy returns what holds without any configuration: every LAN device for itself, external ports
+// from 1024 on, but not the ports of Windows' file sharing and remote desktop; 128 mappings a device.
+func DefaultPolicy() Policy {
+	return Policy{
+		Ports:             PortSet{{1024, 65535}},
+		Never:             PortSet{{135, 135}, {137, 139}, {445, 445}, {3389, 3389}},
+		MappingsPerDevice: 128,
+		Mappings:          10000,
+		Lifetimes: map[Origin]Lifetimes{
+			// WANIPConnection:2, section 2.3.16: at most a week. Short ones are the client's business.
+			OriginUPnP: {Min: time.Second, Max: 604800 * time.Second},
+			// RFC 6886, section 3.3: the lifetime may be reduced, but should not be raised.
+			OriginNATPMP: {Min: time.Second, Max: 24 * time.Hour},
+			// RFC 6887, section 15: at least two minutes, at most a day.
+			OriginPCP: {Min: 120 * time.Second, Max: 24 * time.Hour},
+		},
+	}
+}
+
+// Facts is what the policy must know besides the request. They are gathered by the writer in the order of
+// requests, so that two requests of one batch cannot both take the last place.
+type Facts struct {
+	Topology  Topology
+	Listeners Listeners // the ports that the router itself serves
+	Device    int       // leases that the device holds
+	Total     int       // leases of all
+	Renewal   bool      // the lease exists and is only renewed or changed: no quota counts
+}
+
+// Step is one rule that the policy looked at.
+type Step struct {
+	Rule string `json:"rule"` // which rule, for example "external port"
+	OK   bool   `json:"ok"`
+	Why  string `json:"why"` // what was compared with what, for people
+}
+
+// Trace is the way to a decision: the steps in the order they were taken; when refused, the last one decided.
+type Trace []Step
+
+// Decision is the policy's answer.
+type Decision struct {
+	Err       error         // nil, or a sentinel error wrapped with the reason
+	Trace     Trace         // why
+	Lifetime  time.Duration // what is granted; zero for a permanent lease
+	Permanent bool
+}
+
+// authorization collects the steps of one decision and stops at the first refusal.
+type authorization struct {
+	Decision
+}
+
+func (a *authorization) check(ok bool, sentinel error, rule, format string, args ...any) {
+	if a.Err != nil {
+		return
+	}
+	why := fmt.Sprintf(format, args...)
+	a.Trace = append(a.Trace, Step{Rule: rule, OK: ok, Why: why})
+	if !ok {
+		a.Err = fmt.Errorf("%w: %s", sentinel, why)
+	}
+}
+
+// Authorize decides one request. It is pure: the same request and facts give the same decision.
+// External port 0 (any) is not judged here; each port that the manager then tries is, by [Policy.MayOpen].
+func (p Policy) Authorize(r Request, f Facts) Decision {
+	var a authorization
+	a.check(f.Topology.Contains(r.Client), ErrNotAuthorized, "network",
+		"client %s is on a LAN of this router", r.Client)
+	target := r.Internal.Addr()
+	a.check(target == r.Client || p.ThirdParty, ErrThirdParty, "third party",
+		"client %s asks for host %s", r.Client, target)
+	a.check(f.Topology.isHost(target), ErrNotAuthorized, "internal host",
+		"%s is a host on a LAN and not the router itself", target)
+	if r.Choice == Exact {
+		port := r.ExternalPort()
+		a.check(p.MayOpen(port.Number), ErrPort, "external port",
+			"port %d against allowed %s, never %s", port.Number, p.Ports, p.Never)
+		a.check(!f.Listeners.Has(port), ErrReserved, "router's own ports", "%s", port)
+	}
+	if !f.Renewal {
+		a.check(f.Device < p.MappingsPerDevice, ErrQuota, "device quota",
+			"the device holds %d of %d mappings", f.Device, p.MappingsPerDevice)
+		a.check(f.Total < p.Mappings, ErrFull, "table",
+			"the table holds %d of %d mappings", f.Total, p.Mappings)
+	}
+	if a.Err == nil {
+		a.Permanent = r.Permanent
+		a.Lifetime = p.grant(r)
+		a.Trace = append(a.Trace, Step{Rule: "lifetime", OK: true, Why: fmt.Sprintf("asked %s, granted %s",
+			lifetimeText(r.Lifetime, r.Permanent), lifetimeText(a.Lifetime, a.Permanent))})
+	}
+	return a.Decision
+}
+
+// MayOpen tells whether the policy allows an external port at all.
+func (p Policy) MayOpen(port uint16) bool { return p.Ports.Contains(port) && !p.Never.Contains(port) }
+
+func (p Policy) grant(r Request) time.Duration {
+	if r.Permanent {
+		return 0
+	}
+	bounds, ok := p.Lifetimes[r.Origin]
+	if !ok {
+		return r.Lifetime
+	}
+	return min(max(r.Lifetime, bounds.Min), bounds.Max)
+}
+
+func lifetimeText(d time.Duration, permanent bool) string {
+	if permanent {
+		return "no end"
+	}
+	return d.String()
+}
+
+// isHost tells whether addr can be a host on one of the LANs: inside a subnet, neither its network nor its
+// broadcast address, and not the router's own.
+func (t Topology) isHost(addr netip.Addr) bool {
+	found := false
+	for _, lan := range t.LANs {
+		for _, p := range lan.Prefixes {
+			if addr == p.Addr() {
+				return false
+			}
+			if !p.Contains(addr) {
+				continue
+			}
+			if p.Bits() < 31 && (addr == p.Masked().Addr() || addr == broadcast(p)) {
+				return false
+			}
+			found = true
+		}
+	}
+	return found
+}
+
+// broadcast returns the last address of an IPv4 subnet.
+func broadcast(p netip.Prefix) netip.Addr {
+	a := p.Masked().Addr().As4()
+	for bit := p.Bits(); bit < 32; bit++ {
+		a[bit/8] |= 1 << (7 - bit%8)
+	}
+	return netip.AddrFrom4(a)
+}

@@ -1,0 +1,96 @@
+package lease
+
+import (
+	"context"
+	"net/netip"
+	"time"
+)
+
+// Firewall makes the kernel match the leases. Package firewall has the implementations.
+type Firewall interface {
+	// Sync makes the kernel equal to the whole wanted state, whatever it found there of ours, and touches
+	// nothing of anyone else. Doing it twice changes nothing. After an error the kernel's state is unknown
+	// and Sync is called again later.
+	Sync(ctx context.Context, want Ruleset) error
+
+	// Apply does one change in one kernel transaction: wholly or not at all. The state before it is that of
+	// the last successful Sync or Apply; when the kernel turns out to differ, Apply fails and the manager
+	// falls back to Sync.
+	Apply(ctx context.Context, change Change) error
+}
+
+// Ruleset is the whole state that the kernel shall have.
+type Ruleset struct {
+	Topology
+	Leases []Lease // in order of creation, no external port twice
+}
+
+// Change is the difference that one batch makes. A lease whose rules change (another internal port) is in
+// both lists; a mere renewal is in neither. Remove comes first.
+type Change struct {
+	Remove, Add []Lease
+}
+
+// Empty tells whether there is nothing to do.
+func (c Change) Empty() bool { return len(c.Remove) == 0 && len(c.Add) == 0 }
+
+// Topology is what the router is connected to. Empty lists are legal: a WAN that is not up yet, a LAN
+// that is not there. Mappings are then kept and become effective when the interface appears.
+type Topology struct {
+	WANs []WAN
+	LANs []LAN
+}
+
+// WAN is an outside interface.
+type WAN struct {
+	Name  string
+	Addrs []netip.Addr // IPv4; may be empty while the line is down
+}
+
+// LAN is an inside interface.
+type LAN struct {
+	Name     string
+	Prefixes []netip.Prefix // the router's own address on this LAN with the length of the subnet's prefix
+}
+
+// Contains tells whether addr belongs to one of the LANs' subnets.
+func (t Topology) Contains(addr netip.Addr) bool {
+	for _, lan := range t.LANs {
+		for _, p := range lan.Prefixes {
+			if p.Contains(addr) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Store keeps leases and events over restarts. Package boltstore has the implementation.
+// The manager calls Load once, then Commit from one goroutine.
+type Store interface {
+	// Load returns what was kept. The remaining lifetimes are counted down by the time that has passed
+	// since they were saved, as [Elapsed] tells from the clock readings then and now.
+	Load(ctx context.Context, now Instant) (State, error)
+
+	// Commit makes one batch durable, wholly or not at all, before it returns.
+	Commit(ctx context.Context, batch Batch) error
+}
+
+// State is what a [Store] kept.
+type State struct {
+	Leases []Lease // Expires is relative to the reading that Load was given; any order
+	Events []Event // oldest first
+	Epoch  time.Duration
+	// Notice tells the owner of something that went wrong with the kept state (a damaged file that was set
+	// aside); empty if all is well.
+	Notice string
+}
+
+// Batch is one transaction of a [Store].
+type Batch struct {
+	Now    Instant       // when: remaining lifetimes are saved relative to it
+	Epoch  time.Duration // the epoch's age at Now
+	Put    []Lease       // new or changed
+	Delete []ID          // absent ones are no error
+	Events []Event       // new, or the same Seq again with a higher count
+}
