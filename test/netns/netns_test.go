@@ -85,7 +85,11 @@ func again(t *testing.T, what string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), asProgram + "=" + what}
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"),
+		asProgram + "=" + what,
+		"GORACE=atexit_sleep_ms=0", // else each program waits a second under -race
+	}
 	return cmd
 }
 
@@ -164,7 +168,7 @@ func TestOrdinaryUser(t *testing.T) {
 	if rootOutside(t) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}
-	out, err := cmd.CombinedOutput()
+	out, err := cmd.Output()
 	if want := "uid 0, 1 interfaces\n"; err != nil || string(out) != want {
 		t.Fatalf("got %q (%v), want %q", out, err, want)
 	}
@@ -194,7 +198,7 @@ func TestFilesAreHandedIn(t *testing.T) {
 	w.Close()
 	cmd := again(t, "files")
 	cmd.ExtraFiles = []*os.File{r}
-	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "from outside" {
+	if out, err := cmd.Output(); err != nil || string(out) != "from outside" {
 		t.Fatalf("got %q (%v), want %q", out, err, "from outside")
 	}
 }
