@@ -97,12 +97,12 @@ func (a *authorization) check(ok bool, sentinel error, rule, format string, args
 func (p Policy) Authorize(r Request, f Facts) Decision {
 	var a authorization
 	a.check(f.Topology.Contains(r.Client), ErrNotAuthorized, "network",
-		"client %s is on a LAN of this router", r.Client)
+		"client %s against the subnets of the LANs", r.Client)
 	target := r.Internal.Addr()
 	a.check(target == r.Client || p.ThirdParty, ErrThirdParty, "third party",
-		"client %s asks for host %s", r.Client, target)
+		"client %s asks for %s", r.Client, target)
 	a.check(f.Topology.isHost(target), ErrNotAuthorized, "internal host",
-		"%s is a host on a LAN and not the router itself", target)
+		"%s must be a host on a LAN and not the router itself", target)
 	if r.Choice == Exact {
 		port := r.ExternalPort()
 		a.check(p.MayOpen(port.Number), ErrPort, "external port",

@@ -1,0 +1,84 @@
+package boltstore
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/portreeve/portreeve/lease"
+)
+
+// The buckets of the file. A file with others is not ours, or damaged.
+const (
+	bucketMeta    = "meta"    // one row: schema version, clock reading, epoch, number of rows
+	bucketLeases  = "leases"  // by lease ID
+	bucketEvents  = "events"  // by sequence number, sixteen hexadecimal digits
+	bucketUsers   = "users"   // by name of the account
+	bucketDamaged = "damaged" // rows that could not be read, as they were found, for whoever wants to look
+)
+
+func buckets() []string {
+	return []string{bucketMeta, bucketLeases, bucketEvents, bucketUsers, bucketDamaged}
+}
+
+// content is what a file holds: the rows, as they are on disk, by bucket and key.
+type content map[string]map[string][]byte
+
+func newContent() content {
+	c := content{}
+	for _, bucket := range buckets() {
+		c[bucket] = map[string][]byte{}
+	}
+	return c
+}
+
+// edit is one change of content.
+type edit struct {
+	bucket, key string
+	row         []byte // nil deletes; an absent row may be deleted
+}
+
+// apply makes the edits in order and returns those that take them back.
+func (c content) apply(edits []edit) (undo []edit) {
+	for _, e := range edits {
+		undo = append(undo, edit{e.bucket, e.key, c[e.bucket][e.key]})
+		if e.row == nil {
+			delete(c[e.bucket], e.key)
+		} else {
+			c[e.bucket][e.key] = e.row
+		}
+	}
+	slices.Reverse(undo)
+	return undo
+}
+
+// counts returns the number of rows of each bucket that has any, but for meta, where they are kept.
+func (c content) counts() map[string]int {
+	n := map[string]int{}
+	for bucket, rows := range c {
+		if bucket != bucketMeta && len(rows) > 0 {
+			n[bucket] = len(rows)
+		}
+	}
+	return n
+}
+
+// eventSlack is by how many events the history may exceed [lease.HistorySize] in the file, so that it is not
+// searched for the oldest one with each new event.
+const eventSlack = lease.HistorySize / 10
+
+// trimEvents returns the edits that delete the oldest events, if there are too many.
+func (c content) trimEvents() []edit {
+	events := c[bucketEvents]
+	if len(events) <= lease.HistorySize+eventSlack {
+		return nil
+	}
+	var edits []edit
+	keys := slices.Sorted(maps.Keys(events))
+	for _, key := range keys[:len(keys)-lease.HistorySize] {
+		edits = append(edits, edit{bucket: bucketEvents, key: key})
+	}
+	return edits
+}
+
+func eventKey(seq uint64) string { return fmt.Sprintf("%016x", seq) }

@@ -1,0 +1,17 @@
+// Package boltstore keeps leases, their history and the owner's password over restarts, in one bbolt file.
+//
+// bbolt maps its file into memory and believes every length that it finds there: a damaged or truncated file can
+// end the process, and no check that runs inside bbolt can prevent that. So bbolt only ever opens files that this
+// process has just made:
+//
+//	Open:   lock the file -> read its rows with ordinary reads, every offset checked -> write them to a new file
+//	        -> rename it over the old one -> go on with that
+//	Commit: is the file still the one that we left? -> one bbolt transaction (fdatasync) -> done
+//
+// All rows are also in memory, encoded. A file that was deleted, replaced or written over while portreeve runs is
+// made anew from them before the next answer, so that what was acknowledged is on disk under its name.
+//
+// A row is a checksum over bucket, key and value followed by one line of JSON that carries its version, so that a
+// damaged row is noticed, told and left out, and never becomes another mapping than the one that was granted. The
+// types of the rows are not the domain's: either may change without the other.
+package boltstore

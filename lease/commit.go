@@ -1,0 +1,265 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+)
+
+// work returns the context for what must not be cut off half-way when the daemon is told to stop, and yet must
+// not hang for ever.
+func work() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), 20*time.Second)
+}
+
+// commit makes a batch so: first the store, then the kernel, then it is published. If it opens or changes anything,
+// a failure of either leaves everything as it was. If it only closes, the one is done even if the other fails: the
+// failure is returned and shown, and tried again until it is gone.
+func (m *Manager) commit(t *tx) error {
+	if len(t.leases) == 0 && !m.drift {
+		return nil
+	}
+	defer m.settle()
+	events := m.history.plan(t.events, m.Now())
+	storeErr := m.save(t, events)
+	if storeErr != nil && !t.closesOnly() {
+		return storeErr
+	}
+	kernelErr := m.enforce(t)
+	if kernelErr != nil && !t.closesOnly() {
+		m.takeBack(t)
+		return kernelErr
+	}
+	m.finish(t, events, kernelErr)
+	if storeErr != nil {
+		m.remember(t, events)
+	}
+	return errors.Join(storeErr, kernelErr)
+}
+
+// save commits a batch to the store, together with what earlier commits could not save. A nil batch saves only that.
+func (m *Manager) save(t *tx, events []Event) error {
+	now, err := m.cfg.Clock()
+	if err != nil {
+		return m.trouble("store", fmt.Errorf("read the clocks: %w", err))
+	}
+	rows := maps.Clone(m.unsaved)
+	if t != nil {
+		maps.Copy(rows, t.leases)
+	}
+	batch := Batch{Now: now, Epoch: m.Epoch(), Events: slices.Concat(m.pending, events)}
+	for id, l := range rows {
+		if l != nil {
+			batch.Put = append(batch.Put, *l)
+		} else {
+			batch.Delete = append(batch.Delete, id)
+		}
+	}
+	ctx, cancel := work()
+	defer cancel()
+	if err := m.cfg.Store.Commit(ctx, batch); err != nil {
+		return m.trouble("store", fmt.Errorf("save to the store: %w", err))
+	}
+	clear(m.unsaved)
+	m.pending = nil
+	return m.trouble("store", nil)
+}
+
+// checkpoint saves the clocks, the epoch and whatever is left over.
+func (m *Manager) checkpoint() {
+	if err := m.save(nil, nil); err != nil {
+		m.log.Error("checkpoint failed", "err", err)
+	}
+	m.settle()
+}
+
+// remember keeps a batch that is in force but not in the store for the next commit.
+func (m *Manager) remember(t *tx, events []Event) {
+	maps.Copy(m.unsaved, t.leases)
+	m.pend(events)
+}
+
+// pend keeps events for the next commit: a refusal alone is not worth a write to flash.
+func (m *Manager) pend(events []Event) {
+	m.pending = append(m.pending, events...)
+	if over := len(m.pending) - HistorySize; over > 0 {
+		m.pending = slices.Delete(m.pending, 0, over)
+	}
+}
+
+// takeBack makes the store forget a batch that the kernel refused. If that fails too, it is tried again; should the
+// daemon die before, the batch is wholly there after the next start, which is what may happen to a request that
+// was never acknowledged.
+func (m *Manager) takeBack(t *tx) {
+	for id := range t.leases {
+		m.unsaved[id] = m.table.leases[id]
+	}
+	if err := m.save(nil, nil); err != nil {
+		m.log.Error("the store could not be put back", "err", err)
+	}
+}
+
+// enforce makes the kernel follow a batch: by the difference, or wholly when its state is unknown.
+func (m *Manager) enforce(t *tx) error {
+	ctx, cancel := work()
+	defer cancel()
+	if !m.drift {
+		change := t.change()
+		if change.Empty() {
+			return nil
+		}
+		err := m.cfg.Firewall.Apply(ctx, change)
+		if err == nil {
+			return nil
+		}
+		m.log.Warn("the firewall rules are not what they should be; making them anew", "err", err)
+	}
+	err := m.cfg.Firewall.Sync(ctx, Ruleset{Topology: m.topology, Leases: t.result()})
+	if m.drift = err != nil; m.drift {
+		return m.trouble("firewall", fmt.Errorf("make the firewall rules: %w", err))
+	}
+	return m.trouble("firewall", nil)
+}
+
+// finish publishes a batch. With an error the closed leases are still in the kernel and are shown as that.
+func (m *Manager) finish(t *tx, events []Event, stuck error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.drift {
+		clear(m.stuck)
+	}
+	for id, l := range t.leases {
+		if l != nil {
+			m.deadlines.set(id, l.Expires)
+			continue
+		}
+		m.deadlines.drop(id)
+		if before := m.table.leases[id]; before != nil && stuck != nil {
+			left := *before
+			left.Stuck = CleanText(stuck.Error(), 2*MaxDescription)
+			m.stuck[id] = left
+		}
+	}
+	t.merge()
+	m.history.record(events)
+	m.publish()
+	m.logEvents(events)
+}
+
+// expire closes what has come to its end.
+func (m *Manager) expire() {
+	t := newTx(m.table)
+	for _, id := range m.deadlines.due(m.Now()) {
+		reason := "expired"
+		if m.table.leases[id].Permanent {
+			reason = fmt.Sprintf("the device was not seen for %s", DeviceGone)
+		}
+		t.closed(m.table.leases[id], OriginRouter, reason)
+	}
+	if err := m.commit(t); err != nil {
+		m.log.Error("closing expired leases failed, will be tried again", "err", err)
+	}
+}
+
+// settle ends whatever the writer did: it records the troubles that came up, and decides when to try again what is
+// not as it should be: soon, then less and less often.
+func (m *Manager) settle() {
+	events := m.history.plan(m.raised, m.Now())
+	m.raised = nil
+	m.pend(events)
+	m.show(events)
+
+	const first, last = time.Second, 30 * time.Second
+	if !m.drift && len(m.unsaved) == 0 {
+		m.backoff, m.repairAt = 0, time.Time{}
+		return
+	}
+	if now := m.Now(); !now.Before(m.repairAt) {
+		m.backoff = min(max(first, 2*m.backoff), last)
+		m.repairAt = now.Add(m.backoff)
+	}
+}
+
+// show makes events part of the history and publishes it.
+func (m *Manager) show(events []Event) {
+	if len(events) == 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.history.record(events)
+	m.publish()
+	m.logEvents(events)
+}
+
+// repair tries again what failed.
+func (m *Manager) repair() {
+	if m.drift {
+		t := newTx(m.table)
+		if err := m.enforce(t); err == nil {
+			m.finish(t, nil, nil)
+		}
+	}
+	if len(m.unsaved) > 0 {
+		// The error is shown as a problem already.
+		_ = m.save(nil, nil)
+	}
+	m.settle()
+}
+
+// trouble notes that something fails, or with nil that it works again, and returns the error.
+func (m *Manager) trouble(source string, err error) error {
+	before, known := m.problems[source]
+	if err == nil && !known || err != nil && before.Text == err.Error() {
+		return err
+	}
+	event := Event{Kind: EventTrouble, By: OriginRouter, Reason: source + " works again"}
+	if err != nil {
+		event.Reason = reasonOf(err)
+	}
+	m.raised = append(m.raised, event)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if delete(m.problems, source); err != nil {
+		m.problems[source] = Problem{Source: source, Text: err.Error(), Since: m.Now()}
+	}
+	m.publish()
+	return err
+}
+
+// note records a refused request.
+func (m *Manager) note(o *operation) {
+	if o.err == nil || o.request == nil {
+		return
+	}
+	r := o.request
+	denied := Event{
+		Kind: EventDenied, By: r.Origin, Reason: reasonOf(o.err), Trace: o.trace,
+		Lease: Lease{Mapping: r.Mapping, Origin: r.Origin, Client: r.Client, Agent: r.Agent},
+	}
+	events := m.history.plan([]Event{denied}, m.Now())
+	m.pend(events)
+	m.show(events)
+}
+
+// logEvents writes the audit trail: one line for each event, not for each time that it repeats.
+func (m *Manager) logEvents(events []Event) {
+	for _, e := range events {
+		if e.Kind == EventTrouble {
+			m.log.Warn("trouble", "reason", e.Reason)
+			continue
+		}
+		level := slog.LevelInfo
+		if e.Count > 1 {
+			level = slog.LevelDebug
+		}
+		l := e.Lease
+		m.log.Log(context.Background(), level, "mapping "+string(e.Kind), "lease", l.ID, "via", e.By, "proto", l.Protocol,
+			"ext", l.External.Port(), "int", l.Internal, "client", l.Client, "device", l.Device, "desc", l.Description,
+			"agent", l.Agent, "reason", e.Reason)
+	}
+}

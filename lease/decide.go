@@ -1,0 +1,340 @@
+package lease
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// validate refuses what no policy could allow and cleans what is shown to people. It runs in the goroutine of
+// the asking client, so that nonsense does not cost the writer's time.
+func (r *Request) validate() error {
+	switch {
+	case r.Protocol != TCP && r.Protocol != UDP:
+		return fmt.Errorf("%w: %s, allowed are tcp and udp", ErrProtocol, r.Protocol)
+	case !r.Client.Is4():
+		return fmt.Errorf("%w: client address %s, allowed is an IPv4 address", ErrInvalid, r.Client)
+	case !r.Internal.Addr().Is4():
+		return fmt.Errorf("%w: internal address %s, allowed is an IPv4 address", ErrInvalid, r.Internal.Addr())
+	case r.Internal.Port() == 0:
+		return fmt.Errorf("%w: internal port 0, allowed are 1 to 65535", ErrInvalid)
+	case r.External.Port() == 0 && r.Choice == Exact:
+		return fmt.Errorf("%w: external port 0, allowed are 1 to 65535", ErrInvalid)
+	case r.Lifetime <= 0 && !r.Permanent:
+		return fmt.Errorf("%w: lifetime %s, allowed is more than 0", ErrInvalid, r.Lifetime)
+	case len(r.Filters) > MaxFilters:
+		return fmt.Errorf("%w: %d filters, allowed are %d", ErrInvalid, len(r.Filters), MaxFilters)
+	}
+	for _, f := range r.Filters {
+		if !f.Prefix.IsValid() || !f.Prefix.Addr().Is4() {
+			return fmt.Errorf("%w: filter %s, allowed is an IPv4 prefix", ErrInvalid, f.Prefix)
+		}
+	}
+	r.External = netip.AddrPortFrom(netip.Addr{}, r.External.Port())
+	r.Description = CleanText(r.Description, MaxDescription)
+	r.Agent = CleanText(r.Agent, MaxDescription)
+	return nil
+}
+
+// facts are what decisions of one batch share. The router's own ports are asked once, and only if somebody
+// wants a port at all.
+type facts struct {
+	now       time.Time
+	topology  Topology
+	listeners func() (Listeners, error)
+}
+
+// open decides one request against the batch so far. On success the new lease is part of the batch.
+func (p Policy) open(t *tx, r Request, device string, f facts) (Lease, Trace, error) {
+	listeners, err := f.listeners()
+	if err != nil {
+		return Lease{}, nil, fmt.Errorf("%w: cannot ask for the router's own ports: %v", ErrUnavailable, err)
+	}
+	current, found := t.find(r)
+	decision := p.Authorize(r, Facts{
+		Topology:  f.topology,
+		Listeners: listeners,
+		Device:    t.heldBy(holder(device, r.Internal.Addr())),
+		Total:     t.count(),
+		Renewal:   current != nil,
+	})
+	if decision.Err == nil && found != nil {
+		decision.Err = found
+		decision.Trace = append(decision.Trace, Step{Rule: "existing mappings", Why: found.Error()})
+	}
+	if decision.Err != nil {
+		return Lease{}, decision.Trace, decision.Err
+	}
+	if current != nil {
+		l := renew(*current, r, decision, f.now)
+		t.renewed(current, &l, r.Origin, decision.Trace)
+		return l, decision.Trace, nil
+	}
+	port := r.External.Port()
+	if r.Choice == Nearest {
+		if port, err = p.pick(t, r, listeners); err != nil {
+			return Lease{}, decision.Trace, err
+		}
+	}
+	l := Lease{
+		Mapping: r.Mapping, ID: t.newID(), Origin: r.Origin, Client: r.Client, Device: device,
+		Agent: r.Agent, Nonce: r.Nonce, Created: f.now,
+	}
+	l.External = netip.AddrPortFrom(netip.Addr{}, port)
+	l.Filters = slices.Clone(r.Filters)
+	l.extend(decision, f.now)
+	t.opened(&l, decision.Trace)
+	return l, decision.Trace, nil
+}
+
+// find returns the client's own mapping that the request is about, or an error if the wanted port belongs to
+// somebody else and no other will do. Neither means that a new mapping is to be made.
+func (t *tx) find(r Request) (*Lease, error) {
+	if r.Key == ByInternal {
+		current := t.atInternal(endpoint{r.Protocol, r.Internal})
+		switch {
+		case current == nil, !current.Origin.sameFamily(r.Origin) && !slices.Equal(current.Filters, r.Filters):
+			return nil, t.conflict(r)
+		case current.Origin == OriginPCP && r.Origin == OriginPCP && current.Nonce != r.Nonce:
+			return nil, fmt.Errorf("%w for %s", ErrNonce, current.Mapping)
+		case r.Choice == Exact && current.External.Port() != r.External.Port():
+			return nil, fmt.Errorf("%w: %s is mapped to external port %d already", ErrConflict, r.Internal, current.External.Port())
+		}
+		return current, nil
+	}
+	current := t.atExternal(r.ExternalPort())
+	if current == nil || current.Internal.Addr() != r.Internal.Addr() {
+		return nil, t.conflict(r)
+	}
+	// One's own mapping is overwritten (WANIPConnection:2, table 2-19), but not by turning a mapping for one
+	// remote host into one for another, nor what was made by another protocol into something else.
+	overwrites := slices.Equal(current.Filters, r.Filters) &&
+		(current.Origin.sameFamily(r.Origin) || current.Internal == r.Internal)
+	if overwrites {
+		return current, nil
+	}
+	return nil, t.conflict(r)
+}
+
+// conflict returns an error if the exact port that is asked for is taken.
+func (t *tx) conflict(r Request) error {
+	if r.Choice != Exact {
+		return nil
+	}
+	if l := t.takenBy(r, r.External.Port()); l != nil {
+		return fmt.Errorf("%w: %s is held by %s", ErrConflict, r.ExternalPort(), l.Internal.Addr())
+	}
+	return nil
+}
+
+// takenBy returns the lease that keeps a new mapping from getting an external port. A NAT-PMP mapping reserves
+// its port number for its host in the other protocol too, without opening it (RFC 6886, section 3.3).
+func (t *tx) takenBy(r Request, number uint16) *Lease {
+	if l := t.atExternal(Port{r.Protocol, number}); l != nil {
+		return l
+	}
+	companion := t.atExternal(Port{TCP + UDP - r.Protocol, number})
+	if companion != nil && companion.Internal.Addr() != r.Internal.Addr() &&
+		(companion.Origin == OriginNATPMP || r.Origin == OriginNATPMP) {
+		return companion
+	}
+	return nil
+}
+
+// pick returns the free external port nearest to the one suggested; without a usable suggestion nearest to the
+// internal port, or to a random one.
+func (p Policy) pick(t *tx, r Request, listeners Listeners) (uint16, error) {
+	start := int(r.External.Port())
+	for _, try := range []int{start, int(r.Internal.Port())} {
+		if start = try; p.MayOpen(uint16(start)) {
+			break
+		}
+	}
+	if !p.MayOpen(uint16(start)) {
+		start = 1024 + mathrand.IntN(65536-1024)
+	}
+	for distance := range 65536 {
+		for _, port := range []int{start + distance, start - distance} {
+			if port < 1 || port > 65535 || !p.MayOpen(uint16(port)) || listeners.Has(Port{r.Protocol, uint16(port)}) {
+				continue
+			}
+			if t.takenBy(r, uint16(port)) == nil {
+				return uint16(port), nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("%w: every allowed %s port is taken", ErrFull, r.Protocol)
+}
+
+// renew returns the lease as the request wants it. What another protocol made keeps its maker, description and
+// endpoint, and is never shortened: a NAT-PMP client that asks about a UPnP mapping learns of it and keeps it up.
+func renew(l Lease, r Request, d Decision, now time.Time) Lease {
+	l.Renewals++
+	if !l.Origin.sameFamily(r.Origin) {
+		if !l.Permanent && (d.Permanent || d.Lifetime > l.Remaining(now)) {
+			l.extend(d, now)
+		}
+		return l
+	}
+	l.Internal = r.Internal
+	l.Filters = slices.Clone(r.Filters)
+	l.Description = r.Description
+	l.Agent = r.Agent
+	l.Client = r.Client
+	l.extend(d, now)
+	return l
+}
+
+func (l *Lease) extend(d Decision, now time.Time) {
+	l.Permanent = d.Permanent
+	l.Expires = now.Add(d.Lifetime)
+	if d.Permanent {
+		l.Expires = now.Add(DeviceGone)
+	}
+}
+
+// newID draws an ID that no lease has. 32^8 of them exist, so one try nearly always does.
+func (t *tx) newID() ID {
+	const alphabet = "0123456789abcdefghjkmnpqrstvwxyz" // without i, l, o and u: it is read aloud and typed
+	for {
+		var b [8]byte
+		rand.Read(b[:]) // never fails: crypto/rand ends the program instead
+		for i := range b {
+			b[i] = alphabet[b[i]%32]
+		}
+		if id := ID(b[:]); t.get(id) == nil {
+			return id
+		}
+	}
+}
+
+func (t *tx) opened(l *Lease, trace Trace) {
+	t.seq++
+	l.Seq = t.seq
+	t.put(l)
+	t.events = append(t.events, Event{Kind: EventOpened, By: l.Origin, Lease: *l, Trace: trace})
+}
+
+func (t *tx) renewed(before, after *Lease, by Origin, trace Trace) {
+	t.put(after)
+	e := Event{Kind: EventRenewed, By: by, Lease: *after, Trace: trace}
+	if !before.SameRules(after.Mapping) {
+		e.Kind = EventChanged
+		e.Reason = fmt.Sprintf("was %s", before.Mapping)
+	}
+	t.events = append(t.events, e)
+}
+
+func (t *tx) closed(l *Lease, by Origin, reason string) Lease {
+	t.close(l)
+	t.events = append(t.events, Event{Kind: EventClosed, By: by, Lease: *l, Reason: reason})
+	return *l
+}
+
+// mayClose returns nil if the actor may close the lease: the owner any, a client its own, and only by the
+// protocol that made it.
+func (a Actor) mayClose(l *Lease) error {
+	switch {
+	case a.Origin.Owner():
+		return nil
+	case l.Internal.Addr() != a.Client && l.Client != a.Client:
+		return fmt.Errorf("%w: %s belongs to %s", ErrThirdParty, l.Mapping, l.Internal.Addr())
+	case !l.Origin.sameFamily(a.Origin):
+		return fmt.Errorf("%w: %s was made by %s", ErrNotAuthorized, l.Mapping, l.Origin)
+	case a.Origin == OriginPCP && l.Origin == OriginPCP && l.Nonce != a.Nonce:
+		return fmt.Errorf("%w for %s", ErrNonce, l.Mapping)
+	}
+	return nil
+}
+
+func (t *tx) closeID(a Actor, id ID) ([]Lease, error) {
+	l := t.get(id)
+	if l == nil {
+		return nil, fmt.Errorf("%w: %q", ErrNotFound, CleanText(string(id), 32))
+	}
+	if err := a.mayClose(l); err != nil {
+		return nil, err
+	}
+	return []Lease{t.closed(l, a.Origin, closeReason(a))}, nil
+}
+
+func (t *tx) closeExternal(a Actor, p Protocol, ports PortRange) ([]Lease, error) {
+	var closed []Lease
+	var refusal error
+	for number := int(ports.First); number <= int(ports.Last); number++ {
+		l := t.atExternal(Port{p, uint16(number)})
+		if l == nil {
+			continue
+		}
+		if err := a.mayClose(l); err != nil {
+			refusal = err
+			continue
+		}
+		closed = append(closed, t.closed(l, a.Origin, closeReason(a)))
+	}
+	switch {
+	case len(closed) > 0:
+		return closed, nil
+	case refusal != nil:
+		return nil, refusal
+	default:
+		return nil, fmt.Errorf("%w: %s %d-%d", ErrNotFound, p, ports.First, ports.Last)
+	}
+}
+
+func (t *tx) closeInternal(a Actor, p Protocol, port uint16) ([]Lease, error) {
+	if port != 0 {
+		l := t.atInternal(endpoint{p, netip.AddrPortFrom(a.Client, port)})
+		if l == nil {
+			return nil, nil
+		}
+		if err := a.mayClose(l); err != nil {
+			return nil, err
+		}
+		return []Lease{t.closed(l, a.Origin, closeReason(a))}, nil
+	}
+	var closed []Lease
+	for _, l := range t.result() {
+		if l.Protocol == p && l.Internal.Addr() == a.Client && l.Origin.sameFamily(a.Origin) {
+			if err := a.mayClose(&l); err != nil {
+				return nil, err
+			}
+			closed = append(closed, l)
+		}
+	}
+	for i := range closed {
+		t.closed(&closed[i], a.Origin, closeReason(a))
+	}
+	return closed, nil
+}
+
+func closeReason(a Actor) string {
+	if a.Origin.Owner() {
+		return fmt.Sprintf("closed by the owner (%s)", a.Origin)
+	}
+	return fmt.Sprintf("deleted by %s (%s)", a.Client, a.Origin)
+}
+
+// touch moves the end of a device's permanent leases on, because it was seen.
+func (t *tx) touch(addr netip.Addr, now time.Time) {
+	for _, l := range t.base.leases {
+		if l.Permanent && l.Internal.Addr() == addr {
+			seen := *l
+			seen.Expires = now.Add(DeviceGone)
+			t.put(&seen)
+		}
+	}
+}
+
+// reasonOf returns an error's text for the history, without the sentinel's when it says more.
+func reasonOf(err error) string {
+	if errors.Is(err, context.Canceled) {
+		return "cancelled"
+	}
+	return CleanText(err.Error(), 2*MaxDescription)
+}

@@ -1,0 +1,74 @@
+package lease
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// MemoryStore is a [Store] without a disk (`[store] path = ""`): it keeps its state as long as the value lives,
+// so nothing outlives the process. It has the semantics of a real one, clocks included.
+type MemoryStore struct {
+	mu     sync.Mutex
+	leases map[ID]memoryRow
+	events []Event // in order of Seq
+	epoch  time.Duration
+	saved  Instant
+}
+
+type memoryRow struct {
+	lease     Lease
+	remaining time.Duration // at saved
+	saved     Instant
+}
+
+// NewMemoryStore returns an empty store.
+func NewMemoryStore() *MemoryStore {
+	return &MemoryStore{leases: map[ID]memoryRow{}}
+}
+
+// Load implements [Store].
+func (s *MemoryStore) Load(_ context.Context, now Instant) (State, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var state State
+	if len(s.leases) == 0 && len(s.events) == 0 && s.epoch == 0 {
+		return state, nil
+	}
+	since := Elapsed(s.saved, now)
+	state.Epoch = s.epoch + since
+	for _, row := range s.leases {
+		l := row.lease
+		l.Expires = now.Time.Add(row.remaining - Elapsed(row.saved, s.saved) - since)
+		state.Leases = append(state.Leases, l)
+	}
+	state.Events = slices.Clone(s.events)
+	return state, nil
+}
+
+// Commit implements [Store].
+func (s *MemoryStore) Commit(_ context.Context, b Batch) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range b.Put {
+		s.leases[l.ID] = memoryRow{lease: l, remaining: l.Expires.Sub(b.Now.Time), saved: b.Now}
+	}
+	for _, id := range b.Delete {
+		delete(s.leases, id)
+	}
+	for _, e := range b.Events {
+		i, found := slices.BinarySearchFunc(s.events, e.Seq, func(e Event, seq uint64) int { return cmp.Compare(e.Seq, seq) })
+		if found {
+			s.events[i] = e
+		} else {
+			s.events = slices.Insert(s.events, i, e)
+		}
+	}
+	if over := len(s.events) - HistorySize; over > 0 {
+		s.events = slices.Delete(s.events, 0, over)
+	}
+	s.epoch, s.saved = b.Epoch, b.Now
+	return nil
+}

@@ -1,0 +1,165 @@
+package lease
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"sync"
+)
+
+// operation is something that the writer shall do. Its decide works on the batch only, so it can be run again
+// when the batch fails and its members are tried one by one.
+type operation struct {
+	decide   func(t *tx, f facts) ([]Lease, error)
+	topology *Topology // set instead of decide by SetTopology
+
+	request *Request // for the history, when refused
+	trace   Trace
+
+	done   chan struct{}
+	leases []Lease
+	err    error
+}
+
+func (o *operation) answer(leases []Lease, err error) {
+	o.leases, o.err = leases, err
+	close(o.done)
+}
+
+// do hands an operation to the writer and waits. When ctx ends first the operation may or may not happen: it is
+// then wholly there or wholly absent.
+func (m *Manager) do(ctx context.Context, o *operation) ([]Lease, error) {
+	o.done = make(chan struct{})
+	select {
+	case m.queue <- o:
+	case <-m.ended:
+		return nil, ErrStopping
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+	}
+	select {
+	case <-o.done:
+		return o.leases, o.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+	case <-m.ended:
+	}
+	// The writer has ended. It may have answered just before, or never seen the operation.
+	select {
+	case <-o.done:
+		return o.leases, o.err
+	default:
+		return nil, ErrStopping
+	}
+}
+
+// Open opens a mapping, or renews or overwrites the client's own, as [Request.Key] and [Request.Choice] say.
+// When it returns a lease, that lease is in the store and in the kernel. Otherwise nothing has changed and the
+// error wraps one of the package's sentinels.
+func (m *Manager) Open(ctx context.Context, r Request) (Lease, error) {
+	if err := r.validate(); err != nil {
+		return Lease{}, err
+	}
+	device := m.cfg.Device(r.Internal.Addr())
+	o := &operation{request: &r}
+	o.decide = func(t *tx, f facts) ([]Lease, error) {
+		l, trace, err := m.cfg.Policy.open(t, r, device, f)
+		o.trace = trace
+		if err != nil {
+			return nil, err
+		}
+		return []Lease{l}, nil
+	}
+	leases, err := m.do(ctx, o)
+	if err != nil {
+		return Lease{}, err
+	}
+	return leases[0], nil
+}
+
+// CloseID closes one lease: any for the owner, a client only its own ([ErrThirdParty], [ErrNotAuthorized],
+// [ErrNonce]). An unknown ID, also one closed before, is [ErrNotFound]. The lease is out of force when it returns;
+// with [ErrUnavailable] it still stands in the kernel, is shown as stuck, and is tried again until it is gone.
+func (m *Manager) CloseID(ctx context.Context, a Actor, id ID) (Lease, error) {
+	leases, err := m.do(ctx, &operation{decide: func(t *tx, _ facts) ([]Lease, error) { return t.closeID(a, id) }})
+	if err != nil {
+		return Lease{}, err
+	}
+	return leases[0], nil
+}
+
+// CloseExternal closes the actor's leases on a range of external ports, at once. If there are none it returns
+// why the others may not be closed, or [ErrNotFound].
+func (m *Manager) CloseExternal(ctx context.Context, a Actor, p Protocol, ports PortRange) ([]Lease, error) {
+	return m.do(ctx, &operation{decide: func(t *tx, _ facts) ([]Lease, error) { return t.closeExternal(a, p, ports) }})
+}
+
+// CloseInternal closes the lease that leads to a port of the asking client, or with port 0 all that lead to it
+// and were made by its protocol. That there is none is no error.
+func (m *Manager) CloseInternal(ctx context.Context, a Actor, p Protocol, port uint16) ([]Lease, error) {
+	return m.do(ctx, &operation{decide: func(t *tx, _ facts) ([]Lease, error) { return t.closeInternal(a, p, port) }})
+}
+
+// SetTopology tells that interfaces or addresses have changed and makes the kernel follow. Leases stay, whatever
+// happens to the interfaces. The same topology again does nothing. After an error it is tried again until it works.
+func (m *Manager) SetTopology(ctx context.Context, topology Topology) error {
+	_, err := m.do(ctx, &operation{topology: &topology})
+	return err
+}
+
+// process decides a batch, makes it so, and answers. If the batch fails, its members are tried one by one, so
+// that one bad request never fails its neighbours.
+func (m *Manager) process(batch []*operation) {
+	t := newTx(m.table)
+	f := m.facts()
+	for _, o := range batch {
+		if o.topology != nil {
+			m.setTopology(*o.topology)
+			continue
+		}
+		o.leases, o.err = o.decide(t, f)
+	}
+	err := m.commit(t)
+	if err != nil && len(batch) > 1 {
+		for _, o := range batch {
+			o.topology = nil // it is set already, and m.drift makes every retry synchronize
+			if o.decide == nil {
+				o.decide = func(*tx, facts) ([]Lease, error) { return nil, nil }
+			}
+			m.process([]*operation{o})
+		}
+		return
+	}
+	for _, o := range batch {
+		if o.err == nil && err != nil {
+			o.leases, o.err = nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		m.note(o)
+		close(o.done)
+	}
+}
+
+// facts gathers what one batch needs to know. The ports are read when the first request asks.
+func (m *Manager) facts() facts {
+	return facts{
+		now:      m.Now(),
+		topology: m.topology,
+		listeners: sync.OnceValues(func() (Listeners, error) {
+			ctx, cancel := work()
+			defer cancel()
+			return m.cfg.Listeners(ctx)
+		}),
+	}
+}
+
+// setTopology takes over another topology; the commit that follows synchronizes the kernel.
+func (m *Manager) setTopology(t Topology) {
+	if reflect.DeepEqual(t, m.topology) {
+		return
+	}
+	m.mu.Lock()
+	m.topology = t
+	m.publish()
+	m.mu.Unlock()
+	m.drift = true
+}

@@ -1,0 +1,110 @@
+package lease
+
+import (
+	"net/netip"
+	"sort"
+	"time"
+)
+
+// Snapshot is the state at one moment. It never changes, and taking one waits for neither disk nor kernel.
+type Snapshot struct {
+	Leases   []Lease // in order of creation
+	Topology Topology
+	Problems []Problem // what is wrong now, for the owner
+	events   []*Event
+	changed  <-chan struct{}
+	external map[Port]int
+	internal map[endpoint]int
+}
+
+// Problem is something that the owner should know of and that has not gone away yet.
+type Problem struct {
+	Source string // "store", "firewall" or "state"
+	Text   string
+	Since  time.Time
+}
+
+// Changed returns a channel that is closed when the snapshot is superseded by another one. Whoever follows the
+// state loops: snapshot, act on the difference, wait. A slow follower skips states and holds up nobody.
+func (s *Snapshot) Changed() <-chan struct{} { return s.changed }
+
+// ByID finds a lease.
+func (s *Snapshot) ByID(id ID) (Lease, bool) {
+	for i := range s.Leases {
+		if s.Leases[i].ID == id {
+			return s.Leases[i], true
+		}
+	}
+	return Lease{}, false
+}
+
+// ByExternal finds the lease that holds an external port.
+func (s *Snapshot) ByExternal(p Port) (Lease, bool) {
+	i, ok := s.external[p]
+	if !ok {
+		return Lease{}, false
+	}
+	return s.Leases[i], true
+}
+
+// ByInternal finds the oldest lease that leads to an internal endpoint.
+func (s *Snapshot) ByInternal(p Protocol, addr netip.AddrPort) (Lease, bool) {
+	i, ok := s.internal[endpoint{p, addr}]
+	if !ok {
+		return Lease{}, false
+	}
+	return s.Leases[i], true
+}
+
+// Events returns the history, oldest first, at most [HistorySize] events.
+func (s *Snapshot) Events() []Event {
+	events := make([]Event, len(s.events))
+	for i, e := range s.events {
+		events[i] = *e
+	}
+	return events
+}
+
+// Snapshot returns the current state. It is built once for each version, when somebody asks.
+func (m *Manager) Snapshot() *Snapshot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.snapshot == nil {
+		m.snapshot = m.buildSnapshot()
+	}
+	return m.snapshot
+}
+
+func (m *Manager) buildSnapshot() *Snapshot {
+	s := &Snapshot{
+		Leases:   m.table.sorted(),
+		Topology: m.topology,
+		events:   m.history.all(),
+		changed:  m.changed,
+		external: make(map[Port]int, len(m.table.leases)),
+		internal: make(map[endpoint]int, len(m.table.leases)),
+	}
+	for _, l := range m.stuck {
+		s.Leases = append(s.Leases, l)
+	}
+	sort.SliceStable(s.Leases, func(i, j int) bool { return s.Leases[i].Seq < s.Leases[j].Seq })
+	for i := range s.Leases {
+		l := &s.Leases[i]
+		s.external[l.ExternalPort()] = i
+		if _, ok := s.internal[l.endpoint()]; !ok {
+			s.internal[l.endpoint()] = i
+		}
+	}
+	for _, p := range m.problems {
+		s.Problems = append(s.Problems, p)
+	}
+	sort.Slice(s.Problems, func(i, j int) bool { return s.Problems[i].Source < s.Problems[j].Source })
+	return s
+}
+
+// publish makes the state that the caller has just changed visible. The caller holds m.mu.
+func (m *Manager) publish() {
+	m.snapshot = nil
+	close(m.changed)
+	m.changed = make(chan struct{})
+}

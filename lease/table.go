@@ -1,0 +1,219 @@
+package lease
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+)
+
+// endpoint is the inside of a mapping.
+type endpoint struct {
+	protocol Protocol
+	addr     netip.AddrPort
+}
+
+func (l *Lease) endpoint() endpoint { return endpoint{l.Protocol, l.Internal} }
+
+// table holds the leases in force, with an index for each question that a request asks. The pointed-to leases
+// are never changed, only replaced. A lease keeps its external port for life.
+type table struct {
+	leases   map[ID]*Lease
+	external map[Port]*Lease
+	internal map[endpoint][]*Lease // in order of creation
+	held     map[string]int        // leases by holder, see Lease.holder
+	seq      uint64                // the highest Seq ever given
+}
+
+func newTable() *table {
+	return &table{
+		leases:   map[ID]*Lease{},
+		external: map[Port]*Lease{},
+		internal: map[endpoint][]*Lease{},
+		held:     map[string]int{},
+	}
+}
+
+func (t *table) put(l *Lease) {
+	t.remove(l.ID)
+	t.seq = max(t.seq, l.Seq)
+	t.leases[l.ID] = l
+	t.external[l.ExternalPort()] = l
+	t.held[l.holder()]++
+	same := append(t.internal[l.endpoint()], l)
+	slices.SortFunc(same, bySeq)
+	t.internal[l.endpoint()] = same
+}
+
+func (t *table) remove(id ID) {
+	l, ok := t.leases[id]
+	if !ok {
+		return
+	}
+	delete(t.leases, id)
+	delete(t.external, l.ExternalPort())
+	if t.held[l.holder()]--; t.held[l.holder()] == 0 {
+		delete(t.held, l.holder())
+	}
+	rest := slices.DeleteFunc(slices.Clone(t.internal[l.endpoint()]), func(o *Lease) bool { return o.ID == id })
+	if len(rest) == 0 {
+		delete(t.internal, l.endpoint())
+		return
+	}
+	t.internal[l.endpoint()] = rest
+}
+
+// sorted returns copies of all leases in order of creation.
+func (t *table) sorted() []Lease {
+	all := slices.SortedFunc(maps.Values(t.leases), bySeq)
+	leases := make([]Lease, len(all))
+	for i, l := range all {
+		leases[i] = *l
+	}
+	return leases
+}
+
+func bySeq(a, b *Lease) int { return cmp.Compare(a.Seq, b.Seq) }
+
+// tx is what one batch does to a table: an overlay that is looked through first. The table itself does not
+// change before the batch is in the store and in the kernel, so readers see only what is in force.
+type tx struct {
+	base     *table
+	leases   map[ID]*Lease   // nil: closed
+	external map[Port]*Lease // nil: freed
+	held     map[string]int  // difference to base.held
+	seq      uint64
+	total    int // difference to len(base.leases)
+	events   []Event
+}
+
+func newTx(base *table) *tx {
+	return &tx{base: base, leases: map[ID]*Lease{}, external: map[Port]*Lease{}, held: map[string]int{}, seq: base.seq}
+}
+
+// get returns the lease as the batch sees it, nil if there is none.
+func (t *tx) get(id ID) *Lease {
+	if l, ok := t.leases[id]; ok {
+		return l
+	}
+	return t.base.leases[id]
+}
+
+func (t *tx) atExternal(p Port) *Lease {
+	if l, ok := t.external[p]; ok {
+		return l
+	}
+	return t.base.external[p]
+}
+
+// atInternal returns the oldest lease that leads to an internal endpoint, nil if there is none.
+func (t *tx) atInternal(e endpoint) *Lease {
+	var oldest *Lease
+	for _, l := range t.base.internal[e] {
+		if now := t.get(l.ID); now != nil && now.endpoint() == e {
+			oldest = now
+			break
+		}
+	}
+	for _, l := range t.leases {
+		if l != nil && l.endpoint() == e && (oldest == nil || l.Seq < oldest.Seq) {
+			oldest = l
+		}
+	}
+	return oldest
+}
+
+func (t *tx) heldBy(holder string) int { return t.base.held[holder] + t.held[holder] }
+func (t *tx) count() int               { return len(t.base.leases) + t.total }
+
+func (t *tx) put(l *Lease) {
+	t.uncount(t.get(l.ID))
+	t.leases[l.ID] = l
+	t.external[l.ExternalPort()] = l
+	t.held[l.holder()]++
+	t.total++
+}
+
+func (t *tx) close(l *Lease) {
+	t.uncount(t.get(l.ID))
+	t.leases[l.ID] = nil
+	t.external[l.ExternalPort()] = nil
+}
+
+func (t *tx) uncount(l *Lease) {
+	if l != nil {
+		t.held[l.holder()]--
+		t.total--
+	}
+}
+
+// closesOnly tells whether the batch opens, renews and changes nothing.
+func (t *tx) closesOnly() bool {
+	for _, l := range t.leases {
+		if l != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// change returns what the kernel must learn of the batch.
+func (t *tx) change() Change {
+	var c Change
+	for id, after := range t.leases {
+		before := t.base.leases[id]
+		if before != nil && after != nil && before.SameRules(after.Mapping) {
+			continue
+		}
+		if before != nil {
+			c.Remove = append(c.Remove, *before)
+		}
+		if after != nil {
+			c.Add = append(c.Add, *after)
+		}
+	}
+	slices.SortFunc(c.Remove, func(a, b Lease) int { return bySeq(&a, &b) })
+	slices.SortFunc(c.Add, func(a, b Lease) int { return bySeq(&a, &b) })
+	return c
+}
+
+// rows returns what the store must learn of the batch.
+func (t *tx) rows() (put []Lease, del []ID) {
+	for id, l := range t.leases {
+		if l != nil {
+			put = append(put, *l)
+		} else if t.base.leases[id] != nil {
+			del = append(del, id)
+		}
+	}
+	return put, del
+}
+
+// result returns the whole table as it will be after the batch, in order of creation.
+func (t *tx) result() []Lease {
+	after := make([]Lease, 0, t.count())
+	for id, l := range t.base.leases {
+		if _, touched := t.leases[id]; !touched {
+			after = append(after, *l)
+		}
+	}
+	for _, l := range t.leases {
+		if l != nil {
+			after = append(after, *l)
+		}
+	}
+	slices.SortFunc(after, func(a, b Lease) int { return bySeq(&a, &b) })
+	return after
+}
+
+// merge makes the batch part of the table.
+func (t *tx) merge() {
+	t.base.seq = t.seq
+	for id, l := range t.leases {
+		if l == nil {
+			t.base.remove(id)
+		} else {
+			t.base.put(l)
+		}
+	}
+}
