@@ -13,7 +13,12 @@ import (
 	"github.com/portreeve/portreeve/test/netns"
 )
 
-func TestMain(m *testing.M) { netns.Main(m) }
+func TestMain(m *testing.M) {
+	if how := os.Getenv(asDaemon); how != "" {
+		os.Exit(daemon(how))
+	}
+	netns.Main(m)
+}
 
 // inEach runs a test in a home of each iptables variant.
 func inEach(t *testing.T, f func(t *testing.T, home *lab.Home)) {
