@@ -34,7 +34,8 @@ const (
 
 	minPageSize = 1 << 10
 	maxPageSize = 1 << 24
-	maxDepth    = 32 // of the tree; four billion keys need less
+	maxDepth    = 32      // of the tree; four billion keys need less
+	maxFileSize = 1 << 30 // the largest table and the longest history need a fiftieth
 )
 
 // image reads a bbolt file with ordinary reads and believes nothing in it.
@@ -44,6 +45,7 @@ type image struct {
 	pageSize int64
 	pages    uint64 // how many are in use; those after it are free space
 	seen     map[uint64]bool
+	taken    int64 // octets of keys and values that were read: rows that overlap could fill the memory
 }
 
 // meta is one of the two pages that say where the tree is. bbolt writes them in turns, with each transaction.
@@ -56,6 +58,9 @@ type meta struct {
 // damaged, so that the rows may be those of the transaction before the last one. The error says in which way the
 // file is not one of ours.
 func readImage(r io.ReaderAt, size int64) (c content, torn bool, err error) {
+	if size > maxFileSize {
+		return nil, false, fmt.Errorf("it is %d bytes long, and at most %d are read", size, maxFileSize)
+	}
 	im := image{r: r, size: size, seen: map[uint64]bool{}}
 	m, torn, err := im.latestMeta()
 	if err != nil {
@@ -93,7 +98,7 @@ func (im *image) bucket(value []byte, rows map[string][]byte) error {
 	if root := binary.NativeEndian.Uint64(value); root != 0 {
 		return im.walk(root, 0, add)
 	}
-	return leaf(value[16:], add)
+	return im.leaf(value[16:], add)
 }
 
 // latestMeta finds the valid meta page with the highest transaction number.
@@ -151,7 +156,7 @@ func (im *image) walk(id uint64, depth int, visit func(flags uint32, key, value 
 	}
 	switch kind := binary.NativeEndian.Uint16(page[8:]); kind {
 	case kindLeaf:
-		return leaf(page, visit)
+		return im.leaf(page, visit)
 	case kindBranch:
 		count := int(binary.NativeEndian.Uint16(page[10:]))
 		if headerSize+count*elementSize > len(page) {
@@ -201,7 +206,7 @@ func (im *image) page(id uint64) ([]byte, error) {
 }
 
 // leaf calls visit for each element of a leaf page. The slices are parts of page.
-func leaf(page []byte, visit func(flags uint32, key, value []byte) error) error {
+func (im *image) leaf(page []byte, visit func(flags uint32, key, value []byte) error) error {
 	if len(page) < headerSize {
 		return errors.New("a page is cut short")
 	}
@@ -220,6 +225,10 @@ func leaf(page []byte, visit func(flags uint32, key, value []byte) error) error 
 		last := end + uint64(binary.NativeEndian.Uint32(element[12:]))
 		if last > uint64(len(element)) {
 			return errors.New("a row reaches beyond its page")
+		}
+		// A small bucket is a row of the root, and its rows are counted again.
+		if im.taken += int64(last - pos); im.taken > 2*im.size {
+			return errors.New("rows overlap")
 		}
 		if err := visit(binary.NativeEndian.Uint32(element), element[pos:end], element[end:last]); err != nil {
 			return err

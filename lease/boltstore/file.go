@@ -1,0 +1,242 @@
+package boltstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	"go.etcd.io/bbolt"
+)
+
+// file is an open bbolt file that this process has made.
+type file struct {
+	path string
+	db   *bbolt.DB
+	os   *os.File // the one that bbolt works on
+	left mark     // what it was like after our last write
+	lost bool     // bbolt has panicked: its locks are in an unknown state and it must not be called again
+}
+
+// mark tells a file apart from what anyone else may have made of it. bbolt writes one of its two meta pages with
+// each transaction, so they change whenever anything does.
+type mark struct {
+	size int64
+	meta [2][metaSize]byte
+}
+
+// build makes a file with the content at path, in place of whatever is there, and opens it. It is complete and on
+// disk before it gets its name: nobody ever finds half of it.
+func build(path string, c content) (*file, error) {
+	temporary := path + ".new"
+	// Only one that crashed can have left it: path is locked, or about to be replaced because it was lost.
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, explain(err)
+	}
+	f := &file{path: path}
+	if err := f.create(temporary, c); err != nil {
+		f.close()
+		_ = os.Remove(temporary) // the error that matters is the first one
+		return nil, explain(err)
+	}
+	if err := f.publish(temporary); err != nil {
+		f.close()
+		_ = os.Remove(temporary)
+		return nil, explain(err)
+	}
+	return f, nil
+}
+
+func (f *file) create(name string, c content) error {
+	return guard(func() (err error) {
+		f.db, err = bbolt.Open(name, 0o600, &bbolt.Options{
+			FreelistType: bbolt.FreelistMapType,
+			NoStatistics: true,
+			OpenFile: func(name string, flag int, mode os.FileMode) (file *os.File, err error) {
+				f.os, err = os.OpenFile(name, flag|os.O_EXCL, mode)
+				return f.os, err
+			},
+		})
+		if err != nil {
+			return err
+		}
+		return f.db.Update(func(tx *bbolt.Tx) error { return fill(tx, c) })
+	})
+}
+
+// fill writes all content into a new file.
+func fill(tx *bbolt.Tx, c content) error {
+	for _, name := range buckets() {
+		b, err := tx.CreateBucket([]byte(name))
+		if err != nil {
+			return fmt.Errorf("bucket %s: %w", name, err)
+		}
+		for key, row := range c[name] {
+			if err := b.Put([]byte(key), row); err != nil {
+				return fmt.Errorf("bucket %s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// publish gives the finished file its name. The lock that bbolt holds on it goes with it.
+func (f *file) publish(temporary string) error {
+	if err := os.Rename(temporary, f.path); err != nil {
+		return err
+	}
+	if err := syncFolder(filepath.Dir(f.path)); err != nil {
+		return err
+	}
+	var err error
+	f.left, err = f.look()
+	return err
+}
+
+// update makes the edits in one durable transaction, wholly or not at all.
+func (f *file) update(edits []edit) error {
+	err := guard(func() error {
+		return f.db.Update(func(tx *bbolt.Tx) error { return write(tx, edits) })
+	})
+	if errors.As(err, new(panicError)) {
+		f.lost = true
+	}
+	if err != nil {
+		return explain(err)
+	}
+	f.left, err = f.look()
+	return err
+}
+
+func write(tx *bbolt.Tx, edits []edit) error {
+	for _, e := range edits {
+		b := tx.Bucket([]byte(e.bucket))
+		if b == nil {
+			return fmt.Errorf("bucket %s is gone", e.bucket)
+		}
+		var err error
+		if e.row == nil {
+			err = b.Delete([]byte(e.key))
+		} else {
+			err = b.Put([]byte(e.key), e.row)
+		}
+		if err != nil {
+			return fmt.Errorf("bucket %s: %w", e.bucket, err)
+		}
+	}
+	return nil
+}
+
+// usable tells whether the file can be tried again after update has failed: bbolt works, and the transaction has
+// left no trace in it.
+func (f *file) usable() bool {
+	if f.lost {
+		return false
+	}
+	if err := f.db.View(func(*bbolt.Tx) error { return nil }); err != nil {
+		return false // the mapping of the file into memory failed, for which bbolt has no remedy
+	}
+	now, err := f.look()
+	return err == nil && now == f.left
+}
+
+// The ways in which the file of a running portreeve changes without its doing.
+type interference uint8
+
+const (
+	untouched interference = iota
+	removed                // there is nothing under its name
+	replaced               // there is another file under its name, or other content in it
+)
+
+func (f *file) interference() interference {
+	named, err := os.Stat(f.path)
+	if err != nil {
+		return removed
+	}
+	if own, err := f.os.Stat(); err != nil || !os.SameFile(named, own) {
+		return replaced
+	}
+	if now, err := f.look(); err != nil || now != f.left {
+		return replaced
+	}
+	return untouched
+}
+
+// look reads the mark that the file has now. It uses ordinary reads, which fail where a look into the mapping of a
+// file that was cut short would be a fault.
+func (f *file) look() (mark, error) {
+	info, err := f.os.Stat()
+	if err != nil {
+		return mark{}, err
+	}
+	m := mark{size: info.Size()}
+	for i := range m.meta {
+		if _, err := f.os.ReadAt(m.meta[i][:], int64(i*f.db.Info().PageSize)); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = fmt.Errorf("%s was cut to %d bytes: %w", f.path, m.size, err)
+			}
+			return mark{}, err
+		}
+	}
+	return m, nil
+}
+
+// close releases the file. All that was acknowledged is on disk already, so its errors lose nothing.
+func (f *file) close() {
+	if f == nil {
+		return
+	}
+	if f.db != nil && !f.lost {
+		if err := guard(f.db.Close); err == nil {
+			return
+		}
+	}
+	// Closing would wait for locks that nobody releases. The descriptor, and with it the lock on the file, can be
+	// given up; the mapping stays until the process ends.
+	if f.os != nil {
+		_ = f.os.Close()
+	}
+}
+
+// panicError is a panic of bbolt: a failed assertion, or a fault because the file is shorter than its mapping.
+type panicError struct{ cause any }
+
+func (e panicError) Error() string { return fmt.Sprintf("bbolt failed: %v", e.cause) }
+
+// guard calls f and returns its panics, memory faults included, as errors.
+func guard(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = panicError{cause}
+		}
+	}()
+	return f()
+}
+
+func syncFolder(name string) error {
+	folder, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
+
+// setAside renames path to a name that says why, with the lowest number that is free, and returns that name.
+func setAside(path, why string) (string, error) {
+	for n := range 1000 {
+		name := fmt.Sprintf("%s.%s-%d", path, why, n+1)
+		if _, err := os.Lstat(name); err == nil {
+			continue
+		}
+		if err := os.Rename(path, name); err != nil {
+			return "", explain(err)
+		}
+		return name, explain(syncFolder(filepath.Dir(path)))
+	}
+	return "", fmt.Errorf("there are already 1000 files %s.%s-*: look at them and delete what is of no use", path, why)
+}

@@ -1,0 +1,50 @@
+package lease
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// CheckInvariants tells whether the table, its indexes and the deadlines agree with each other; nil if they do. It
+// is meant for tests and for whoever hunts a fault, after [Manager.Run] has returned.
+func (m *Manager) CheckInvariants() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+
+	t, held, internal := m.table, map[string]int{}, 0
+	for id, l := range t.leases {
+		held[l.holder()]++
+		switch {
+		case l.ID != id:
+			fault("lease %s is filed as %s", l.ID, id)
+		case t.external[l.ExternalPort()] != l:
+			fault("lease %s is not found by its external port %s", id, l.ExternalPort())
+		case !slices.Contains(t.internal[l.endpoint()], l):
+			fault("lease %s is not found by its internal endpoint %s", id, l.Internal)
+		case m.deadlines.byID[id] == nil || !m.deadlines.byID[id].at.Equal(l.Expires):
+			fault("lease %s has no deadline or another one than %s", id, l.Expires)
+		}
+	}
+	for e, leases := range t.internal {
+		if internal += len(leases); len(leases) == 0 || !slices.IsSortedFunc(leases, bySeq) {
+			fault("the leases of %v are none or not in order", e)
+		}
+	}
+	if n := len(t.leases); len(t.external) != n || internal != n || m.deadlines.Len() != n || len(m.deadlines.byID) != n {
+		fault("%d leases, but %d by external port, %d by internal endpoint, %d deadlines", n, len(t.external), internal, m.deadlines.Len())
+	}
+	for holder, n := range t.held {
+		if n != held[holder] {
+			fault("%s is said to hold %d leases and holds %d", holder, n, held[holder])
+		}
+	}
+	for i, d := range m.deadlines.items {
+		if d.index != i || i > 0 && d.at.Before(m.deadlines.items[(i-1)/2].at) {
+			fault("deadline %d is out of order", i)
+		}
+	}
+	return errors.Join(faults...)
+}
