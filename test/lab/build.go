@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -45,8 +46,8 @@ func build() (string, error) {
 	if raceDetector() {
 		args, env = append(args, "-race"), append(os.Environ(), "CGO_ENABLED=1")
 	}
-	// No context: many tests want the result, whichever asked first.
-	cmd := exec.Command("go", append(args, "github.com/portreeve/portreeve/cmd/portreeve")...) //nolint:noctx // shared by all tests
+	// Not the context of a test: many want the result, whichever asked first.
+	cmd := exec.CommandContext(context.Background(), "go", append(args, "github.com/portreeve/portreeve/cmd/portreeve")...)
 	cmd.Env = env
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("lab: build portreeve: %w\n%s", err, out)

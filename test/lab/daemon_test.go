@@ -34,7 +34,7 @@ func daemon(how string) int {
 		fmt.Fprintln(os.Stderr, "port 5351 is taken")
 		return 1
 	}
-	conn, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET")) //nolint:noctx // a datagram to this machine
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: os.Getenv("NOTIFY_SOCKET"), Net: "unixgram"})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

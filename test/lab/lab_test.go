@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"strings"
@@ -181,7 +182,7 @@ func TestCommandsRunOnTheirHost(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "lan1: ls /no/such folder; true") {
 		t.Errorf("error is %v, want it to name host and command", err)
 	}
-	if err := home.LAN1.Do(func() error { return os.ErrInvalid }); err != os.ErrInvalid {
+	if err := home.LAN1.Do(func() error { return os.ErrInvalid }); !errors.Is(err, os.ErrInvalid) {
 		t.Errorf("Do returned %v, want the function's error", err)
 	}
 	if err := home.Router.Sysctl("net/ipv4/no_such_setting", "1"); err == nil {

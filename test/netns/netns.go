@@ -13,6 +13,7 @@
 package netns
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -150,7 +151,8 @@ func command(files []*os.File) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netns: may groups be set: %w", err)
 	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...) //nolint:noctx // lives exactly as long as this process
+	// It lives exactly as long as this process, whatever context there may be.
+	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.ExtraFiles = files

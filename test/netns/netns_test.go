@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -60,7 +61,7 @@ func program(what string) int {
 	case "linger":
 		// A child that outlives its parent unless someone sees to it. It holds
 		// standard output open, by which the test sees that it lives.
-		child := exec.Command("sleep", "600") //nolint:noctx // it must not end with this program
+		child := exec.CommandContext(context.Background(), "sleep", "600")
 		child.Stdout = os.Stdout
 		if err := child.Start(); err != nil {
 			return 98
@@ -147,7 +148,7 @@ func TestKernelToolsWork(t *testing.T) {
 
 func TestExitCodeOfTheInnerProgram(t *testing.T) {
 	out, err := again(t, "exit").CombinedOutput()
-	if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 7 {
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 7 {
 		t.Fatalf("run: %v, want exit code 7\n%s", err, out)
 	}
 }
@@ -279,7 +280,7 @@ func TestForeignMarkerIsRefused(t *testing.T) {
 			cmd := again(t, "exit")
 			cmd.Env = append(cmd.Env, "PORTREEVE_NETNS="+mark)
 			out, err := cmd.CombinedOutput()
-			if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 99 || !strings.Contains(string(out), "unset it") {
+			if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 99 || !strings.Contains(string(out), "unset it") {
 				t.Errorf("got %q (%v), want a refusal", out, err)
 			}
 		})
@@ -303,7 +304,7 @@ func TestRefusalNamesTheSetting(t *testing.T) {
 		}
 	}()
 	out, err := again(t, "exit").CombinedOutput()
-	if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 1 {
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 {
 		t.Errorf("run: %v, want exit code 1", err)
 	}
 	if !strings.Contains(string(out), "sysctl -w user.max_user_namespaces=") {

@@ -1,0 +1,48 @@
+# make            build the program
+# make demo       a home in namespaces with a console that asks for ports, until Ctrl-C
+# make test       everything that must pass: tools installed, lint, all targets, all tests
+# make lint       the part of it that runs nothing
+# make fuzz       each fuzz target for FUZZTIME
+# make build-all  the program for every kind of router
+
+GO       ?= go
+FUZZTIME ?= 10s
+
+BUILD = CGO_ENABLED=0 $(GO) build -tags nomsgpack -trimpath
+
+.PHONY: all build build-all demo test lint fuzz clean
+
+all: build
+
+build:
+	$(BUILD) -o build/portreeve ./cmd/portreeve
+
+build-all:
+	GOOS=linux GOARCH=amd64 $(BUILD) -o build/portreeve-linux-amd64 ./cmd/portreeve
+	GOOS=linux GOARCH=arm64 $(BUILD) -o build/portreeve-linux-arm64 ./cmd/portreeve
+	GOOS=linux GOARCH=arm GOARM=5 $(BUILD) -o build/portreeve-linux-arm ./cmd/portreeve
+	GOOS=linux GOARCH=mipsle GOMIPS=softfloat $(BUILD) -o build/portreeve-linux-mipsle ./cmd/portreeve
+
+demo:
+	scripts/install-debian demo
+	$(GO) run -tags nomsgpack ./test/demo
+
+# The tests come last so that the output ends with the lines of go test. A program
+# that was built with -race waits a second when it ends, for nothing here.
+test:
+	scripts/install-debian test
+	scripts/lint
+	$(MAKE) --no-print-directory build-all
+	GORACE=atexit_sleep_ms=0 $(GO) run ./test/noskip -race -shuffle=on -count=1 -timeout=15m -tags nomsgpack ./...
+
+lint:
+	scripts/lint
+
+fuzz:
+	scripts/fuzz $(FUZZTIME)
+
+clean:
+	rm -rf build
+
+# install and uninstall
+-include deploy/install.mk
