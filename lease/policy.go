@@ -3,6 +3,7 @@ package lease
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -13,8 +14,8 @@ type Policy struct {
 	Ports PortSet
 	Never PortSet
 
-	// ThirdParty lets a client ask for mappings to other hosts of the LANs.
-	ThirdParty bool
+	// ThirdParty lists the protocols by which a client may ask for mappings to other hosts of the LANs.
+	ThirdParty []Origin
 
 	// MappingsPerDevice and Mappings bound the number of leases of one device and of all.
 	MappingsPerDevice int
@@ -99,7 +100,7 @@ func (p Policy) Authorize(r Request, f Facts) Decision {
 	a.check(f.Topology.Contains(r.Client), ErrNotAuthorized, "network",
 		"client %s against the subnets of the LANs", r.Client)
 	target := r.Internal.Addr()
-	a.check(target == r.Client || p.ThirdParty, ErrThirdParty, "third party",
+	a.check(target == r.Client || slices.Contains(p.ThirdParty, r.Origin), ErrThirdParty, "third party",
 		"client %s asks for %s", r.Client, target)
 	a.check(f.Topology.isHost(target), ErrNotAuthorized, "internal host",
 		"%s must be a host on a LAN and not the router itself", target)

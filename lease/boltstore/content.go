@@ -10,11 +10,17 @@ import (
 
 // The buckets of the file. A file with others is not ours, or damaged.
 const (
-	bucketMeta    = "meta"    // one row: schema version, clock reading, epoch, number of rows
+	bucketMeta    = "meta"    // one row, metaKey: schema version, clock reading, epoch, number of rows
 	bucketLeases  = "leases"  // by lease ID
 	bucketEvents  = "events"  // by sequence number, sixteen hexadecimal digits
-	bucketUsers   = "users"   // by name of the account
+	bucketUsers   = "users"   // by name of the account; there is one, adminKey
 	bucketDamaged = "damaged" // rows that could not be read, as they were found, for whoever wants to look
+)
+
+// The keys of the only rows in their buckets.
+const (
+	metaKey  = "state"
+	adminKey = "admin"
 )
 
 func buckets() []string {

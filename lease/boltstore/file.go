@@ -14,11 +14,13 @@ import (
 
 // file is an open bbolt file that this process has made.
 type file struct {
-	path string
-	db   *bbolt.DB
-	os   *os.File // the one that bbolt works on
-	left mark     // what it was like after our last write
-	lost bool     // bbolt has panicked: its locks are in an unknown state and it must not be called again
+	path     string
+	db       *bbolt.DB
+	os       *os.File // the one that bbolt works on
+	pageSize int64
+	left     mark // what it was like after our last write
+	broken   bool // a transaction failed and left its traces: only a new file helps
+	panicked bool // bbolt's locks are in an unknown state and it must not be called again
 }
 
 // mark tells a file apart from what anyone else may have made of it. bbolt writes one of its two meta pages with
@@ -29,25 +31,27 @@ type mark struct {
 }
 
 // build makes a file with the content at path, in place of whatever is there, and opens it. It is complete and on
-// disk before it gets its name: nobody ever finds half of it.
-func build(path string, c content) (*file, error) {
+// disk before it gets its name: nobody ever finds half of it. If why is not empty, what was at path gets a name that
+// says so, which is returned.
+func build(path string, c content, why string) (f *file, aside string, err error) {
 	temporary := path + ".new"
-	// Only one that crashed can have left it: path is locked, or about to be replaced because it was lost.
+	// Only one that crashed can have left it: we hold the lock on path, or have just lost it.
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, explain(err)
+		return nil, "", explain(err)
 	}
-	f := &file{path: path}
-	if err := f.create(temporary, c); err != nil {
+	f = &file{path: path}
+	if err = f.create(temporary, c); err == nil && why != "" {
+		aside, err = keep(path, why)
+	}
+	if err == nil {
+		err = f.publish(temporary)
+	}
+	if err != nil {
 		f.close()
 		_ = os.Remove(temporary) // the error that matters is the first one
-		return nil, explain(err)
+		return nil, "", explain(err)
 	}
-	if err := f.publish(temporary); err != nil {
-		f.close()
-		_ = os.Remove(temporary)
-		return nil, explain(err)
-	}
-	return f, nil
+	return f, aside, nil
 }
 
 func (f *file) create(name string, c content) error {
@@ -63,6 +67,7 @@ func (f *file) create(name string, c content) error {
 		if err != nil {
 			return err
 		}
+		f.pageSize = int64(f.db.Info().PageSize)
 		return f.db.Update(func(tx *bbolt.Tx) error { return fill(tx, c) })
 	})
 }
@@ -96,19 +101,20 @@ func (f *file) publish(temporary string) error {
 	return err
 }
 
-// update makes the edits in one durable transaction, wholly or not at all.
+// update makes the edits in one durable transaction, wholly or not at all. After an error the file is broken, or
+// it is as before and can be tried again.
 func (f *file) update(edits []edit) error {
 	err := guard(func() error {
 		return f.db.Update(func(tx *bbolt.Tx) error { return write(tx, edits) })
 	})
-	if errors.As(err, new(panicError)) {
-		f.lost = true
-	}
-	if err != nil {
+	if err == nil {
+		f.left, err = f.look()
+		f.broken = err != nil
 		return explain(err)
 	}
-	f.left, err = f.look()
-	return err
+	f.panicked = errors.As(err, new(panicError))
+	f.broken = f.panicked || !f.unchanged()
+	return explain(err)
 }
 
 func write(tx *bbolt.Tx, edits []edit) error {
@@ -130,14 +136,10 @@ func write(tx *bbolt.Tx, edits []edit) error {
 	return nil
 }
 
-// usable tells whether the file can be tried again after update has failed: bbolt works, and the transaction has
-// left no trace in it.
-func (f *file) usable() bool {
-	if f.lost {
-		return false
-	}
+// unchanged tells whether bbolt still works and the last transaction has left no trace in the file.
+func (f *file) unchanged() bool {
 	if err := f.db.View(func(*bbolt.Tx) error { return nil }); err != nil {
-		return false // the mapping of the file into memory failed, for which bbolt has no remedy
+		return false // the file could not be mapped into memory again, for which bbolt has no remedy
 	}
 	now, err := f.look()
 	return err == nil && now == f.left
@@ -175,7 +177,7 @@ func (f *file) look() (mark, error) {
 	}
 	m := mark{size: info.Size()}
 	for i := range m.meta {
-		if _, err := f.os.ReadAt(m.meta[i][:], int64(i*f.db.Info().PageSize)); err != nil {
+		if _, err := f.os.ReadAt(m.meta[i][:], int64(i)*f.pageSize); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = fmt.Errorf("%s was cut to %d bytes: %w", f.path, m.size, err)
 			}
@@ -190,7 +192,7 @@ func (f *file) close() {
 	if f == nil {
 		return
 	}
-	if f.db != nil && !f.lost {
+	if f.db != nil && !f.panicked {
 		if err := guard(f.db.Close); err == nil {
 			return
 		}
@@ -226,17 +228,19 @@ func syncFolder(name string) error {
 	return errors.Join(folder.Sync(), folder.Close())
 }
 
-// setAside renames path to a name that says why, with the lowest number that is free, and returns that name.
-func setAside(path, why string) (string, error) {
-	for n := range 1000 {
+// keep gives the file at path a second name that says why, with the lowest number that is free, and returns it. Where
+// there are no second names (FAT, a folder in place of the file) it is renamed.
+func keep(path, why string) (string, error) {
+	const limit = 1000
+	for n := range limit {
 		name := fmt.Sprintf("%s.%s-%d", path, why, n+1)
 		if _, err := os.Lstat(name); err == nil {
 			continue
 		}
-		if err := os.Rename(path, name); err != nil {
-			return "", explain(err)
+		if os.Link(path, name) == nil {
+			return name, nil
 		}
-		return name, explain(syncFolder(filepath.Dir(path)))
+		return name, os.Rename(path, name)
 	}
-	return "", fmt.Errorf("there are already 1000 files %s.%s-*: look at them and delete what is of no use", path, why)
+	return "", fmt.Errorf("there are %d files %s.%s-* already: look at them and delete what is of no use", limit, path, why)
 }

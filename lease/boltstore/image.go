@@ -54,9 +54,9 @@ type meta struct {
 	root, pages, tx uint64
 }
 
-// readImage returns all rows of a file that portreeve has made. torn tells that one of the two meta pages is
-// damaged, so that the rows may be those of the transaction before the last one. The error says in which way the
-// file is not one of ours.
+// readImage returns all rows of a file, whatever its buckets. torn tells that one of the two meta pages is
+// damaged, so that the rows may be those of the transaction before the last one. The error says in which
+// way the file is not sound.
 func readImage(r io.ReaderAt, size int64) (c content, torn bool, err error) {
 	if size > maxFileSize {
 		return nil, false, fmt.Errorf("it is %d bytes long, and at most %d are read", size, maxFileSize)
@@ -72,8 +72,11 @@ func readImage(r io.ReaderAt, size int64) (c content, torn bool, err error) {
 	}
 	c = newContent()
 	err = im.walk(m.root, 0, func(flags uint32, name, value []byte) error {
-		if flags&flagBucket == 0 || c[string(name)] == nil {
-			return fmt.Errorf("it holds %.32q, which portreeve has not made", name)
+		if flags&flagBucket == 0 {
+			return errors.New("a row where a bucket should be")
+		}
+		if c[string(name)] == nil {
+			c[string(name)] = map[string][]byte{} // of a newer version, or damage: the caller knows
 		}
 		return im.bucket(value, c[string(name)])
 	})

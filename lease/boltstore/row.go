@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/portreeve/portreeve/lease"
@@ -190,6 +191,33 @@ func encodeLease(l lease.Lease, now lease.Instant) ([]byte, error) {
 		r.Nonce = hex.EncodeToString(l.Nonce[:])
 	}
 	return seal(bucketLeases, string(l.ID), r)
+}
+
+var (
+	errNewer   = errors.New("it was written by a newer version of portreeve")
+	errForeign = errors.New("it was not made by portreeve")
+)
+
+// decodeMeta returns the only row of its bucket, and checks that all buckets are known. Whatever a newer portreeve
+// changes, this row keeps its form.
+func decodeMeta(c content) (metaRow, error) {
+	row, found := c[bucketMeta][metaKey]
+	if !found {
+		return metaRow{}, errForeign
+	}
+	var m metaRow
+	if err := open(bucketMeta, metaKey, row, &m); err != nil {
+		return metaRow{}, err
+	}
+	if m.Schema > schemaVersion {
+		return metaRow{}, fmt.Errorf("%w (its format is %d, and this one knows %d)", errNewer, m.Schema, schemaVersion)
+	}
+	for bucket := range c {
+		if !slices.Contains(buckets(), bucket) {
+			return metaRow{}, fmt.Errorf("%w: it holds %.32q", errForeign, bucket)
+		}
+	}
+	return m, nil
 }
 
 // savedLease is a lease as it was at a reading of the clocks; its Expires is not set.

@@ -1,0 +1,73 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// checker collects faults, so that the admin learns of all of them at once.
+type checker struct{ faults []error }
+
+func (c *checker) fault(format string, args ...any) {
+	c.faults = append(c.faults, fmt.Errorf(format, args...))
+}
+
+func (c *checker) port(name string, to *uint16, value *int64) {
+	number := int(*to)
+	c.number(name, &number, value, 1, 65535)
+	*to = uint16(number)
+}
+
+func (c *checker) number(name string, to *int, value *int64, low, high int) {
+	if value == nil {
+		return
+	}
+	if *value < int64(low) || *value > int64(high) {
+		c.fault("%s is %d: allowed are %d to %d", name, *value, low, high)
+		return
+	}
+	*to = int(*value)
+}
+
+func (c *checker) choice(name string, to, value *string, allowed ...string) {
+	if value == nil {
+		return
+	}
+	if !slices.Contains(allowed, *value) {
+		c.fault("%s is %q: allowed are %q", name, *value, allowed)
+		return
+	}
+	*to = *value
+}
+
+// interfaces checks names as the kernel does (dev_valid_name), and refuses what iptables would take for an option
+// or a pattern.
+func (c *checker) interfaces(name string, to *[]string, names []string) {
+	for _, n := range names {
+		if err := CheckInterface(n); err != nil {
+			c.fault("%s: %w", name, err)
+		}
+	}
+	if slices.Sort(names); len(slices.Compact(slices.Clone(names))) != len(names) {
+		c.fault("%s names an interface twice: %s", name, strings.Join(names, ", "))
+	}
+	*to = names
+}
+
+func (c *checker) disjoint(wans, lans []string) {
+	for _, n := range wans {
+		if slices.Contains(lans, n) {
+			c.fault("%s is in wan.interfaces and in lan.interfaces: an interface is either outside or inside", n)
+		}
+	}
+}
+
+// CheckInterface returns an error if a name cannot be that of a network interface.
+func CheckInterface(name string) error {
+	bad := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`/:"'+!\`, r) }
+	if name == "" || len(name) > 15 || name == "." || name == ".." || strings.HasPrefix(name, "-") || strings.ContainsFunc(name, bad) {
+		return fmt.Errorf("%q is no interface name: allowed are 1 to 15 printable ASCII characters without spaces and / : + ! quotes, not starting with a dash", name)
+	}
+	return nil
+}

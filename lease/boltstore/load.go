@@ -1,0 +1,147 @@
+package boltstore
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/portreeve/portreeve/lease"
+)
+
+// Load returns what the file held, the remaining lifetimes counted down to now. A lease that has ended meanwhile is
+// returned with an Expires of now. The epoch starts anew if any lease was lost.
+//
+// Rows that cannot be read are left out, and kept in a bucket of their own; Notice says how many. That the result of
+// the countdown cannot be written back is only noticed as well.
+func (s *Store) Load(ctx context.Context, now lease.Instant) (lease.State, error) {
+	if err := ctx.Err(); err != nil {
+		return lease.State{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return lease.State{}, errClosed
+	}
+	leases, edits, err := s.loadLeases(now)
+	if err != nil {
+		return lease.State{}, err
+	}
+	events, bad := s.loadEvents()
+	edits = slices.Concat(edits, bad, s.checkUsers())
+
+	epoch := time.Duration(0)
+	if s.clock != nil && !s.epochLost {
+		epoch = milliseconds(s.epoch) + lease.Elapsed(s.clock.instant(), now)
+	}
+	// From here on the saved remaining times are relative to this boot. Otherwise a router that never learns the time
+	// and is switched off each night would forget every day but the last.
+	if err := s.write(edits, now, epoch); err != nil {
+		s.notice("The store cannot be written: %v. Until that works, new mappings are refused.", err)
+	}
+	s.tellMissing()
+	return lease.State{Leases: leases, Events: events, Epoch: epoch, Notice: strings.Join(s.notices, "\n")}, nil
+}
+
+// loadLeases returns the leases as of now, and the edits that save them so.
+func (s *Store) loadLeases(now lease.Instant) (leases []lease.Lease, edits []edit, err error) {
+	rows := s.content[bucketLeases]
+	for _, key := range slices.Sorted(maps.Keys(rows)) {
+		saved, err := decodeLease(key, rows[key])
+		if err != nil {
+			edits = append(edits, s.quarantine(bucketLeases, key, err)...)
+			continue
+		}
+		l := saved.Lease
+		l.Expires = now.Time.Add(max(0, saved.remaining-s.elapsed(saved.at, now)))
+		row, err := encodeLease(l, now)
+		if err != nil {
+			return nil, nil, err
+		}
+		leases = append(leases, l)
+		edits = append(edits, edit{bucketLeases, key, row})
+	}
+	return leases, edits, nil
+}
+
+// elapsed goes by way of the latest commit: it knows how long the boot lasted in which both were made.
+func (s *Store) elapsed(saved, now lease.Instant) time.Duration {
+	if s.clock == nil {
+		return lease.Elapsed(saved, now)
+	}
+	latest := s.clock.instant()
+	return lease.Elapsed(saved, latest) + lease.Elapsed(latest, now)
+}
+
+func (s *Store) loadEvents() (events []lease.Event, bad []edit) {
+	rows := s.content[bucketEvents]
+	for _, key := range slices.Sorted(maps.Keys(rows)) {
+		e, err := decodeEvent(key, rows[key])
+		if err != nil {
+			bad = append(bad, s.quarantine(bucketEvents, key, err)...)
+			continue
+		}
+		events = append(events, e)
+	}
+	return events[max(0, len(events)-lease.HistorySize):], bad
+}
+
+// checkUsers makes a password that cannot be read one that has not been set: the setup code lets its owner in again.
+func (s *Store) checkUsers() (bad []edit) {
+	rows := s.content[bucketUsers]
+	for _, key := range slices.Sorted(maps.Keys(rows)) {
+		if err := open(bucketUsers, key, rows[key], &userRow{}); err != nil {
+			bad = append(bad, s.quarantine(bucketUsers, key, err)...)
+		}
+	}
+	return bad
+}
+
+// maxDamaged bounds the bucket of rows that are kept only for whoever wants to look at them.
+const maxDamaged = 1000
+
+// quarantine returns the edits that move a bad row to where it harms nobody.
+func (s *Store) quarantine(bucket, key string, cause error) []edit {
+	s.lost(bucket, 1, fmt.Errorf("row %.64q: %w", key, cause))
+	edits := []edit{{bucket: bucket, key: key}}
+	if len(s.content[bucketDamaged]) < maxDamaged {
+		edits = append(edits, edit{bucketDamaged, bucket + "/" + key, s.content[bucket][key]})
+	}
+	return edits
+}
+
+// lost counts rows that could not be read. What is not a mapping leaves the epoch alone: no client depends on it.
+func (s *Store) lost(bucket string, n int, cause error) {
+	if s.missing == nil {
+		s.missing = map[string]int{}
+	}
+	if s.missing[bucket] == 0 { // one of them is enough to see what is wrong
+		s.log.Warn("store: a row cannot be read", "path", s.path, "bucket", bucket, "err", cause)
+	}
+	s.missing[bucket] += n
+	s.epochLost = s.epochLost || bucket == bucketLeases || bucket == bucketMeta
+}
+
+func (s *Store) tellMissing() {
+	if n := s.missing[bucketLeases]; n > 0 {
+		s.notice("%d stored mappings were damaged and left out: devices ask for their ports again by themselves.", n)
+	}
+	if n := s.missing[bucketEvents]; n > 0 {
+		s.notice("%d entries of the history were damaged and left out.", n)
+	}
+	if s.missing[bucketUsers] > 0 {
+		s.notice("The stored password was damaged: it has to be set anew.")
+	}
+	if s.missing[bucketMeta] > 0 {
+		s.notice("The record of when portreeve ended was damaged: mappings may last a little longer than they should.")
+	}
+}
+
+// notice tells the owner of something, by way of [Store.Load], and the log.
+func (s *Store) notice(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	s.notices = append(s.notices, text)
+	s.log.Warn("store: " + text)
+}

@@ -1,0 +1,204 @@
+package boltstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/portreeve/portreeve/lease"
+)
+
+// Store is a [lease.Store] in a file, made with [Open]. Its methods may be called from any goroutine; each change
+// is durable when its method returns, and has not happened at all if that returns an error.
+type Store struct {
+	log  *slog.Logger
+	path string
+
+	mu        sync.Mutex
+	content   content
+	file      *file    // nil until it could be written, and after Close
+	lock      *os.File // keeps others away from the file that was read, as long as file is nil
+	closed    bool
+	clock     *instantRow // of the latest commit
+	epoch     int64       // milliseconds at clock
+	epochLost bool        // leases may be missing: clients shall be told by a new epoch
+	missing   map[string]int // by bucket: how many rows could not be read
+	notices   []string
+}
+
+var _ lease.Store = (*Store)(nil)
+
+var errClosed = errors.New("the store is closed")
+
+// Commit makes one batch durable, wholly or not at all, before it returns. A batch with nothing but Now and Epoch is
+// a heartbeat: it says how long portreeve has been alive.
+//
+// A disk that is full or fails is an error; the store remains as it was and the next Commit tries again. A file that
+// was deleted, replaced or written over meanwhile is made anew with all that it held; a replacement is kept
+// beside it, its name ending with replaced-1 or the next free number.
+func (s *Store) Commit(ctx context.Context, b lease.Batch) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	edits, err := encodeBatch(b)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.write(edits, b.Now, b.Epoch)
+}
+
+func encodeBatch(b lease.Batch) ([]edit, error) {
+	var edits []edit
+	for _, id := range b.Delete {
+		edits = append(edits, edit{bucket: bucketLeases, key: string(id)})
+	}
+	for _, l := range b.Put {
+		row, err := encodeLease(l, b.Now)
+		if err != nil {
+			return nil, err
+		}
+		edits = append(edits, edit{bucketLeases, string(l.ID), row})
+	}
+	for _, e := range b.Events {
+		row, err := encodeEvent(e)
+		if err != nil {
+			return nil, err
+		}
+		edits = append(edits, edit{bucketEvents, eventKey(e.Seq), row})
+	}
+	return edits, nil
+}
+
+// PasswordHash returns what [Store.SetPasswordHash] was given last; empty if nothing, or if it was lost.
+func (s *Store) PasswordHash(ctx context.Context) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	row, found := s.content[bucketUsers][adminKey]
+	if !found {
+		return "", nil
+	}
+	var u userRow
+	if err := open(bucketUsers, adminKey, row, &u); err != nil {
+		return "", fmt.Errorf("stored password: %w", err)
+	}
+	return u.Hash, nil
+}
+
+// SetPasswordHash stores the hash of the owner's password, durably. An empty one takes the password away.
+func (s *Store) SetPasswordHash(ctx context.Context, hash string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	e := edit{bucket: bucketUsers, key: adminKey}
+	if hash != "" {
+		row, err := seal(bucketUsers, adminKey, userRow{Version: rowVersion, Hash: hash})
+		if err != nil {
+			return err
+		}
+		e.row = row
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.persist([]edit{e})
+}
+
+// Close releases the file; what was acknowledged is in it. Further calls of Load, Commit and SetPasswordHash fail.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.release()
+	return nil
+}
+
+func (s *Store) release() {
+	s.file.close()
+	s.file = nil
+	if s.lock != nil {
+		_ = s.lock.Close() // it was only read
+		s.lock = nil
+	}
+}
+
+// write makes the edits together with the reading of the clocks durable.
+func (s *Store) write(edits []edit, now lease.Instant, epoch time.Duration) error {
+	clock, age := s.clock, s.epoch
+	at := toInstantRow(now)
+	s.clock, s.epoch = &at, epoch.Milliseconds()
+	err := s.persist(edits)
+	if err != nil {
+		s.clock, s.epoch = clock, age
+	}
+	return err
+}
+
+// persist makes the edits durable together with the meta row, or takes them back.
+func (s *Store) persist(edits []edit) error {
+	if s.closed {
+		return errClosed
+	}
+	undo := s.content.apply(edits)
+	takeBack := func(err error) error {
+		s.content.apply(undo)
+		return fmt.Errorf("store %s: %w", s.path, err)
+	}
+	then := s.content.trimEvents()
+	undo = append(s.content.apply(then), undo...)
+	state, err := s.metaEdit()
+	if err != nil {
+		return takeBack(err)
+	}
+	undo = append(s.content.apply([]edit{state}), undo...)
+	if err := s.save(slices.Concat(edits, then, []edit{state})); err != nil {
+		return takeBack(err)
+	}
+	return nil
+}
+
+// metaEdit describes the content as it is now.
+func (s *Store) metaEdit() (edit, error) {
+	row, err := seal(bucketMeta, metaKey, metaRow{
+		Version: rowVersion, Schema: schemaVersion, Clock: s.clock, Epoch: s.epoch, Counts: s.content.counts(),
+	})
+	return edit{bucketMeta, metaKey, row}, err
+}
+
+// save brings the edits, which are in content already, to disk.
+func (s *Store) save(edits []edit) error {
+	why := ""
+	if s.file != nil && !s.file.broken {
+		switch s.file.interference() {
+		case untouched:
+			err := s.file.update(edits)
+			if err == nil || !s.file.broken {
+				return err
+			}
+			s.log.Warn("store: a transaction left its file unusable: making it anew", "path", s.path, "err", err)
+		case removed:
+			s.log.Warn("store: somebody removed the file: making it anew", "path", s.path)
+		case replaced:
+			why = "replaced"
+		}
+	}
+	f, kept, err := build(s.path, s.content, why)
+	if err != nil {
+		return err
+	}
+	if kept != "" {
+		s.log.Warn("store: somebody replaced the file or wrote into it: made anew", "path", s.path, "kept", kept)
+	}
+	s.release()
+	s.file = f
+	return nil
+}
+
