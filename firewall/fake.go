@@ -35,7 +35,7 @@ type FakeCalls struct {
 	Failed int // calls that returned an error
 }
 
-var _ lease.Firewall = (*Fake)(nil)
+var _ Backend = (*Fake)(nil)
 
 // NewFake returns a firewall without rules.
 func NewFake() *Fake { return &Fake{} }
@@ -43,7 +43,7 @@ func NewFake() *Fake { return &Fake{} }
 // SetFail installs a hook that decides about failure; nil, as at the beginning, never fails. It is called
 // without locks held, with these operations:
 //
-//   - "sync" and "apply" before anything changes: with an error nothing does;
+//   - "sync", "apply" and "cleanup" before anything changes: with an error nothing does;
 //   - "synced" and "applied" after the change: with an error the change stands and the caller is told
 //     that it does not, as when a process is killed between the kernel and its answer.
 //
@@ -78,7 +78,7 @@ func (f *Fake) Apply(ctx context.Context, change lease.Change) error {
 	})
 }
 
-// do runs one transaction: hook, change of a copy, swap, hook.
+// do runs one transaction: hook, change of a copy, swap, and the second hook unless it is empty.
 func (f *Fake) do(ctx context.Context, before, after string, change func(*fakeTable) (*fakeTable, error)) (err error) {
 	defer func() {
 		f.mu.Lock()
@@ -89,9 +89,10 @@ func (f *Fake) do(ctx context.Context, before, after string, change func(*fakeTa
 	}()
 	f.mu.Lock()
 	hook := f.fail
-	if before == "sync" {
+	switch before {
+	case "sync":
 		f.calls.Sync++
-	} else {
+	case "apply":
 		f.calls.Apply++
 	}
 	f.mu.Unlock()
@@ -109,6 +110,9 @@ func (f *Fake) do(ctx context.Context, before, after string, change func(*fakeTa
 	f.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if after == "" {
+		return nil
 	}
 	if err := hook(after); err != nil {
 		return fmt.Errorf("fake firewall: %w", err)
@@ -141,6 +145,20 @@ func (t *fakeTable) remove(leases []lease.Lease) error {
 	}
 	return nil
 }
+
+// Cleanup removes all rules. Apply fails until the next Sync.
+func (f *Fake) Cleanup(ctx context.Context) error {
+	return f.do(ctx, "cleanup", "", func(*fakeTable) (*fakeTable, error) { return nil, nil })
+}
+
+// Name returns "fake".
+func (f *Fake) Name() string { return "fake" }
+
+// Why says that there is no reason.
+func (f *Fake) Why() string { return "tests use it" }
+
+// Check finds no problems.
+func (f *Fake) Check(context.Context) []Problem { return nil }
 
 // Forget loses all rules, as when somebody flushes or reloads the firewall. Apply fails until the next Sync.
 func (f *Fake) Forget() {

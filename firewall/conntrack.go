@@ -1,0 +1,133 @@
+package firewall
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/portreeve/portreeve/lease"
+)
+
+// Rules decide about the first packet of a connection only; what follows is carried by the kernel's table of
+// connections, whatever the rules say by then. So the table has to be brought in line too: a closed mapping must stop,
+// and a UDP socket that has been talking since before its mapping existed must get the mapped port.
+
+// Mappings is what the kernel's connections are compared with: the mappings that are in force.
+type Mappings struct {
+	// WAN lists our addresses outside. While it is empty only connections of closed mappings can be told.
+	WAN []netip.Addr
+
+	// External returns the lease that holds an external port.
+	External func(lease.Port) (lease.Lease, bool)
+
+	// Internal returns the lease whose external port the packets of an internal endpoint leave with.
+	Internal func(lease.Protocol, netip.AddrPort) (lease.Lease, bool)
+}
+
+// EndConnections deletes from the kernel's table, in one pass, the connections that do not go with the mappings:
+//
+//   - inbound ones (TCP and UDP) that a mapping has let in which is closed by now, leads elsewhere, or has filters
+//     that keep this peer out;
+//   - UDP from a peer to an external port that began before there was a mapping, and so ends at the router;
+//   - UDP of an internal endpoint that left with another port before it had a mapping;
+//   - UDP of another host that was given a port which is mapped now.
+//
+// Nobody is told: TCP learns it by a reset when it sends next, UDP continues under the rules of now. Connections that
+// are as the rules would make them stay, so doing it twice ends nothing more. Outbound connections that a host behind
+// a mapping has opened itself live on after the mapping is closed: they are the host's own.
+//
+// The error is [errors.ErrUnsupported] if the kernel has no conntrack netlink; nothing was ended then. After any
+// other error some may be left, and calling again may help.
+func EndConnections(m Mappings) (ended int, err error) { return deleteConnections(m) }
+
+// ProbeConnections tells by the same error whether connections could be ended. It ends none.
+func ProbeConnections() error {
+	_, err := deleteConnections(none{})
+	return err
+}
+
+// none is a filter that no connection matches.
+type none struct{}
+
+func (none) MatchConntrackFlow(*netlink.ConntrackFlow) bool { return false }
+
+func deleteConnections(filter netlink.CustomConntrackFilter) (ended int, err error) {
+	const patience = 5 * time.Second
+	handle, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return 0, connectionsError(err)
+	}
+	defer handle.Close()
+	if err := handle.SetSocketTimeout(patience); err != nil {
+		return 0, connectionsError(err)
+	}
+	// A dump is interrupted when the table is resized meanwhile; then something may have been missed.
+	for range 3 {
+		var n uint
+		n, err = handle.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filter)
+		ended += int(n)
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	if err != nil {
+		return ended, connectionsError(err)
+	}
+	return ended, nil
+}
+
+func connectionsError(err error) error {
+	// nfnetlink answers EINVAL to a dump when no module serves conntrack.
+	for _, missing := range []error{unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.EOPNOTSUPP, unix.EINVAL} {
+		if errors.Is(err, missing) {
+			return fmt.Errorf("end connections: the kernel has no conntrack netlink (module nf_conntrack_netlink): %w: %w", errors.ErrUnsupported, err)
+		}
+	}
+	return fmt.Errorf("end connections: %w", err)
+}
+
+// MatchConntrackFlow tells whether a connection does not go with the mappings, see [EndConnections]. It makes Mappings
+// a filter for package netlink.
+func (m Mappings) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	var (
+		proto              = lease.Protocol(flow.Forward.Protocol)
+		source, asked      = endpoint(flow.Forward.SrcIP, flow.Forward.SrcPort), endpoint(flow.Forward.DstIP, flow.Forward.DstPort)
+		server, returnedTo = endpoint(flow.Reverse.SrcIP, flow.Reverse.SrcPort), endpoint(flow.Reverse.DstIP, flow.Reverse.DstPort)
+	)
+	holder, mapped := m.External(lease.Port{Protocol: proto, Number: asked.Port()})
+	switch {
+	case flow.Mark&Mark != 0 && server != asked:
+		return !mapped || holder.Internal != server || !allows(holder, source)
+	case proto != lease.UDP:
+		return false
+	case server == asked && slices.Contains(m.WAN, asked.Addr()):
+		return mapped && allows(holder, source)
+	case returnedTo != source && slices.Contains(m.WAN, returnedTo.Addr()):
+		if own, ok := m.Internal(proto, source); ok {
+			return returnedTo.Port() != own.External.Port()
+		}
+		// A host that used the very same port by itself would get it again at once.
+		_, taken := m.External(lease.Port{Protocol: proto, Number: returnedTo.Port()})
+		return taken && returnedTo.Port() != source.Port()
+	default:
+		return false
+	}
+}
+
+func endpoint(ip net.IP, port uint16) netip.AddrPort {
+	addr, _ := netip.AddrFromSlice(ip) // absent in what the kernel sends: an invalid address equals no other
+	return netip.AddrPortFrom(addr.Unmap(), port)
+}
+
+// allows tells whether the filters of a lease let a peer in.
+func allows(l lease.Lease, peer netip.AddrPort) bool {
+	return len(l.Filters) == 0 || slices.ContainsFunc(l.Filters, func(f lease.Filter) bool {
+		return f.Prefix.Contains(peer.Addr()) && (f.Port == 0 || f.Port == peer.Port())
+	})
+}

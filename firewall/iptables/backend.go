@@ -1,0 +1,242 @@
+package iptables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"github.com/portreeve/portreeve/firewall"
+	"github.com/portreeve/portreeve/lease"
+)
+
+// Options configures a [Backend]. The zero value is good.
+type Options struct {
+	// Program chooses a variant by the name of its command: "iptables", "iptables-nft" or "iptables-legacy".
+	// Empty means the one that this router uses.
+	Program string
+
+	Logger *slog.Logger // nil discards
+}
+
+// Backend writes the rules with iptables. Its methods may be called from any goroutine; one works at a time.
+type Backend struct {
+	program program
+	why     string
+	log     *slog.Logger
+	end     func(firewall.Mappings) (int, error) // ends connections
+
+	mu       sync.Mutex
+	model    *model    // nil: the kernel's state is unknown
+	others   []program // variants that an earlier run may have left rules in
+	noEnding bool      // the kernel cannot end connections, and that has been said
+}
+
+var _ firewall.Backend = (*Backend)(nil)
+
+// Open finds iptables and chooses its variant. It changes nothing. The error says which package is missing, or why no
+// installed variant works.
+func Open(ctx context.Context, o Options) (*Backend, error) {
+	b := &Backend{log: o.Logger, end: firewall.EndConnections}
+	if b.log == nil {
+		b.log = slog.New(slog.DiscardHandler)
+	}
+	if o.Program != "" {
+		p, err := find(ctx, o.Program)
+		if err != nil {
+			return nil, fmt.Errorf("iptables: %w", err)
+		}
+		b.program, b.why = p, fmt.Sprintf("%s was asked for", o.Program)
+		return b, nil
+	}
+	found, err := candidates(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("iptables: %w", err)
+	}
+	best, why, err := choose(found)
+	if err != nil {
+		return nil, fmt.Errorf("iptables: no variant works: %w", err)
+	}
+	b.program, b.why = best.program, why
+	for _, c := range found {
+		if c.ours && c.variant != best.variant {
+			b.others = append(b.others, c.program)
+		}
+	}
+	return b, nil
+}
+
+// Name returns "iptables (nf_tables)" or "iptables (legacy)".
+func (b *Backend) Name() string { return b.program.String() }
+
+// Why tells why this variant was chosen.
+func (b *Backend) Why() string { return b.why }
+
+// Sync compares what iptables-save prints with what is wanted and writes the chains that differ, with one
+// iptables-restore: first the table filter, then nat, each in one transaction. If nothing differs it writes nothing. The
+// exception is a kernel that cannot take as much at once (see errTooLong): then there are several.
+//
+// Wrong names, addresses and ports are refused before anything changes.
+func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	next, err := newModel(want)
+	if err != nil {
+		return fmt.Errorf("iptables: %w", err)
+	}
+	b.model = nil
+	if err := b.leaveOthers(ctx); err != nil {
+		return fmt.Errorf("iptables: %w", err)
+	}
+	nat := natTable(next.topology, next.rules(endpointsOf(want.Leases)))
+	if err := b.make(ctx, filterTable(), nat); err != nil {
+		return fmt.Errorf("iptables: %w", err)
+	}
+	b.model = next
+	return b.endConnections()
+}
+
+// Apply writes the rules of the changed leases with one iptables-restore. It is one transaction of the table nat, and
+// fails as a whole if a rule to delete is not there, or if the chains are not as the last Sync or Apply has left them as
+// far as all leases share them. A flushed chain of leases alone is not noticed by a change that only adds.
+func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
+	if change.Empty() {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.model == nil {
+		return errors.New("iptables: the state of the rules is unknown: sync first")
+	}
+	before, after, err := b.model.plan(change)
+	if err != nil {
+		return fmt.Errorf("iptables: %w", err)
+	}
+	lines := append(checkPlan(natTable(b.model.topology, nil)), changePlan(before, after)...)
+	err = b.program.write(ctx, block{"filter", checkPlan(filterTable())}, block{"nat", lines})
+	if errors.Is(err, errUnknown) {
+		b.model = nil
+	}
+	if err != nil {
+		return fmt.Errorf("iptables: %w", err)
+	}
+	if err := b.model.adopt(change); err != nil {
+		b.model = nil
+		return fmt.Errorf("iptables: %w", err)
+	}
+	return b.endChanged(change)
+}
+
+// Cleanup removes our chains and jumps, in both variants of iptables. A chain of ours that somebody else's rule jumps to
+// is emptied but stays, because the rule is not ours to remove.
+func (b *Backend) Cleanup(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.model = nil
+	err := errors.Join(b.leaveOthers(ctx), b.make(ctx, table{name: "nat"}, table{name: "filter"}))
+	if err != nil {
+		return fmt.Errorf("iptables: clean up: %w", err)
+	}
+	return nil
+}
+
+// Rules returns our chains and jumps as iptables-save prints them, without counters, for people and tests. It is empty
+// without rules of ours.
+func (b *Backend) Rules(ctx context.Context) (string, error) {
+	tables, err := b.program.saved(ctx)
+	if err != nil {
+		return "", fmt.Errorf("iptables: %w", err)
+	}
+	var out strings.Builder
+	for _, name := range []string{"nat", "filter"} {
+		if t := tables[name]; t != nil {
+			out.WriteString(t.ours(name))
+		}
+	}
+	return out.String(), nil
+}
+
+// ours prints what is ours in a table; empty if nothing is.
+func (t *savedTable) ours(name string) string {
+	var out strings.Builder
+	for _, chain := range t.names {
+		for _, r := range t.chains[chain].rules {
+			if isOurs(chain) || r.isJump() {
+				fmt.Fprintf(&out, "-A %s %s\n", chain, r.text)
+			}
+		}
+	}
+	if out.Len() == 0 {
+		return ""
+	}
+	return "*" + name + "\n" + out.String()
+}
+
+// make makes tables as wanted, in this order.
+func (b *Backend) make(ctx context.Context, wanted ...table) error {
+	return remake(ctx, b.program, wanted...)
+}
+
+func remake(ctx context.Context, p program, wanted ...table) error {
+	have, err := p.saved(ctx)
+	if err != nil {
+		return err
+	}
+	var blocks []block
+	for _, want := range wanted {
+		blocks = append(blocks, block{want.name, syncPlan(have[want.name], want)})
+	}
+	err = p.write(ctx, blocks...)
+	if errors.Is(err, errTooLong) {
+		err = p.write(ctx, split(blocks)...)
+	}
+	return err
+}
+
+// leaveOthers removes what an earlier run has left in a variant that is not used any more.
+func (b *Backend) leaveOthers(ctx context.Context) error {
+	for _, p := range b.others {
+		if err := remake(ctx, p, table{name: "nat"}, table{name: "filter"}); err != nil {
+			return fmt.Errorf("remove old rules: %w", err)
+		}
+		b.log.Info("removed rules of an earlier run", "program", p.name)
+	}
+	b.others = nil
+	return nil
+}
+
+// endConnections brings the kernel's connections in line with the model.
+func (b *Backend) endConnections() error {
+	n, err := b.end(b.model.mappings())
+	if errors.Is(err, errors.ErrUnsupported) {
+		if !b.noEnding {
+			b.log.Warn("connections of a closed mapping will go on until they are idle", "err", err)
+		}
+		b.noEnding = true
+		return nil
+	}
+	if n > 0 {
+		b.log.Debug("connections ended", "count", n)
+	}
+	return err
+}
+
+// endChanged does so after a change, if the change can have made a difference.
+func (b *Backend) endChanged(change lease.Change) error {
+	closes := len(change.Remove) > 0
+	opensUDP := false
+	for _, l := range change.Add {
+		opensUDP = opensUDP || l.Protocol == lease.UDP
+	}
+	if !closes && !opensUDP {
+		return nil
+	}
+	err := b.endConnections()
+	if err != nil && !closes {
+		b.log.Warn("old connections may keep a new mapping from working until they are idle", "err", err)
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,40 @@
+// Package iptables is the firewall backend for routers whose rules are managed with iptables, in both of its variants
+// (nf_tables and legacy).
+//
+// It writes IPv4 rules into chains of its own, whose names begin with PORTREEVE, and one jump to them, with the comment
+// "portreeve", at the beginning of PREROUTING, POSTROUTING and FORWARD. This is what one lease looks like:
+//
+//	*nat
+//	-A PREROUTING -m comment --comment portreeve -j PORTREEVE-PREROUTING
+//	-A POSTROUTING -m comment --comment portreeve -j PORTREEVE-POSTROUTING
+//
+//	-A PORTREEVE-PREROUTING -d 192.168.1.0/24 -j RETURN
+//	-A PORTREEVE-PREROUTING -i wan0 -m addrtype --dst-type LOCAL -j PORTREEVE-MAP
+//	-A PORTREEVE-PREROUTING -i br-lan -m addrtype --dst-type LOCAL -j PORTREEVE-MAP
+//
+//	-A PORTREEVE-MAP -j CONNMARK --set-xmark 0x10000000/0x10000000
+//	-A PORTREEVE-MAP -j PORTREEVE-DNAT
+//	-A PORTREEVE-MAP -j CONNMARK --set-xmark 0x0/0x10000000
+//
+//	-A PORTREEVE-DNAT -p udp -m udp --dport 3074 -m comment --comment "lease 1a2b3c4d" -j DNAT --to-destination 192.168.1.10:3074
+//
+//	-A PORTREEVE-POSTROUTING -o wan0 -j PORTREEVE-SNAT
+//	-A PORTREEVE-POSTROUTING -s 192.168.1.0/24 -m conntrack --ctstate DNAT -m connmark --mark 0x10000000/0x10000000 -j PORTREEVE-HAIRPIN
+//	-A PORTREEVE-POSTROUTING -s 192.168.1.0/24 -m conntrack --ctstate DNAT -m connmark --mark 0x10000000/0x10000000 -j SNAT --to-source 203.0.113.2
+//
+//	-A PORTREEVE-SNAT -s 192.168.1.10/32 -p udp -m udp --sport 3074 -m comment --comment "lease 1a2b3c4d" -j MASQUERADE --to-ports 3074
+//	-A PORTREEVE-HAIRPIN -s 192.168.1.10/32 -p udp -m udp --sport 3074 -m comment --comment "lease 1a2b3c4d" -j SNAT --to-source 203.0.113.2:3074
+//
+//	*filter
+//	-A FORWARD -m comment --comment portreeve -j PORTREEVE-FORWARD
+//	-A PORTREEVE-FORWARD -m conntrack --ctstate DNAT -m connmark --mark 0x10000000/0x10000000 -j ACCEPT
+//
+// The mark tells our translated connections from everybody else's. It is set before the rules of the leases, because a
+// DNAT rule ends the walk, and taken off again behind them: what no lease has matched leaves as it came, so a foreign
+// DNAT rule further down does not profit from our accept. PORTREEVE-DNAT is a chain of its own so that a rule can be
+// appended without disturbing that frame.
+//
+// SNAT makes packets from a mapped internal port leave with the mapped external port towards every peer (RFC 4787,
+// REQ-1: endpoint-independent mapping). HAIRPIN does the same for LAN hosts that reach each other by the external
+// address, which then see that address and the mapped port as the source (RFC 4787, REQ-9).
+package iptables

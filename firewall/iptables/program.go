@@ -1,0 +1,164 @@
+package iptables
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	goiptables "github.com/coreos/go-iptables/iptables"
+
+	"github.com/portreeve/portreeve/lease"
+)
+
+// The variants of iptables, as "iptables -V" tells them.
+const (
+	variantNFT    = "nf_tables"
+	variantLegacy = "legacy"
+)
+
+const (
+	// lockWait is how long iptables waits for another that holds the lock of the legacy variant.
+	lockWait = 5 * time.Second
+	// patience bounds one run of a program, the wait for the lock included.
+	patience = 15 * time.Second
+	// blockSize is how many lines make one transaction of the kernel where it cannot take all at once.
+	blockSize = 200
+)
+
+// program is one installed variant of iptables.
+type program struct {
+	name    string // of the command, for example "iptables-legacy"
+	variant string
+	save    string // paths
+	restore string
+}
+
+// find looks for the three commands of a variant.
+func find(ctx context.Context, name string) (program, error) {
+	var paths [3]string
+	for i, command := range []string{name, name + "-save", name + "-restore"} {
+		path, err := lookPath(command)
+		if err != nil {
+			return program{}, fmt.Errorf("%s is not installed: install the package iptables (apt install iptables; opkg install iptables-nft): %w", command, err)
+		}
+		paths[i] = path
+	}
+	// Waiting for the lock came to iptables-restore with 1.6.2, in 2018.
+	known, err := goiptables.New(goiptables.Path(paths[0]))
+	if err != nil {
+		return program{}, fmt.Errorf("%s: which version: %w", name, err)
+	}
+	if a, b, c := known.GetIptablesVersion(); a < 1 || a == 1 && (b < 6 || b == 6 && c < 2) {
+		return program{}, fmt.Errorf("%s is version %d.%d.%d: at least 1.6.2 is needed", name, a, b, c)
+	}
+	version, err := run(ctx, "", paths[0], "--version")
+	if err != nil {
+		return program{}, err
+	}
+	p := program{name: name, variant: variantLegacy, save: paths[1], restore: paths[2]}
+	// Before there were two, the version did not name the variant.
+	if strings.Contains(version, variantNFT) {
+		p.variant = variantNFT
+	}
+	return p, nil
+}
+
+// lookPath finds a command in the path, or where distributions keep it when the path is that of an ordinary user.
+func lookPath(command string) (string, error) {
+	path, err := exec.LookPath(command)
+	if err == nil {
+		return path, nil
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin"} {
+		if path, err := exec.LookPath(filepath.Join(dir, command)); err == nil {
+			return path, nil
+		}
+	}
+	return "", err
+}
+
+// saved reads all tables.
+func (p program) saved(ctx context.Context) (map[string]*savedTable, error) {
+	out, err := run(ctx, "", p.save)
+	if err != nil {
+		return nil, err
+	}
+	return parseSave(out)
+}
+
+// block is a part of the input of iptables-restore: lines within one table, which are one transaction.
+type block struct {
+	table string
+	lines []string
+}
+
+// write runs iptables-restore once. Each block is in force wholly or not at all; a block that fails ends the run, those
+// before it stand.
+func (p program) write(ctx context.Context, blocks ...block) error {
+	var input strings.Builder
+	for _, b := range blocks {
+		if len(b.lines) > 0 {
+			fmt.Fprintf(&input, "*%s\n%s\nCOMMIT\n", b.table, strings.Join(b.lines, "\n"))
+		}
+	}
+	if input.Len() == 0 {
+		return nil
+	}
+	_, err := run(ctx, input.String(), p.restore, "--noflush", fmt.Sprintf("--wait=%d", int(lockWait.Seconds())))
+	return err
+}
+
+// split cuts blocks into smaller ones.
+func split(blocks []block) []block {
+	var small []block
+	for _, b := range blocks {
+		for lines := b.lines; len(lines) > 0; lines = lines[min(blockSize, len(lines)):] {
+			small = append(small, block{b.table, lines[:min(blockSize, len(lines))]})
+		}
+	}
+	return small
+}
+
+// errTooLong: the transaction does not fit into the socket to the kernel. It grows to what is needed for the real root;
+// for the root of a user namespace (a container) it has net.core.wmem_default.
+var errTooLong = errors.New("too many rules for one transaction")
+
+// errUnknown: the program did not come to its end, so nobody knows what it has done.
+var errUnknown = errors.New("the outcome is unknown")
+
+// run runs one program to its end, without a shell, and returns its output. A change that has begun is not broken off
+// when ctx is cancelled: what it has done would be unknown.
+func run(ctx context.Context, input string, path string, args ...string) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Stdin = strings.NewReader(input)
+	cmd.WaitDelay = time.Second
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if err == nil {
+		return stdout.String(), nil
+	}
+	said := stderr.String()
+	name := filepath.Base(path)
+	switch {
+	case ctx.Err() != nil:
+		return "", fmt.Errorf("%s: no answer within %v: %w", name, patience, errUnknown)
+	case strings.Contains(said, "Message too long"):
+		return "", fmt.Errorf("%s: %w", name, errTooLong)
+	case strings.Contains(said, "holding the xtables lock"):
+		return "", fmt.Errorf("%s: another program has held the lock /run/xtables.lock for more than %v", name, lockWait)
+	case strings.Contains(said, "ermission denied") || strings.Contains(said, "Operation not permitted"):
+		err = fmt.Errorf("%w; the daemon needs the capabilities CAP_NET_ADMIN and CAP_NET_RAW", err)
+	}
+	return "", fmt.Errorf("%s: %w: %s", name, err, lease.CleanText(said, 500))
+}
