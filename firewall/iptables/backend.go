@@ -91,7 +91,7 @@ func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) error {
 		return fmt.Errorf("iptables: %w", err)
 	}
 	nat := natTable(next.topology, next.rules(endpointsOf(want.Leases)))
-	if err := b.make(ctx, filterTable(), nat); err != nil {
+	if err := remake(ctx, b.program, filterTable(), nat); err != nil {
 		return fmt.Errorf("iptables: %w", err)
 	}
 	b.model = next
@@ -135,7 +135,7 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.model = nil
-	err := errors.Join(b.leaveOthers(ctx), b.make(ctx, table{name: "nat"}, table{name: "filter"}))
+	err := errors.Join(b.leaveOthers(ctx), remake(ctx, b.program, table{name: "nat"}, table{name: "filter"}))
 	if err != nil {
 		return fmt.Errorf("iptables: clean up: %w", err)
 	}
@@ -174,25 +174,34 @@ func (t *savedTable) ours(name string) string {
 	return "*" + name + "\n" + out.String()
 }
 
-// make makes tables as wanted, in this order.
-func (b *Backend) make(ctx context.Context, wanted ...table) error {
-	return remake(ctx, b.program, wanted...)
+// remake makes tables of a variant as wanted, in this order.
+func remake(ctx context.Context, p program, wanted ...table) error {
+	whole := func(blocks []block) []block { return blocks }
+	err := errTooLong
+	// The second time it is planned anew: the first tables may stand already.
+	for _, cut := range []func([]block) []block{whole, split} {
+		if !errors.Is(err, errTooLong) {
+			break
+		}
+		var blocks []block
+		if blocks, err = plan(ctx, p, wanted); err == nil {
+			err = p.write(ctx, cut(blocks)...)
+		}
+	}
+	return err
 }
 
-func remake(ctx context.Context, p program, wanted ...table) error {
+// plan compares tables with what is wanted.
+func plan(ctx context.Context, p program, wanted []table) ([]block, error) {
 	have, err := p.saved(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var blocks []block
 	for _, want := range wanted {
 		blocks = append(blocks, block{want.name, syncPlan(have[want.name], want)})
 	}
-	err = p.write(ctx, blocks...)
-	if errors.Is(err, errTooLong) {
-		err = p.write(ctx, split(blocks)...)
-	}
-	return err
+	return blocks, nil
 }
 
 // leaveOthers removes what an earlier run has left in a variant that is not used any more.

@@ -1,0 +1,167 @@
+package conformance
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/portreeve/portreeve/firewall"
+	"github.com/portreeve/portreeve/firewall/iptables"
+	"github.com/portreeve/portreeve/lease"
+	"github.com/portreeve/portreeve/test/lab"
+	"github.com/portreeve/portreeve/test/netns"
+)
+
+func TestMain(m *testing.M) { netns.Main(m) }
+
+// subject is a backend under test.
+type subject struct {
+	firewall.Backend
+	topology lease.Topology
+
+	// rules is everything of ours as text, empty if there is nothing.
+	rules func(t *testing.T) string
+	// flush loses everything of ours as if somebody else had flushed the firewall.
+	flush func(t *testing.T)
+}
+
+// inAll runs a test with every backend.
+func inAll(t *testing.T, test func(t *testing.T, s subject)) {
+	t.Run("fake", func(t *testing.T) { test(t, newFake()) })
+	inReal(t, func(t *testing.T, s subject, _ *lab.Home) { test(t, s) })
+}
+
+// inReal runs a test with every backend that has a kernel, each in a home of its own.
+func inReal(t *testing.T, test func(t *testing.T, s subject, home *lab.Home)) {
+	for _, v := range lab.Variants() {
+		t.Run("iptables-"+string(v), func(t *testing.T) {
+			home := lab.New(t, lab.Options{IPTables: v})
+			test(t, newIptables(t, home, v), home)
+		})
+	}
+}
+
+func newFake() subject {
+	fake := firewall.NewFake()
+	return subject{
+		Backend:  fake,
+		topology: topology(netip.MustParseAddr("81.2.69.10")),
+		rules:    func(*testing.T) string { return fake.Dump() },
+		flush:    func(*testing.T) { fake.Forget() },
+	}
+}
+
+func newIptables(t *testing.T, home *lab.Home, v lab.Variant) subject {
+	t.Helper()
+	b, err := iptables.Open(t.Context(), iptables.Options{Program: "iptables-" + string(v)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return subject{
+		Backend:  onRouter{home.Router, b},
+		topology: topology(home.WAN),
+		rules: func(t *testing.T) string {
+			t.Helper()
+			var rules string
+			err := home.Router.Do(func() (err error) {
+				rules, err = b.Rules(t.Context())
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return rules
+		},
+		flush: func(t *testing.T) {
+			t.Helper()
+			for _, table := range []string{"nat", "filter"} {
+				home.Router.Run(t, "iptables", "-t", table, "-F")
+				home.Router.Run(t, "iptables", "-t", table, "-X")
+			}
+		},
+	}
+}
+
+// onRouter calls a backend in the network of the lab's router. Its methods neither start goroutines nor threads: what
+// they run and open belongs to the router.
+type onRouter struct {
+	router  *lab.Host
+	backend *iptables.Backend
+}
+
+func (r onRouter) Name() string { return r.backend.Name() }
+func (r onRouter) Why() string  { return r.backend.Why() }
+
+func (r onRouter) Sync(ctx context.Context, want lease.Ruleset) error {
+	return r.router.Do(func() error { return r.backend.Sync(ctx, want) })
+}
+
+func (r onRouter) Apply(ctx context.Context, change lease.Change) error {
+	return r.router.Do(func() error { return r.backend.Apply(ctx, change) })
+}
+
+func (r onRouter) Cleanup(ctx context.Context) error {
+	return r.router.Do(func() error { return r.backend.Cleanup(ctx) })
+}
+
+func (r onRouter) Check(ctx context.Context) (problems []firewall.Problem) {
+	_ = r.router.Do(func() error { // the error is that of the function
+		problems = r.backend.Check(ctx)
+		return nil
+	})
+	return problems
+}
+
+// topology is that of the lab.
+func topology(wan netip.Addr) lease.Topology {
+	return lease.Topology{
+		WANs: []lease.WAN{{Name: "wan0", Addrs: []netip.Addr{wan}}},
+		LANs: []lease.LAN{{Name: "br-lan", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.168.1.1/24")}}},
+	}
+}
+
+// mapping returns a lease, for example of "udp 3074 192.168.1.10:3074". Its ID is made of protocol and port.
+func mapping(t testing.TB, text string, filters ...lease.Filter) lease.Lease {
+	t.Helper()
+	fields := strings.Fields(text)
+	proto, err := lease.ParseProtocol(fields[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	external, err := netip.ParseAddrPort("0.0.0.0:" + fields[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lease.Lease{
+		ID:  lease.ID(fields[0] + fields[1]),
+		Seq: uint64(external.Port()),
+		Mapping: lease.Mapping{
+			Protocol: proto,
+			External: netip.AddrPortFrom(netip.Addr{}, external.Port()),
+			Internal: netip.MustParseAddrPort(fields[2]),
+			Filters:  filters,
+		},
+	}
+}
+
+func (s subject) sync(t testing.TB, leases ...lease.Lease) {
+	t.Helper()
+	if err := s.Sync(t.Context(), lease.Ruleset{Topology: s.topology, Leases: leases}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s subject) add(t testing.TB, leases ...lease.Lease) {
+	t.Helper()
+	if err := s.Apply(t.Context(), lease.Change{Add: leases}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s subject) remove(t testing.TB, leases ...lease.Lease) {
+	t.Helper()
+	if err := s.Apply(t.Context(), lease.Change{Remove: leases}); err != nil {
+		t.Fatal(err)
+	}
+}
