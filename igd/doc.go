@@ -1,0 +1,11 @@
+// Package igd is the UPnP Internet Gateway Device: the device and service descriptions, and the actions that
+// clients call by SOAP (UPnP Device Architecture 1.1, sections 2 and 3; InternetGatewayDevice:1 and its services
+// Layer3Forwarding:1, WANCommonInterfaceConfig:1 and WANIPConnection:1).
+//
+// Each service is one table of actions and state variables. From it come the dispatch, the checks of arguments and
+// the service's own description (SCPD), so that what is described and what is done cannot differ. The actions
+// that WANIPConnection:2 adds are in the table too: they are answered to whoever calls them, but not described.
+//
+// Mappings are asked of a [Leases], the state of the line of an [Outside]; the package decides nothing itself.
+// It translates: strict where a wrong reading could open a wrong port, lenient where real clients are sloppy.
+package igd

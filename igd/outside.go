@@ -1,0 +1,94 @@
+package igd
+
+import (
+	"math"
+	"net/netip"
+	"time"
+)
+
+// Outside tells of the line to the internet. State is called for every request that asks about it and must not
+// block.
+type Outside interface {
+	State() WANState
+}
+
+// WANState is the state of the line at one moment. Its zero value is a line that is down.
+type WANState struct {
+	// Up tells whether the link has a carrier.
+	Up bool
+
+	// Addr is the address at which peers reach the mappings; invalid if there is none. Clients take it as it is:
+	// many give up when it is a private one.
+	Addr netip.Addr
+
+	// Since is when Addr became usable, by the clock of [Leases]. The zero time means that it is not known; the
+	// uptime is then 0.
+	Since time.Time
+
+	// Access is the kind of line as UPnP names it: "DSL", "POTS", "Cable" or "Ethernet". Empty means Ethernet,
+	// which is what a router sees of a line that ends in a modem of its own.
+	Access string
+
+	// UpstreamRate and DownstreamRate are the line's rates in bit/s; 0 when unknown.
+	UpstreamRate, DownstreamRate uint64
+
+	// What has gone through the interface since it exists. UPnP transports the lowest 32 bits.
+	BytesSent, BytesReceived, PacketsSent, PacketsReceived uint64
+}
+
+// connected tells whether peers can reach the router: without an address a carrier is of no use to them.
+func (w WANState) connected() bool { return w.Up && w.Addr.IsValid() }
+
+// connectionStatus is the value of ConnectionStatus (WANIPConnection:2, table 2-4).
+func (w WANState) connectionStatus() string {
+	if w.connected() {
+		return "Connected"
+	}
+	return "Disconnected"
+}
+
+// lastError is the value of LastConnectionError (WANIPConnection:2, table 2-5): why there is no connection.
+func (w WANState) lastError() string {
+	switch {
+	case w.connected():
+		return "ERROR_NONE"
+	case w.Up:
+		return "ERROR_IP_CONFIGURATION"
+	default:
+		return "ERROR_NO_CARRIER"
+	}
+}
+
+// uptime is the value of Uptime: seconds since the connection is there, 0 without one.
+func (w WANState) uptime(now time.Time) uint32 {
+	if !w.connected() || w.Since.IsZero() {
+		return 0
+	}
+	return saturate(uint64(max(0, now.Sub(w.Since)) / time.Second))
+}
+
+// externalAddress is the value of ExternalIPAddress: empty when there is none.
+func (w WANState) externalAddress() string {
+	if !w.connected() {
+		return ""
+	}
+	return w.Addr.String()
+}
+
+// linkStatus is the value of PhysicalLinkStatus (WANCommonInterfaceConfig:1, table 4).
+func (w WANState) linkStatus() string {
+	if w.Up {
+		return "Up"
+	}
+	return "Down"
+}
+
+func (w WANState) accessType() string {
+	if w.Access == "" {
+		return "Ethernet"
+	}
+	return w.Access
+}
+
+// saturate fits a quantity into a ui4. Counters are not quantities: they wrap.
+func saturate(n uint64) uint32 { return uint32(min(n, math.MaxUint32)) }

@@ -1,0 +1,161 @@
+package igd
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/portreeve/portreeve/lease"
+)
+
+// service is one UPnP service: all that is described of it and all that it does.
+type service struct {
+	name      string // for example "WANIPConnection"
+	id        string // the part of the serviceId that is its own
+	path      string // the part of the URLs that is its own
+	highest   int    // the highest version whose actions are answered
+	described int    // the version in the descriptions
+	aliases   []string
+	variables []variable
+	actions   []action
+	optional  []string // actions that the specification leaves to the vendor, and that we do not have
+}
+
+// variable is a state variable of a service.
+type variable struct {
+	name    string
+	kind    dataType
+	since   int      // the service's version that introduced it
+	allowed []string // the allowed values of a string, in the spelling of the specification; nil: any
+	least   uint32   // the least value of a number
+	most    uint32   // the greatest value of a number; 0: whatever its type can hold
+	outside byVersion
+
+	// wildcard lets "*" stand for any (0 or the empty string), as some old clients write it.
+	wildcard bool
+
+	// current returns the value that QueryStateVariable reads; nil if it cannot be asked for. It is there for
+	// those variables that the specification wants evented.
+	current func() string
+}
+
+// argument is an argument of an action. All of its properties are those of the state variable it is related to.
+type argument struct{ name, variable string }
+
+// action is one action of a service. run gets checked arguments.
+type action struct {
+	name  string
+	since int // the service's version that introduced it
+	in    []argument
+	out   []argument
+	run   func(context.Context, *call) (results, error)
+}
+
+// call is one invocation of an action, its arguments checked.
+type call struct {
+	action  string
+	version int        // of the service, as the caller named it
+	client  netip.Addr // who calls
+	agent   string     // what the client calls itself; cleaned, may be empty
+	args    map[string]value
+}
+
+func (c *call) text(name string) string   { return c.args[name].text }
+func (c *call) number(name string) uint32 { return c.args[name].number }
+func (c *call) flag(name string) bool     { return c.args[name].flag }
+func (c *call) port(name string) uint16   { return uint16(c.args[name].number) } // of a ui2
+
+// protocol reads NewProtocol, whose values the table has limited to TCP and UDP.
+func (c *call) protocol() lease.Protocol {
+	if c.text("NewProtocol") == protocolUDP {
+		return lease.UDP
+	}
+	return lease.TCP
+}
+
+func (s *service) urn(version int) string {
+	return fmt.Sprintf("urn:schemas-upnp-org:service:%s:%d", s.name, version)
+}
+
+func (s *service) controlPath() string { return "/ctl/" + s.path }
+func (s *service) scpdPath() string    { return "/scpd/" + s.path + ".xml" }
+
+// versionOf returns which version of the service a namespace means, and false if it is another service's.
+func (s *service) versionOf(namespace string) (int, bool) {
+	for v := 1; v <= s.highest; v++ {
+		if namespace == s.urn(v) {
+			return v, true
+		}
+	}
+	return 1, slices.Contains(s.aliases, namespace)
+}
+
+// find returns the action of that name, or the code with which to refuse it.
+func (s *service) find(name string) (action, error) {
+	i := slices.IndexFunc(s.actions, func(a action) bool { return a.name == name })
+	switch {
+	case i >= 0:
+		return s.actions[i], nil
+	case slices.Contains(s.optional, name):
+		return action{}, optionalNotSupported
+	default:
+		return action{}, invalidAction
+	}
+}
+
+// variable returns the state variable of that name; false if there is none.
+func (s *service) variable(name string) (variable, bool) {
+	i := slices.IndexFunc(s.variables, func(v variable) bool { return v.name == name })
+	if i < 0 {
+		return variable{}, false
+	}
+	return s.variables[i], true
+}
+
+// check reads the arguments of an action. Each must be there and fit its type; an argument that the action does
+// not know is ignored, because older servers did so and clients came to rely on it.
+func (s *service) check(a action, version int, given map[string]string) (map[string]value, error) {
+	args := make(map[string]value, len(a.in))
+	for _, arg := range a.in {
+		text, ok := given[arg.name]
+		if !ok {
+			return nil, invalidArgs
+		}
+		v, _ := s.variable(arg.variable)
+		parsed, err := v.parse(text, version)
+		if err != nil {
+			return nil, err
+		}
+		args[arg.name] = parsed
+	}
+	return args, nil
+}
+
+// parse reads a value for the variable: 402 if it is not of its type, the variable's own code if it is not among
+// the allowed ones.
+func (v variable) parse(text string, version int) (value, error) {
+	if v.wildcard && text == "*" {
+		text = ""
+		if v.kind != typeString {
+			text = "0"
+		}
+	}
+	parsed, ok := v.kind.parse(text)
+	if !ok {
+		return value{}, invalidArgs
+	}
+	if v.allowed != nil {
+		// Lower case is read as well: some clients send "udp".
+		i := slices.IndexFunc(v.allowed, func(a string) bool { return strings.EqualFold(a, text) })
+		if i < 0 {
+			return value{}, v.outside.of(version)
+		}
+		parsed.text = v.allowed[i]
+	}
+	if parsed.number < v.least || v.most > 0 && parsed.number > v.most {
+		return value{}, v.outside.of(version)
+	}
+	return parsed, nil
+}

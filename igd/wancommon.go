@@ -1,0 +1,55 @@
+package igd
+
+import "context"
+
+// wanCommonInterfaceConfig is WANCommonInterfaceConfig:1: the properties and counters of the line.
+func (s *Server) wanCommonInterfaceConfig() *service {
+	state := s.outside.State
+	return &service{
+		name: "WANCommonInterfaceConfig", id: "WANCommonIFC1", path: "CmnIfCfg", highest: 1, described: 1,
+		variables: []variable{
+			{name: "WANAccessType", kind: typeString, since: 1, allowed: []string{"DSL", "POTS", "Cable", "Ethernet"}},
+			{name: "Layer1UpstreamMaxBitRate", kind: typeUI4, since: 1},
+			{name: "Layer1DownstreamMaxBitRate", kind: typeUI4, since: 1},
+			{
+				name: "PhysicalLinkStatus", kind: typeString, since: 1, allowed: []string{"Up", "Down"},
+				current: func() string { return state().linkStatus() },
+			},
+			{name: "TotalBytesSent", kind: typeUI4, since: 1},
+			{name: "TotalBytesReceived", kind: typeUI4, since: 1},
+			{name: "TotalPacketsSent", kind: typeUI4, since: 1},
+			{name: "TotalPacketsReceived", kind: typeUI4, since: 1},
+		},
+		actions: []action{
+			{
+				name: "GetCommonLinkProperties", since: 1,
+				out: []argument{
+					{"NewWANAccessType", "WANAccessType"},
+					{"NewLayer1UpstreamMaxBitRate", "Layer1UpstreamMaxBitRate"},
+					{"NewLayer1DownstreamMaxBitRate", "Layer1DownstreamMaxBitRate"},
+					{"NewPhysicalLinkStatus", "PhysicalLinkStatus"},
+				},
+				run: func(context.Context, *call) (results, error) {
+					w := state()
+					return results{w.accessType(), saturate(w.UpstreamRate), saturate(w.DownstreamRate), w.linkStatus()}, nil
+				},
+			},
+			counter("TotalBytesSent", func() uint64 { return state().BytesSent }),
+			counter("TotalBytesReceived", func() uint64 { return state().BytesReceived }),
+			counter("TotalPacketsSent", func() uint64 { return state().PacketsSent }),
+			counter("TotalPacketsReceived", func() uint64 { return state().PacketsReceived }),
+		},
+		optional: []string{
+			"GetWANAccessProvider", "GetMaximumActiveConnections", "GetActiveConnection",
+			"SetEnabledForInternet", "GetEnabledForInternet",
+		},
+	}
+}
+
+// counter makes the action that reads one counter. It wraps at 32 bits, which those who poll it expect.
+func counter(variable string, read func() uint64) action {
+	return action{
+		name: "Get" + variable, since: 1, out: []argument{{"New" + variable, variable}},
+		run: func(context.Context, *call) (results, error) { return results{uint32(read())}, nil },
+	}
+}
