@@ -25,8 +25,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/portreeve/portreeve/test/netns"
 )
@@ -223,22 +226,51 @@ func (h *Home) Close() error {
 	return nil
 }
 
-// evict kills the processes that are still on the host and returns an error that
-// names them.
+// evict waits a moment for the processes that are still on the host (a program
+// that a killed daemon had started, say), kills those that stay, and returns an
+// error that names them.
 func (h *Host) evict(ctx context.Context) error {
+	deadline := time.Now().Add(time.Second)
+	for {
+		pids, err := h.pids(ctx)
+		if err != nil || len(pids) == 0 {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return h.kill(pids)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// pids are the IDs of the processes on the host.
+func (h *Host) pids(ctx context.Context) ([]int, error) {
 	out, err := exec.CommandContext(ctx, "ip", "netns", "pids", h.Namespace).Output()
 	if err != nil {
-		return fmt.Errorf("%s: which processes are left: %w", h.Name, err)
+		return nil, fmt.Errorf("%s: which processes are left: %w", h.Name, err)
 	}
+	var pids []int
+	for _, field := range strings.Fields(string(out)) {
+		pid, err := strconv.Atoi(field)
+		if err != nil {
+			return nil, fmt.Errorf("%s: which processes are left: %w", h.Name, err)
+		}
+		pids = append(pids, pid)
+	}
+	return pids, nil
+}
+
+// kill ends processes and returns an error that names them.
+func (h *Host) kill(pids []int) error {
 	var errs []error
-	for _, pid := range strings.Fields(string(out)) {
-		name, err := os.ReadFile(filepath.Join("/proc", pid, "comm"))
+	for _, pid := range pids {
+		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 		if err != nil {
 			continue // it has just ended
 		}
-		errs = append(errs, fmt.Errorf("%s: process %s (%s) was still running", h.Name, pid, strings.TrimSpace(string(name))))
-		if err := exec.CommandContext(ctx, "kill", "-KILL", pid).Run(); err != nil {
-			errs = append(errs, fmt.Errorf("%s: kill %s: %w", h.Name, pid, err))
+		errs = append(errs, fmt.Errorf("%s: process %d (%s) was still running", h.Name, pid, strings.TrimSpace(string(name))))
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			errs = append(errs, fmt.Errorf("%s: kill %d: %w", h.Name, pid, err))
 		}
 	}
 	return errors.Join(errs...)
