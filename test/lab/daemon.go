@@ -38,7 +38,9 @@ type DaemonOptions struct {
 	// Env are further variables of its environment, "NAME=value".
 	Env []string
 	// Wrapper is a command that runs the daemon: the daemon and its arguments are
-	// appended, and it must replace itself by them, as setpriv(1) does.
+	// appended, and it must replace itself by them, as setpriv(1) does. To run the
+	// daemon as another user name a StateDir that this user may write; the folders of
+	// t.TempDir are closed to others.
 	Wrapper []string
 }
 
