@@ -119,8 +119,11 @@ func (s *Server) describeDevice(d device) deviceXML {
 			ControlURL:  service.controlPath(),
 		})
 	}
+	if len(d.devices) > 0 {
+		x.Devices = &devicesXML{}
+	}
 	for _, child := range d.devices {
-		x.Devices = append(x.Devices, s.describeDevice(child))
+		x.Devices.Devices = append(x.Devices.Devices, s.describeDevice(child))
 	}
 	return x
 }
@@ -146,12 +149,16 @@ func (s *service) describe(configID uint32) scpdXML {
 }
 
 func describeAction(a action) actionXML {
-	x := actionXML{Name: a.name}
+	var list []argumentXML
 	for _, arg := range a.in {
-		x.Arguments = append(x.Arguments, argumentXML{arg.name, "in", arg.variable})
+		list = append(list, argumentXML{arg.name, "in", arg.variable})
 	}
 	for _, arg := range a.out {
-		x.Arguments = append(x.Arguments, argumentXML{arg.name, "out", arg.variable})
+		list = append(list, argumentXML{arg.name, "out", arg.variable})
+	}
+	x := actionXML{Name: a.name}
+	if list != nil {
+		x.Arguments = &argumentsXML{list}
 	}
 	return x
 }
@@ -160,7 +167,10 @@ func describeAction(a action) actionXML {
 // elements are empty, which is the form for services that send none (UDA 1.1, section 2.3). To announce events
 // and refuse every subscription would make clients wait for what never comes.
 func describeVariable(v variable) variableXML {
-	x := variableXML{SendEvents: "no", Name: v.name, DataType: v.kind, Allowed: v.allowed}
+	x := variableXML{SendEvents: "no", Name: v.name, DataType: v.kind}
+	if v.allowed != nil {
+		x.Allowed = &allowedXML{v.allowed}
+	}
 	if v.most > 0 {
 		x.Range = &rangeXML{Minimum: v.least, Maximum: v.most}
 	}

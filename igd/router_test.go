@@ -77,6 +77,9 @@ func newRouter(t testing.TB, lan netip.Prefix, options ...func(*lease.Config)) *
 		if err := <-done; err != nil {
 			t.Errorf("manager: %v", err)
 		}
+		if err := r.manager.CheckInvariants(); err != nil {
+			t.Error(err)
+		}
 	})
 	<-r.manager.Ready()
 	r.line = &line{igd.WANState{

@@ -2,7 +2,8 @@ package igd
 
 import "encoding/xml"
 
-// The descriptions as XML. The order of fields is that of the schemas, which some clients rely on.
+// The descriptions as XML. The order of fields is that of the schemas, which some clients rely on. Lists that may be
+// empty are behind pointers: an empty list of allowed values would allow none.
 
 // rootXML is a device description (UDA 1.1, section 2.3). There is no URLBase: all URLs are relative to where
 // the document came from, so that it is right on every LAN.
@@ -31,8 +32,12 @@ type deviceXML struct {
 	SerialNumber     string       `xml:"serialNumber,omitempty"`
 	UDN              string       `xml:"UDN"`
 	Services         []serviceXML `xml:"serviceList>service"`
-	Devices          []deviceXML  `xml:"deviceList>device,omitempty"`
+	Devices          *devicesXML  `xml:"deviceList"`
 	PresentationURL  string       `xml:"presentationURL,omitempty"`
+}
+
+type devicesXML struct {
+	Devices []deviceXML `xml:"device"`
 }
 
 type serviceXML struct {
@@ -55,7 +60,11 @@ type scpdXML struct {
 
 type actionXML struct {
 	Name      string        `xml:"name"`
-	Arguments []argumentXML `xml:"argumentList>argument,omitempty"`
+	Arguments *argumentsXML `xml:"argumentList"`
+}
+
+type argumentsXML struct {
+	Arguments []argumentXML `xml:"argument"`
 }
 
 type argumentXML struct {
@@ -65,11 +74,15 @@ type argumentXML struct {
 }
 
 type variableXML struct {
-	SendEvents string    `xml:"sendEvents,attr"`
-	Name       string    `xml:"name"`
-	DataType   dataType  `xml:"dataType"`
-	Allowed    []string  `xml:"allowedValueList>allowedValue,omitempty"`
-	Range      *rangeXML `xml:"allowedValueRange"`
+	SendEvents string      `xml:"sendEvents,attr"`
+	Name       string      `xml:"name"`
+	DataType   dataType    `xml:"dataType"`
+	Allowed    *allowedXML `xml:"allowedValueList"`
+	Range      *rangeXML   `xml:"allowedValueRange"`
+}
+
+type allowedXML struct {
+	Values []string `xml:"allowedValue"`
 }
 
 type rangeXML struct {
