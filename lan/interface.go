@@ -1,0 +1,78 @@
+package lan
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/portreeve/portreeve/lease"
+)
+
+// Interface is a LAN interface that is up and has an IPv4 address. It is a value that never changes.
+type Interface struct {
+	Name string
+
+	// Index is the kernel's number of the interface. An interface that was removed and made again has the same
+	// name but another index, and sockets of the old one hear nothing any more.
+	Index int
+
+	// Prefixes are the router's IPv4 addresses on the interface, each with the length of its subnet's prefix, in
+	// the kernel's order: the primary address comes first. At least one.
+	Prefixes []netip.Prefix
+
+	// Prefixes6 are its IPv6 addresses, those excluded that are not or may not be usable (RFC 4862, section 5.4).
+	Prefixes6 []netip.Prefix
+}
+
+// Contains tells whether an IPv4 address belongs to one of the interface's subnets.
+func (i Interface) Contains(addr netip.Addr) bool {
+	return slices.ContainsFunc(i.Prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+func (i Interface) equal(other Interface) bool {
+	return i.Name == other.Name && i.Index == other.Index &&
+		slices.Equal(i.Prefixes, other.Prefixes) && slices.Equal(i.Prefixes6, other.Prefixes6)
+}
+
+// Missing is an interface that the configuration names and that cannot be served now.
+type Missing struct {
+	Name string
+	Why  string // for people
+}
+
+// Snapshot is what is known of the LANs at one moment. It never changes.
+type Snapshot struct {
+	// Interfaces are the LANs that can be served: in the order of the configuration if it names them, else in that of
+	// their names.
+	Interfaces []Interface
+
+	// Missing are the others that the configuration names. They are served as soon as they can be.
+	Missing []Missing
+
+	changed chan struct{}
+}
+
+// Changed returns a channel that is closed when the snapshot is superseded by another one.
+func (s *Snapshot) Changed() <-chan struct{} { return s.changed }
+
+// Find returns the LAN interface in one of whose subnets an IPv4 address is.
+func (s *Snapshot) Find(addr netip.Addr) (Interface, bool) {
+	for _, i := range s.Interfaces {
+		if i.Contains(addr) {
+			return i, true
+		}
+	}
+	return Interface{}, false
+}
+
+// Topology returns the LANs as the core wants them.
+func (s *Snapshot) Topology() []lease.LAN {
+	lans := make([]lease.LAN, len(s.Interfaces))
+	for n, i := range s.Interfaces {
+		lans[n] = lease.LAN{Name: i.Name, Prefixes: i.Prefixes}
+	}
+	return lans
+}
+
+func (s *Snapshot) equal(other *Snapshot) bool {
+	return slices.EqualFunc(s.Interfaces, other.Interfaces, Interface.equal) && slices.Equal(s.Missing, other.Missing)
+}
