@@ -6,6 +6,9 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // How many connections may be open, in all LANs together and from one host.
@@ -21,20 +24,25 @@ type limiter struct {
 	mu      sync.Mutex
 	total   int
 	hosts   map[netip.Addr]int
-	refused int // since the limit was reached; 0: it is not
+	refused int            // since the last line in the log
+	often   rate.Sometimes // a host that reaches the limit usually does so again and again
 }
 
-func newLimiter(log *slog.Logger) *limiter { return &limiter{log: log, hosts: map[netip.Addr]int{}} }
+func newLimiter(log *slog.Logger) *limiter {
+	return &limiter{log: log, hosts: map[netip.Addr]int{}, often: rate.Sometimes{First: 1, Interval: time.Minute}}
+}
 
 // admit counts one more connection of the host, unless there are too many.
 func (l *limiter) admit(host netip.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.total == maxConns || l.hosts[host] == maxConnsOfHost {
-		if l.refused++; l.refused == 1 {
-			l.log.Warn("too many connections: more are closed at once", "client", host,
-				"connections", l.total, "of client", l.hosts[host])
-		}
+		l.refused++
+		l.often.Do(func() {
+			l.log.Warn("too many connections: closed at once; not logged again for a minute", "client", host,
+				"refused", l.refused, "connections", l.total, "of_client", l.hosts[host])
+			l.refused = 0
+		})
 		return false
 	}
 	l.total++
@@ -42,17 +50,13 @@ func (l *limiter) admit(host netip.Addr) bool {
 	return true
 }
 
-// release takes back one admit. When the crowd has gone it says how many were refused.
+// release takes back one admit.
 func (l *limiter) release(host netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.total--
 	if l.hosts[host]--; l.hosts[host] == 0 {
 		delete(l.hosts, host)
-	}
-	if l.refused > 0 && l.total < maxConnsOfHost/2 {
-		l.log.Info("connections are accepted again", "refused", l.refused)
-		l.refused = 0
 	}
 }
 

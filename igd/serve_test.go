@@ -1,0 +1,221 @@
+package igd_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/portreeve/portreeve/igd"
+	"github.com/portreeve/portreeve/lease"
+)
+
+// journal collects log lines.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(b)
+}
+
+func (j *journal) count(part string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Count(j.text.String(), part)
+}
+
+// withJournal gives the router a server that logs into a journal.
+func withJournal(t *testing.T, r *router) *journal {
+	t.Helper()
+	j := &journal{}
+	server, err := igd.New(igd.Config{
+		UUID: [16]byte{1}, Leases: r.manager, Outside: r.line, Logger: slog.New(slog.NewTextHandler(j, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.server = server
+	return j
+}
+
+// alive tells whether a connection is served, by one request on it.
+func alive(t *testing.T, conn net.Conn) bool {
+	t.Helper()
+	if _, err := io.WriteString(conn, "HEAD /rootDesc.xml HTTP/1.1\r\nHost: 127.0.0.254\r\n\r\n"); err != nil {
+		return false
+	}
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err == nil && !strings.HasPrefix(line, "HTTP/1.1 200 ") {
+		t.Errorf("got %q", line)
+	}
+	return err == nil
+}
+
+// wait polls until a condition holds.
+func wait(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("timed out: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func TestConnectionLimits(t *testing.T) {
+	r := newRouter(t, loopback())
+	j := withJournal(t, r)
+	address := serve(t, r)
+	var open []net.Conn
+	fill := func(host string) {
+		t.Helper()
+		for range 32 {
+			conn := dial(t, host, address)
+			if !alive(t, conn) {
+				t.Fatalf("%s: connection refused below the limit", host)
+			}
+			open = append(open, conn)
+		}
+	}
+	fill("127.0.0.1")
+	for range 50 {
+		if alive(t, dial(t, "127.0.0.1", address)) {
+			t.Fatal("one host has more connections than it may")
+		}
+	}
+	if !alive(t, dial(t, "127.0.0.2", address)) {
+		t.Fatal("another host is kept out")
+	}
+	for host := 3; host < 9; host++ {
+		fill(fmt.Sprintf("127.0.0.%d", host))
+	}
+	accepted := 0
+	for i := range 64 {
+		if alive(t, dial(t, fmt.Sprintf("127.0.0.%d", 20+i%2), address)) {
+			accepted++
+		}
+	}
+	if open := len(open) + 1; accepted != 256-open {
+		t.Errorf("with %d connections open %d more were accepted, want %d", open, accepted, 256-open)
+	}
+	if n := j.count("too many connections"); n != 1 {
+		t.Errorf("the limit is logged %d times, want once", n)
+	}
+	for _, conn := range open {
+		_ = conn.Close()
+	}
+	wait(t, "a connection after the others are closed", func() bool { return alive(t, dial(t, "127.0.0.1", address)) })
+}
+
+// Whoever sends nothing, or a byte now and then, does not keep its place.
+func TestSlowClients(t *testing.T) {
+	t.Parallel()
+	r := newRouter(t, loopback())
+	address := serve(t, r)
+	silent := dial(t, localHost, address)
+	slow := dial(t, localHost, address)
+	begun := time.Now()
+	if _, err := io.WriteString(slow, "POST /ctl/IPConn HTTP/1.1\r\nHost: 127.0.0.254\r\nX-A"); err != nil {
+		t.Fatal(err)
+	}
+	for name, conn := range map[string]net.Conn{"silent": silent, "slow": slow} {
+		if _, err := io.Copy(io.Discard, conn); errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s client: %v", name, err)
+		}
+	}
+	if took := time.Since(begun); took > 12*time.Second {
+		t.Errorf("the connections were kept for %s", took)
+	}
+}
+
+func TestRefusalsAreLoggedOnce(t *testing.T) {
+	r := newRouter(t, loopback())
+	j := withJournal(t, r)
+	address := serve(t, r)
+	for range 20 {
+		raw := "GET /rootDesc.xml HTTP/1.1\r\nHost: evil.example\r\n\r\n"
+		if got := exchange(t, dial(t, localHost, address), raw); got.status != 403 {
+			t.Fatalf("got %s, want 403", got)
+		}
+	}
+	if n := j.count("request refused"); n != 1 {
+		t.Errorf("logged %d times, want once", n)
+	}
+}
+
+// stuck is a Leases whose Open does not return before its context ends.
+type stuck struct {
+	igd.Leases
+	entered chan struct{}
+}
+
+func (s stuck) Open(ctx context.Context, _ lease.Request) (lease.Lease, error) {
+	close(s.entered)
+	<-ctx.Done()
+	return lease.Lease{}, ctx.Err()
+}
+
+func TestServeEndsWithItsContext(t *testing.T) {
+	leases := stuck{entered: make(chan struct{})}
+	server := newServer(t, leases, &line{})
+	listener, err := net.Listen("tcp4", "127.0.0.254:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(ctx, listener, loopback()) }()
+	idle := dial(t, localHost, listener.Addr().String())
+	busy := dial(t, localHost, listener.Addr().String())
+	text := ownMapping()
+	if _, err := io.WriteString(busy, post(addMapping+defaultHost+contentLength+fmt.Sprint(len(text)), text)); err != nil {
+		t.Fatal(err)
+	}
+	<-leases.entered
+	cancel()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("serve does not end")
+	}
+	for name, conn := range map[string]net.Conn{"idle": idle, "busy": busy} {
+		if _, err := conn.Read(make([]byte, 1)); err == nil {
+			t.Errorf("the %s connection is still open", name)
+		}
+	}
+	if conn, err := net.DialTimeout("tcp4", listener.Addr().String(), time.Second); err == nil {
+		_ = conn.Close()
+		t.Error("the listener is still open")
+	}
+}
+
+func TestServeTellsOfABrokenListener(t *testing.T) {
+	server := newServer(t, offline{}, &line{})
+	listener, err := net.Listen("tcp4", "127.0.0.254:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err = server.Serve(t.Context(), listener, loopback())
+	if !errors.Is(err, net.ErrClosed) || !strings.Contains(err.Error(), "igd 127.0.0.254") {
+		t.Errorf("serve: %v", err)
+	}
+}
