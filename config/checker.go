@@ -30,29 +30,23 @@ func (c *checker) number(name string, to *int, value *int64, low, high int) {
 	*to = int(*value)
 }
 
-func (c *checker) choice(name string, to, value *string, allowed ...string) {
-	if value == nil {
-		return
+func (c *checker) choice(name, value string, allowed ...string) {
+	if !slices.Contains(allowed, value) {
+		c.fault("%s is %q: allowed are %q", name, value, allowed)
 	}
-	if !slices.Contains(allowed, *value) {
-		c.fault("%s is %q: allowed are %q", name, *value, allowed)
-		return
-	}
-	*to = *value
 }
 
 // interfaces checks names as the kernel does (dev_valid_name), and refuses what iptables would take for an option
 // or a pattern.
-func (c *checker) interfaces(name string, to *[]string, names []string) {
-	for _, n := range names {
+func (c *checker) interfaces(name string, names []string) {
+	for i, n := range names {
 		if err := CheckInterface(n); err != nil {
 			c.fault("%s: %w", name, err)
 		}
+		if slices.Contains(names[:i], n) {
+			c.fault("%s names %s twice", name, n)
+		}
 	}
-	if slices.Sort(names); len(slices.Compact(slices.Clone(names))) != len(names) {
-		c.fault("%s names an interface twice: %s", name, strings.Join(names, ", "))
-	}
-	*to = names
 }
 
 func (c *checker) disjoint(wans, lans []string) {

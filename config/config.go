@@ -108,10 +108,8 @@ func Parse(r io.Reader) (Config, error) {
 	}
 	cfg := Default()
 	var c checker
-	c.interfaces("wan.interfaces", &cfg.WANs, f.WAN.Interfaces)
-	c.interfaces("lan.interfaces", &cfg.LANs, f.LAN.Interfaces)
-	c.disjoint(cfg.WANs, cfg.LANs)
-	c.choice("firewall.backend", &cfg.Backend, f.Firewall.Backend, "auto", "nftables", "iptables")
+	cfg.WANs, cfg.LANs = f.WAN.Interfaces, f.LAN.Interfaces
+	set(&cfg.Backend, f.Firewall.Backend)
 	set(&cfg.IGD.Enable, f.IGD.Enable)
 	c.igdVersion(&cfg, f.IGD.Version)
 	c.port("igd.port", &cfg.IGD.Port, f.IGD.Port)
@@ -125,13 +123,23 @@ func Parse(r io.Reader) (Config, error) {
 	c.lifetimes(&cfg, f)
 	set(&cfg.Web.Enable, f.Web.Enable)
 	c.port("web.port", &cfg.Web.Port, f.Web.Port)
-	if cfg.IGD.Enable && cfg.Web.Enable && cfg.IGD.Port == cfg.Web.Port {
-		c.fault("igd.port and web.port are both %d: they must differ", cfg.Web.Port)
-	}
 	c.number("limits.mappings_per_device", &cfg.Policy.MappingsPerDevice, f.Limits.PerDevice, 1, 65535)
 	c.number("limits.mappings", &cfg.Policy.Mappings, f.Limits.Mappings, 1, 65535)
 	set(&cfg.Store, f.Store.Path)
-	return cfg, errors.Join(c.faults...)
+	return cfg, errors.Join(append(c.faults, cfg.Check())...)
+}
+
+// Check returns what is wrong with values that may also come from the command line, nil if nothing is.
+func (cfg Config) Check() error {
+	var c checker
+	c.interfaces("wan.interfaces", cfg.WANs)
+	c.interfaces("lan.interfaces", cfg.LANs)
+	c.disjoint(cfg.WANs, cfg.LANs)
+	c.choice("firewall.backend", cfg.Backend, "auto", "nftables", "iptables")
+	if cfg.IGD.Enable && cfg.Web.Enable && cfg.IGD.Port == cfg.Web.Port {
+		c.fault("igd.port and web.port are both %d: they must differ", cfg.Web.Port)
+	}
+	return errors.Join(c.faults...)
 }
 
 func set[T any](to *T, value *T) {

@@ -44,7 +44,7 @@ func TestParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := config.Default()
-	want.WANs, want.LANs = []string{"ppp0"}, []string{"br-guest", "br-lan"}
+	want.WANs, want.LANs = []string{"ppp0"}, []string{"br-lan", "br-guest"}
 	want.Backend = "iptables"
 	want.IGD = config.IGD{Port: 5000}
 	want.NATPMP = false
@@ -81,7 +81,7 @@ func TestFaults(t *testing.T) {
 		{"interface", `wan.interfaces = ["eth0; reboot"]`, `wan.interfaces: "eth0; reboot" is no interface name`},
 		{"interface pattern", `lan.interfaces = ["eth+"]`, `"eth+" is no interface name`},
 		{"interface option", `lan.interfaces = ["-j"]`, `"-j" is no interface name`},
-		{"interface twice", `lan.interfaces = ["a", "a"]`, "lan.interfaces names an interface twice: a, a"},
+		{"interface twice", `lan.interfaces = ["a", "a"]`, "lan.interfaces names a twice"},
 		{"both sides", "wan.interfaces = [\"a\"]\nlan.interfaces = [\"a\"]", "a is in wan.interfaces and in lan.interfaces"},
 	}
 	for _, tt := range tests {

@@ -23,6 +23,17 @@ type Interface struct {
 	Prefixes6 []netip.Prefix
 }
 
+// PrefixOf returns one of the interface's own IPv4 addresses with the length of its subnet's prefix; invalid if the address is
+// not its own.
+func (i Interface) PrefixOf(addr netip.Addr) netip.Prefix {
+	for _, p := range i.Prefixes {
+		if p.Addr() == addr {
+			return p
+		}
+	}
+	return netip.Prefix{}
+}
+
 // Contains tells whether an IPv4 address belongs to one of the interface's subnets.
 func (i Interface) Contains(addr netip.Addr) bool {
 	return slices.ContainsFunc(i.Prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
