@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // candidate is an installed variant and what it holds.
@@ -96,6 +95,3 @@ func choose(found []candidate) (best candidate, why string, err error) {
 		return first, fmt.Sprintf("%s is the default; no variant has rules", first.name), nil
 	}
 }
-
-// String names the backend.
-func (p program) String() string { return strings.TrimSpace("iptables (" + p.variant + ")") }

@@ -21,22 +21,21 @@ const (
 	variantLegacy = "legacy"
 )
 
-const (
-	// lockWait is how long iptables waits for another that holds the lock of the legacy variant.
-	lockWait = 5 * time.Second
-	// patience bounds one run of a program, the wait for the lock included.
-	patience = 15 * time.Second
-	// blockSize is how many lines make one transaction of the kernel where it cannot take all at once.
-	blockSize = 200
-)
+// blockSize is how many lines make one transaction of the kernel where it cannot take all at once.
+const blockSize = 200
 
 // program is one installed variant of iptables.
 type program struct {
-	name    string // of the command, for example "iptables-legacy"
-	variant string
-	save    string // paths
-	restore string
+	name     string // of the command, for example "iptables-legacy"
+	variant  string
+	save     string        // paths
+	restore  string        //
+	lockWait time.Duration // for another program that holds the lock of iptables; whole seconds
+	patience time.Duration // for one run, the wait for the lock included
 }
+
+// String names the backend.
+func (p program) String() string { return "iptables (" + p.variant + ")" }
 
 // find looks for the three commands of a variant.
 func find(ctx context.Context, name string) (program, error) {
@@ -56,11 +55,14 @@ func find(ctx context.Context, name string) (program, error) {
 	if a, b, c := known.GetIptablesVersion(); a < 1 || a == 1 && (b < 6 || b == 6 && c < 2) {
 		return program{}, fmt.Errorf("%s is version %d.%d.%d: at least 1.6.2 is needed", name, a, b, c)
 	}
-	version, err := run(ctx, "", paths[0], "--version")
+	p := program{
+		name: name, variant: variantLegacy, save: paths[1], restore: paths[2],
+		lockWait: 5 * time.Second, patience: 15 * time.Second,
+	}
+	version, err := p.run(ctx, "", paths[0], "--version")
 	if err != nil {
 		return program{}, err
 	}
-	p := program{name: name, variant: variantLegacy, save: paths[1], restore: paths[2]}
 	// Before there were two, the version did not name the variant.
 	if strings.Contains(version, variantNFT) {
 		p.variant = variantNFT
@@ -84,7 +86,7 @@ func lookPath(command string) (string, error) {
 
 // saved reads all tables.
 func (p program) saved(ctx context.Context) (map[string]*savedTable, error) {
-	out, err := run(ctx, "", p.save)
+	out, err := p.run(ctx, "", p.save)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +111,7 @@ func (p program) write(ctx context.Context, blocks ...block) error {
 	if input.Len() == 0 {
 		return nil
 	}
-	_, err := run(ctx, input.String(), p.restore, "--noflush", fmt.Sprintf("--wait=%d", int(lockWait.Seconds())))
+	_, err := p.run(ctx, input.String(), p.restore, "--noflush", fmt.Sprintf("--wait=%d", int(p.lockWait.Seconds())))
 	return err
 }
 
@@ -133,11 +135,12 @@ var errUnknown = errors.New("the outcome is unknown")
 
 // run runs one program to its end, without a shell, and returns its output. A change that has begun is not broken off
 // when ctx is cancelled: what it has done would be unknown.
-func run(ctx context.Context, input string, path string, args ...string) (string, error) {
+func (p program) run(ctx context.Context, input string, path string, args ...string) (string, error) {
+	name := filepath.Base(path)
 	if err := ctx.Err(); err != nil {
-		return "", err
+		return "", fmt.Errorf("%s: not started: %w", name, err)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Stdin = strings.NewReader(input)
@@ -145,20 +148,32 @@ func run(ctx context.Context, input string, path string, args ...string) (string
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
-	if err == nil {
-		return stdout.String(), nil
-	}
-	said := stderr.String()
-	name := filepath.Base(path)
 	switch {
+	case err == nil:
+		return stdout.String(), nil
 	case ctx.Err() != nil:
-		return "", fmt.Errorf("%s: no answer within %v: %w", name, patience, errUnknown)
-	case strings.Contains(said, "Message too long"):
-		return "", fmt.Errorf("%s: %w", name, errTooLong)
-	case strings.Contains(said, "holding the xtables lock"):
-		return "", fmt.Errorf("%s: another program has held the lock /run/xtables.lock for more than %v", name, lockWait)
-	case strings.Contains(said, "ermission denied") || strings.Contains(said, "Operation not permitted"):
-		err = fmt.Errorf("%w; the daemon needs the capabilities CAP_NET_ADMIN and CAP_NET_RAW", err)
+		return "", fmt.Errorf("%s: no answer within %v: %w", name, p.patience, errUnknown)
+	default:
+		return "", fmt.Errorf("%s: %w", name, p.explain(err, stderr.String()))
 	}
-	return "", fmt.Errorf("%s: %w: %s", name, err, lease.CleanText(said, 500))
+}
+
+// explain says what a program's failure means and what to do about it. said is what it wrote to standard error.
+func (p program) explain(err error, said string) error {
+	contains := func(text string) bool { return strings.Contains(said, text) }
+	text := lease.CleanText(said, 500)
+	switch {
+	case contains("Message too long"):
+		return errTooLong
+	case contains("holding the xtables lock"):
+		return fmt.Errorf("another program has held the lock /run/xtables.lock for more than %v", p.lockWait)
+	case contains("lock file"):
+		return fmt.Errorf("%w: %s: the daemon must be able to write /run/xtables.lock", err, text)
+	case contains("ermission denied"), contains("not permitted"):
+		return fmt.Errorf("%w: %s: the daemon needs the capabilities CAP_NET_ADMIN and CAP_NET_RAW", err, text)
+	case contains("incompatible, use 'nft' tool"):
+		return fmt.Errorf("%w: %s: rules of nft are where iptables has its own: give them a table of another name", err, text)
+	default:
+		return fmt.Errorf("%w: %s", err, text)
+	}
 }

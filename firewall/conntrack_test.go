@@ -1,0 +1,104 @@
+package firewall_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/portreeve/portreeve/firewall"
+	"github.com/portreeve/portreeve/lease"
+	"github.com/portreeve/portreeve/test/netns"
+)
+
+func TestMain(m *testing.M) { netns.Main(m) }
+
+// connection is one as conntrack(8) prints it: source and destination as first seen, then of the answers.
+func connection(proto lease.Protocol, mark uint32, from, to, answersFrom, answersTo string) *netlink.ConntrackFlow {
+	tuple := func(from, to string) netlink.IPTuple {
+		a, b := netip.MustParseAddrPort(from), netip.MustParseAddrPort(to)
+		return netlink.IPTuple{
+			Protocol: uint8(proto),
+			SrcIP:    a.Addr().AsSlice(), SrcPort: a.Port(), DstIP: b.Addr().AsSlice(), DstPort: b.Port(),
+		}
+	}
+	return &netlink.ConntrackFlow{Mark: mark, Forward: tuple(from, to), Reverse: tuple(answersFrom, answersTo)}
+}
+
+func TestWhichConnectionsEnd(t *testing.T) {
+	const (
+		wan     = "203.0.113.2"
+		console = "192.168.1.10:3074"
+		desktop = "192.168.1.11:3074"
+		peer    = "198.51.100.7:40000"
+		banned  = "192.0.2.66:40000"
+	)
+	everybody := lease.Lease{Mapping: lease.Mapping{External: netip.AddrPortFrom(netip.Addr{}, 3074), Internal: netip.MustParseAddrPort(console)}}
+	some := lease.Lease{Mapping: lease.Mapping{
+		External: netip.AddrPortFrom(netip.Addr{}, 5000), Internal: netip.MustParseAddrPort("192.168.1.10:5000"),
+		Filters: []lease.Filter{{Prefix: netip.MustParsePrefix("198.51.100.0/24")}, {Prefix: netip.MustParsePrefix("192.0.2.66/32"), Port: 7}},
+	}}
+	m := firewall.Mappings{
+		WAN: []netip.Addr{netip.MustParseAddr(wan)},
+		External: func(p lease.Port) (lease.Lease, bool) {
+			l, ok := map[uint16]lease.Lease{3074: everybody, 5000: some}[p.Number]
+			return l, ok
+		},
+		Internal: func(_ lease.Protocol, a netip.AddrPort) (lease.Lease, bool) {
+			l, ok := map[string]lease.Lease{console: everybody, "192.168.1.10:5000": some}[a.String()]
+			return l, ok
+		},
+	}
+	for _, tt := range []struct {
+		name string
+		flow *netlink.ConntrackFlow
+		ends bool
+	}{
+		{"inbound through a mapping", connection(lease.TCP, firewall.Mark, peer, wan+":3074", console, peer), false},
+		{"hairpin through a mapping", connection(lease.UDP, firewall.Mark, desktop, wan+":3074", console, wan+":3074"), false},
+		{"mapping closed", connection(lease.TCP, firewall.Mark, peer, wan+":3075", console, peer), true},
+		{"mapping leads elsewhere now", connection(lease.TCP, firewall.Mark, peer, wan+":3074", desktop, peer), true},
+		{"mark of others too", connection(lease.UDP, firewall.Mark|0xff, peer, wan+":3075", console, peer), true},
+		{"filter lets the peer in", connection(lease.UDP, firewall.Mark, peer, wan+":5000", "192.168.1.10:5000", peer), false},
+		{"filter by port keeps the peer out", connection(lease.UDP, firewall.Mark, banned, wan+":5000", "192.168.1.10:5000", banned), true},
+		{"filter by port lets the peer in", connection(lease.UDP, firewall.Mark, "192.0.2.66:7", wan+":5000", "192.168.1.10:5000", "192.0.2.66:7"), false},
+		{"translated by somebody else", connection(lease.TCP, 0, peer, wan+":2222", "192.168.1.11:22", peer), false},
+		{"translated by somebody else to a mapped port", connection(lease.UDP, 0xff, peer, wan+":3074", desktop, peer), false},
+
+		{"peer was there before the mapping", connection(lease.UDP, 0, peer, wan+":3074", wan+":3074", peer), true},
+		{"peer before the mapping, kept out by it", connection(lease.UDP, 0, banned, wan+":5000", wan+":5000", banned), false},
+		{"tcp before the mapping", connection(lease.TCP, 0, peer, wan+":3074", wan+":3074", peer), false},
+		{"to a port of the router", connection(lease.UDP, 0, peer, wan+":53", wan+":53", peer), false},
+		{"to the same port of somebody else", connection(lease.UDP, 0, "192.168.1.11:9", "198.51.100.7:3074", "198.51.100.7:3074", wan+":9"), false},
+
+		{"mapped endpoint left with another port", connection(lease.UDP, 0, console, peer, peer, wan+":1024"), true},
+		{"mapped endpoint left with the mapped port", connection(lease.UDP, 0, console, peer, peer, wan+":3074"), false},
+		{"mapped endpoint to the router itself", connection(lease.UDP, 0, console, "192.168.1.1:5351", "192.168.1.1:5351", console), false},
+		{"mapped endpoint, tcp", connection(lease.TCP, 0, console, peer, peer, wan+":1024"), false},
+		{"mapped endpoint by another uplink", connection(lease.UDP, 0, console, peer, peer, "10.9.9.9:1024"), false},
+		{"other host was given a mapped port", connection(lease.UDP, 0, "192.168.1.11:1234", peer, peer, wan+":3074"), true},
+		{"other host uses a mapped port by itself", connection(lease.UDP, 0, desktop, peer, peer, wan+":3074"), false},
+		{"the router uses a mapped port", connection(lease.UDP, 0, wan+":3074", peer, peer, wan+":3074"), false},
+		{"other host, other port", connection(lease.UDP, 0, "192.168.1.11:1234", peer, peer, wan+":1234"), false},
+		{"no addresses", &netlink.ConntrackFlow{Forward: netlink.IPTuple{Protocol: 17}}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if ends := m.MatchConntrackFlow(tt.flow); ends != tt.ends {
+				t.Errorf("ends: %v, want %v (%s)", ends, tt.ends, tt.flow)
+			}
+		})
+	}
+}
+
+func TestConnectionsOfAnEmptyNetwork(t *testing.T) {
+	nobody := firewall.Mappings{
+		External: func(lease.Port) (lease.Lease, bool) { return lease.Lease{}, false },
+		Internal: func(lease.Protocol, netip.AddrPort) (lease.Lease, bool) { return lease.Lease{}, false },
+	}
+	if n, err := firewall.EndConnections(nobody); n != 0 || err != nil {
+		t.Errorf("ended %d, %v; want nothing to do", n, err)
+	}
+	if err := firewall.ProbeConnections(); err != nil {
+		t.Errorf("probe: %v", err)
+	}
+}
