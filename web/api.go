@@ -1,0 +1,208 @@
+package web
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/portreeve/portreeve/lease"
+)
+
+// The types of this file are the JSON of the API as docs/openapi.yaml describes it. The command line decodes
+// into the same types. Times of day are for people; everything that counts down or up is in seconds, measured
+// by a clock that does not jump.
+
+// Facts is the part of [Status] that only the daemon's wiring knows.
+type Facts struct {
+	Version   string          `json:"version"`
+	Backend   string          `json:"backend"` // of the firewall, for example "iptables-nft"; "" while unknown
+	WANs      []WANFacts      `json:"wans"`
+	LANs      []LANFacts      `json:"lans"`
+	Protocols []ProtocolFacts `json:"protocols"`
+
+	// Notices tells of things that the owner should know and that are no trouble now: a store that was set
+	// aside, a configuration that was found by guessing.
+	Notices []string `json:"notices"`
+}
+
+// WANFacts is one outside interface.
+type WANFacts struct {
+	Name      string       `json:"name"`
+	Addresses []netip.Addr `json:"addresses"`
+	State     WANState     `json:"state"`
+}
+
+// WANState says what an outside interface is good for.
+type WANState string
+
+// The states of an outside interface, from best to worst.
+const (
+	WANPublic    WANState = "public"     // has an address that the internet can reach
+	WANShared    WANState = "shared"     // has only an address of the provider's shared space (RFC 6598)
+	WANPrivate   WANState = "private"    // has only a private address (RFC 1918): another router is above
+	WANNoAddress WANState = "no_address" // is up and has no address
+	WANDown      WANState = "down"       // has no link, or does not exist
+)
+
+// LANFacts is one inside interface. Addresses are the router's own there, with the length of the subnet's prefix.
+type LANFacts struct {
+	Name      string         `json:"name"`
+	Addresses []netip.Prefix `json:"addresses"`
+}
+
+// ProtocolFacts tells whether a protocol is served.
+type ProtocolFacts struct {
+	Name    string `json:"name"` // "upnp", "nat-pmp", "pcp"
+	Enabled bool   `json:"enabled"`
+}
+
+// Status answers GET status.
+type Status struct {
+	Facts
+	Verdict       Verdict        `json:"verdict"`
+	UptimeSeconds int64          `json:"uptime_seconds"`
+	Leases        int            `json:"leases"`
+	LeasesByVia   map[string]int `json:"leases_by_via"`
+	Problems      []Trouble      `json:"problems"`
+}
+
+// Verdict says in one word whether devices can be reached from the internet.
+type Verdict string
+
+// The verdicts. The first that applies, from the bottom up, is given.
+const (
+	VerdictReady         Verdict = "ready"          // a WAN has a public address
+	VerdictDoubleNAT     Verdict = "double_nat"     // behind another router
+	VerdictSharedAddress Verdict = "shared_address" // behind the provider's NAT
+	VerdictNoAddress     Verdict = "no_address"     // a WAN, but no address
+	VerdictNoWAN         Verdict = "no_wan"
+	VerdictNoLAN         Verdict = "no_lan"
+	VerdictTrouble       Verdict = "trouble" // store or firewall do not work
+)
+
+// Trouble is something that does not work now.
+type Trouble struct {
+	Source       string `json:"source"` // "store", "firewall", ...
+	Text         string `json:"text"`
+	SinceSeconds int64  `json:"since_seconds"` // how long it has lasted
+}
+
+// LeaseList answers GET leases. The order is that of creation and stays over renewals.
+type LeaseList struct {
+	Leases []Lease `json:"leases"`
+}
+
+// Lease is one open port.
+type Lease struct {
+	ID              lease.ID     `json:"id"`
+	Seq             uint64       `json:"seq"` // order of creation
+	Protocol        string       `json:"protocol"`
+	ExternalPort    uint16       `json:"external_port"`
+	InternalAddress netip.Addr   `json:"internal_address"`
+	InternalPort    uint16       `json:"internal_port"`
+	RemoteHosts     []RemoteHost `json:"remote_hosts"` // none: everybody
+	Description     string       `json:"description"`  // as the client sent it: untrusted
+	Agent           string       `json:"agent"`        // what the client calls itself: untrusted
+	Via             lease.Origin `json:"via"`
+	Client          netip.Addr   `json:"client"`      // who asked
+	Device          string       `json:"device"`      // MAC address, "" when unknown
+	DeviceName      string       `json:"device_name"` // "" when unknown
+	Created         time.Time    `json:"created"`     // wall clock; wrong on a router that booted without time
+
+	// RemainingSeconds is the time left, rounded down. For a permanent lease it is the time until it is
+	// closed unless its device is seen again.
+	RemainingSeconds int64  `json:"remaining_seconds"`
+	Permanent        bool   `json:"permanent"`
+	Renewals         uint32 `json:"renewals"`
+	Stuck            string `json:"stuck"` // why it stands although it should be closed; "" normally
+}
+
+// RemoteHost limits a lease to some peers.
+type RemoteHost struct {
+	Prefix netip.Prefix `json:"prefix"`
+	Port   uint16       `json:"port"` // 0: any
+}
+
+// LeaseDetail answers GET leases/{id}.
+type LeaseDetail struct {
+	Lease Lease `json:"lease"`
+
+	// Trace is how the policy decided to open it; empty when that was longer ago than the history reaches.
+	Trace lease.Trace `json:"trace"`
+
+	// Events is the history of this lease, newest first.
+	Events []Event `json:"events"`
+}
+
+// History answers GET history.
+type History struct {
+	Events []Event `json:"events"` // newest first
+
+	// Next is the value of "before" that continues the list, 0 at its end.
+	Next uint64 `json:"next"`
+}
+
+// Event is one line of the history.
+type Event struct {
+	Seq     uint64          `json:"seq"`
+	Time    time.Time       `json:"time"` // wall clock, of the latest occurrence
+	Kind    lease.EventKind `json:"kind"`
+	By      lease.Origin    `json:"by"`
+	Mapping EventMapping    `json:"mapping"`
+	Reason  string          `json:"reason"`
+	Trace   lease.Trace     `json:"trace"`
+	Count   int             `json:"count"`
+}
+
+// EventMapping is what an event is about. All fields are empty for trouble that concerns no lease.
+type EventMapping struct {
+	ID              lease.ID   `json:"id"` // "" for a request that was denied
+	Protocol        string     `json:"protocol"`
+	ExternalPort    uint16     `json:"external_port"`
+	InternalAddress netip.Addr `json:"internal_address"`
+	InternalPort    uint16     `json:"internal_port"`
+	Description     string     `json:"description"`
+	Client          netip.Addr `json:"client"`
+	Device          string     `json:"device"`
+}
+
+// Session answers GET session, and the requests that change it.
+type Session struct {
+	State SessionState `json:"state"`
+}
+
+// SessionState says what a visitor of the UI has to do next.
+type SessionState string
+
+// The states of a session.
+const (
+	SessionSetup SessionState = "setup_required" // no password yet: POST setup
+	SessionLogin SessionState = "login_required" // POST login
+	SessionOpen  SessionState = "open"           // signed in
+)
+
+// SetupCode answers GET and POST setup-code, over the Unix socket only.
+type SetupCode struct {
+	Code string `json:"code"` // XXXX-XXXX
+
+	// Reset is false for the first password and true for a new one in place of one that was lost.
+	Reset bool `json:"reset"`
+
+	// ExpiresSeconds is how long the code can be used; 0 means until it is used or replaced.
+	ExpiresSeconds int64 `json:"expires_seconds"`
+}
+
+// SetupRequest is the body of POST setup.
+type SetupRequest struct {
+	Code     string `json:"code"`
+	Password string `json:"password"`
+}
+
+// LoginRequest is the body of POST login.
+type LoginRequest struct {
+	Password string `json:"password"`
+}
+
+// Gone is the data of the event "gone" of GET events.
+type Gone struct {
+	ID lease.ID `json:"id"`
+}

@@ -1,0 +1,31 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+)
+
+// APIRoutes lists what is served below /api, by where.
+func APIRoutes(s *Server) map[string][]string {
+	list := func(e *gin.Engine) (routes []string) {
+		for _, r := range e.Routes() {
+			if strings.HasPrefix(r.Path, "/api/") {
+				routes = append(routes, r.Method+" "+strings.ReplaceAll(r.Path, ":id", "{id}"))
+			}
+		}
+		slices.Sort(routes)
+		return routes
+	}
+	return map[string][]string{"lan": list(s.lanRoutes()), "local": list(s.localRoutes())}
+}
+
+// LocalAs is the handler of the Unix socket for a user, as the kernel would name it.
+func LocalAs(s *Server, uid uint32) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.local.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), peerKey{}, peer{uid: uid})))
+	})
+}

@@ -1,0 +1,278 @@
+package web
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/portreeve/portreeve/lease"
+)
+
+const (
+	maxStreams       = 32
+	maxSourceStreams = 8
+
+	heartbeat = 15 * time.Second
+
+	// streamPause is the least time between two states: a client that opens a thousand ports in a second
+	// costs every stream four messages.
+	streamPause = 250 * time.Millisecond
+
+	// slowReader is how long the other end may take to read one message.
+	slowReader = 10 * time.Second
+
+	// streamRetry is after how many milliseconds a browser shall come back when the stream breaks.
+	streamRetry = 2000
+)
+
+// feed gives the messages of an event stream their form: JSON for programs, HTML for our page.
+type feed interface {
+	leases(all []Lease) ([]byte, error)
+	lease(l Lease) ([]byte, error)
+	status(s Status) ([]byte, error)
+}
+
+type jsonFeed struct{}
+
+func (jsonFeed) leases(all []Lease) ([]byte, error) { return json.Marshal(LeaseList{all}) }
+func (jsonFeed) lease(l Lease) ([]byte, error)      { return json.Marshal(l) }
+func (jsonFeed) status(s Status) ([]byte, error)    { return json.Marshal(s) }
+
+// stream returns a handler that sends the state and then each change of it (text/event-stream) for as long as
+// the other end listens, lasts says yes, and the server runs. A reader that is slow skips states.
+//
+// The events are: "leases", the whole list, first; then "lease", one that is new or changed, and "gone", the ID
+// of one that was closed. "status" ends each state and carries its ID; whoever comes back with the ID of the
+// state that still holds is spared the list.
+func (s *Server) stream(f feed, lasts func(*http.Request) bool) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		leave, err := s.streams.enter(source(r))
+		if err != nil {
+			return err
+		}
+		defer leave()
+		st := &stream{w: w, control: http.NewResponseController(w), feed: f}
+		if err := st.start(); err != nil {
+			return err
+		}
+		s.follow(r, st, lasts)
+		return nil
+	}
+}
+
+// follow is the loop "snapshot, act on the difference, wait".
+func (s *Server) follow(r *http.Request, st *stream, lasts func(*http.Request) bool) {
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	stop := stopping(r.Context())
+	var before view
+	for lasts(r) {
+		now := s.look()
+		id := s.streams.number(now.Snapshot)
+		var err error
+		switch {
+		case before.Snapshot == nil && r.Header.Get("Last-Event-ID") == id:
+			err = st.status(now, id)
+		case before.Snapshot != now.Snapshot:
+			err = st.state(before, now, id)
+		case !sameStatus(before.status, now.status):
+			err = st.status(now, id)
+		default:
+			err = st.write([]byte(": still here\n\n"))
+		}
+		if err != nil {
+			s.Logger.Debug("event stream ended", "client", source(r), "err", err)
+			return
+		}
+		before = now
+		if !wait(r, stop, time.After(streamPause)) {
+			return
+		}
+		select {
+		case <-now.Changed():
+		case <-beat.C:
+		case <-stop:
+			return
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// wait returns false when the stream shall end before the time has come.
+func wait(r *http.Request, stop <-chan struct{}, until <-chan time.Time) bool {
+	select {
+	case <-until:
+		return true
+	case <-stop:
+		return false
+	case <-r.Context().Done():
+		return false
+	}
+}
+
+// stream is one listener's connection.
+type stream struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	feed    feed
+}
+
+func (st *stream) start() error {
+	// A stream has no end, so the server's timeouts do not fit; write bounds each message instead.
+	if err := st.control.SetReadDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("event stream: %w", err)
+	}
+	if err := st.control.SetWriteDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("event stream: %w", err)
+	}
+	st.w.Header().Set("Content-Type", "text/event-stream")
+	st.w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// state sends what has changed since before; everything if that is no view yet.
+func (st *stream) state(before, now view, id string) error {
+	var m messages
+	if before.Snapshot == nil {
+		fmt.Fprintf(&m.Buffer, "retry: %d\n\n", streamRetry)
+		data, err := st.feed.leases(now.leases())
+		m.add("leases", "", data, err)
+	} else {
+		changed, gone := diff(before.Leases, now.Leases)
+		for _, l := range changed {
+			data, err := st.feed.lease(now.lease(l))
+			m.add("lease", "", data, err)
+		}
+		for _, id := range gone {
+			data, err := json.Marshal(Gone{id})
+			m.add("gone", "", data, err)
+		}
+	}
+	data, err := st.feed.status(now.status)
+	m.add("status", id, data, err)
+	return st.send(&m)
+}
+
+func (st *stream) status(now view, id string) error {
+	var m messages
+	data, err := st.feed.status(now.status)
+	m.add("status", id, data, err)
+	return st.send(&m)
+}
+
+func (st *stream) send(m *messages) error {
+	if m.err != nil {
+		return m.err
+	}
+	return st.write(m.Bytes())
+}
+
+// messages collects events to be sent at once, and the first error of making one.
+type messages struct {
+	bytes.Buffer
+	err error
+}
+
+// add appends one event. Line breaks of the data become lines of their own, as the format wants.
+func (m *messages) add(event, id string, data []byte, err error) {
+	if m.err == nil {
+		m.err = err
+	}
+	fmt.Fprintf(&m.Buffer, "event: %s\n", event)
+	if id != "" {
+		fmt.Fprintf(&m.Buffer, "id: %s\n", id)
+	}
+	for line := range bytes.Lines(data) {
+		fmt.Fprintf(&m.Buffer, "data: %s\n", bytes.TrimRight(line, "\r\n"))
+	}
+	m.WriteByte('\n')
+}
+
+// write sends bytes at once, and gives up on an end that does not take them. The deadline is set by a timer
+// and lies in the distant past, so no clock is asked.
+func (st *stream) write(b []byte) error {
+	cut := time.AfterFunc(slowReader, func() { _ = st.control.SetWriteDeadline(time.Unix(1, 0)) })
+	defer cut.Stop()
+	if _, err := st.w.Write(b); err != nil {
+		return err
+	}
+	return st.control.Flush()
+}
+
+// diff compares two lists in order of creation: which leases of now are new or different, and which IDs of
+// before are gone.
+func diff(before, now []lease.Lease) (changed []lease.Lease, gone []lease.ID) {
+	i := 0
+	for _, l := range now {
+		for i < len(before) && before[i].Seq < l.Seq {
+			gone = append(gone, before[i].ID)
+			i++
+		}
+		if i < len(before) && before[i].Seq == l.Seq {
+			if !reflect.DeepEqual(before[i], l) {
+				changed = append(changed, l)
+			}
+			i++
+			continue
+		}
+		changed = append(changed, l)
+	}
+	for _, l := range before[i:] {
+		gone = append(gone, l.ID)
+	}
+	return changed, gone
+}
+
+// streams counts the listeners and numbers the states that they are sent.
+type streams struct {
+	mu      sync.Mutex
+	total   int
+	sources map[netip.Prefix]int
+	run     string // distinguishes this run of the daemon from the one before
+	last    *lease.Snapshot
+	count   int
+}
+
+func newStreams() *streams {
+	run := rand.Text()
+	return &streams{sources: make(map[netip.Prefix]int), run: run[:8]}
+}
+
+// enter takes a place, which leave gives back.
+func (s *streams) enter(from netip.Addr) (leave func(), err error) {
+	source := sourceOf(from)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.total >= maxStreams || s.sources[source] >= maxSourceStreams {
+		return nil, problem(CodeStreams, "too many event streams; close some tabs").after(30 * time.Second)
+	}
+	s.total++
+	s.sources[source]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.total--
+		if s.sources[source]--; s.sources[source] == 0 {
+			delete(s.sources, source)
+		}
+	}, nil
+}
+
+// number returns the ID of a state. One that was superseded and is asked for late gets a new number, which
+// costs its listener one list too many and nothing else.
+func (s *streams) number(snap *lease.Snapshot) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if snap != s.last {
+		s.last = snap
+		s.count++
+	}
+	return fmt.Sprintf("%s-%d", s.run, s.count)
+}

@@ -1,0 +1,64 @@
+package web
+
+import (
+	"encoding/json"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+)
+
+// catalogue is the texts of the pages in one language, by key. A text may contain names in braces, for which
+// values are put in.
+type catalogue map[string]string
+
+func loadCatalogue(language string) (catalogue, error) {
+	body, err := files.ReadFile(path.Join("locale", language+".json"))
+	if err != nil {
+		return nil, err
+	}
+	var c catalogue
+	if err := json.Unmarshal(body, &c); err != nil {
+		return nil, fmt.Errorf("texts of language %s: %w", language, err)
+	}
+	return c, nil
+}
+
+// text returns the text of a key with values for the names in it, given as pairs: text("left.seconds",
+// "seconds", 5). A key that does not exist is a mistake in the caller, which the tests find.
+func (c catalogue) text(key string, pairs ...any) (string, error) {
+	text, ok := c[key]
+	if !ok {
+		return "", fmt.Errorf("no text for %q", key)
+	}
+	replace := make([]string, 0, len(pairs))
+	for i := 0; i+1 < len(pairs); i += 2 {
+		replace = append(replace, fmt.Sprintf("{%v}", pairs[i]), fmt.Sprint(pairs[i+1]))
+	}
+	return strings.NewReplacer(replace...).Replace(text), nil
+}
+
+// count chooses between the texts for one and for many: key.one and key.other.
+func (c catalogue) count(key string, n int) (string, error) {
+	if n == 1 {
+		return c.text(key+".one", "n", n)
+	}
+	return c.text(key+".other", "n", n)
+}
+
+// duration writes a time left or passed in its two greatest units. The script of the pages does the same.
+func (c catalogue) duration(seconds int64) (string, error) {
+	d := time.Duration(seconds) * time.Second
+	part := func(unit, within time.Duration) int64 { return int64(d % within / unit) }
+	const day = 24 * time.Hour
+	switch {
+	case d >= day:
+		return c.text("duration.days", "days", int64(d/day), "hours", part(time.Hour, day))
+	case d >= time.Hour:
+		return c.text("duration.hours", "hours", int64(d/time.Hour), "minutes", fmt.Sprintf("%02d", part(time.Minute, time.Hour)))
+	case d >= time.Minute:
+		return c.text("duration.minutes", "minutes", int64(d/time.Minute), "seconds", fmt.Sprintf("%02d", part(time.Second, time.Minute)))
+	default:
+		return c.text("duration.seconds", "seconds", seconds)
+	}
+}

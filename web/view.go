@@ -1,0 +1,168 @@
+package web
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/portreeve/portreeve/lease"
+)
+
+// maxName bounds a device's name as it is shown.
+const maxName = 64
+
+// view turns what the manager published into the API's types, as of one moment.
+type view struct {
+	*lease.Snapshot
+	now    time.Time
+	status Status
+	name   func(lease.Lease) string
+}
+
+// look takes the newest snapshot.
+func (s *Server) look() view {
+	snap, now := s.Leases.Snapshot(), s.Leases.Now()
+	return view{Snapshot: snap, now: now, status: s.statusOf(snap, now), name: s.DeviceName}
+}
+
+func (s *Server) statusOf(snap *lease.Snapshot, now time.Time) Status {
+	st := Status{
+		Facts:         s.Facts(),
+		UptimeSeconds: seconds(now.Sub(s.started)),
+		Leases:        len(snap.Leases),
+		LeasesByVia:   make(map[string]int),
+		Problems:      make([]Trouble, 0, len(snap.Problems)),
+	}
+	// JSON knows no nil lists: absent is [] and never null.
+	st.WANs, st.LANs = notNil(slices.Clone(st.WANs)), notNil(slices.Clone(st.LANs))
+	for i := range st.WANs {
+		st.WANs[i].Addresses = notNil(st.WANs[i].Addresses)
+	}
+	for i := range st.LANs {
+		st.LANs[i].Addresses = notNil(st.LANs[i].Addresses)
+	}
+	st.Protocols, st.Notices = notNil(st.Protocols), notNil(st.Notices)
+	for _, l := range snap.Leases {
+		st.LeasesByVia[string(l.Origin)]++
+	}
+	for _, p := range snap.Problems {
+		st.Problems = append(st.Problems, Trouble{p.Source, p.Text, seconds(now.Sub(p.Since))})
+	}
+	st.Verdict = judge(st)
+	return st
+}
+
+// judge decides the verdict: the worst thing that is true.
+func judge(st Status) Verdict {
+	best := func(want WANState) bool {
+		return slices.ContainsFunc(st.WANs, func(w WANFacts) bool { return w.State == want })
+	}
+	switch {
+	case len(st.Problems) > 0:
+		return VerdictTrouble
+	case len(st.LANs) == 0:
+		return VerdictNoLAN
+	case best(WANPublic):
+		return VerdictReady
+	case best(WANPrivate):
+		return VerdictDoubleNAT
+	case best(WANShared):
+		return VerdictSharedAddress
+	case best(WANNoAddress):
+		return VerdictNoAddress
+	default:
+		return VerdictNoWAN
+	}
+}
+
+// sameStatus tells whether two statuses differ in nothing but the time that has passed.
+func sameStatus(a, b Status) bool {
+	timeless := func(s Status) Status {
+		s.UptimeSeconds = 0
+		s.Problems = slices.Clone(s.Problems)
+		for i := range s.Problems {
+			s.Problems[i].SinceSeconds = 0
+		}
+		return s
+	}
+	return reflect.DeepEqual(timeless(a), timeless(b))
+}
+
+func (v view) leases() []Lease {
+	all := make([]Lease, len(v.Leases))
+	for i, l := range v.Leases {
+		all[i] = v.lease(l)
+	}
+	return all
+}
+
+func (v view) lease(l lease.Lease) Lease {
+	hosts := make([]RemoteHost, len(l.Filters))
+	for i, f := range l.Filters {
+		hosts[i] = RemoteHost{f.Prefix, f.Port}
+	}
+	return Lease{
+		ID: l.ID, Seq: l.Seq, Protocol: l.Protocol.String(), ExternalPort: l.External.Port(),
+		InternalAddress: l.Internal.Addr(), InternalPort: l.Internal.Port(), RemoteHosts: hosts,
+		Description: l.Description, Agent: l.Agent, Via: l.Origin, Client: l.Client,
+		Device: l.Device, DeviceName: lease.CleanText(v.name(l), maxName), Created: l.Created.Round(0),
+		RemainingSeconds: seconds(l.Remaining(v.now)), Permanent: l.Permanent, Renewals: l.Renewals, Stuck: l.Stuck,
+	}
+}
+
+// detail looks a lease up; false when there is none (any more).
+func (v view) detail(id lease.ID) (LeaseDetail, bool) {
+	l, ok := v.ByID(id)
+	if !ok {
+		return LeaseDetail{}, false
+	}
+	d := LeaseDetail{Lease: v.lease(l), Trace: lease.Trace{}}
+	d.Events = v.history(0, lease.HistorySize, id).Events
+	for _, e := range d.Events {
+		if e.Kind == lease.EventOpened {
+			d.Trace = e.Trace
+		}
+	}
+	return d, true
+}
+
+// history returns up to limit events older than before (0: the newest), of one lease or of all (id "").
+func (v view) history(before uint64, limit int, id lease.ID) History {
+	h := History{Events: []Event{}}
+	for _, e := range slices.Backward(v.Events()) {
+		if before != 0 && e.Seq >= before || id != "" && e.Lease.ID != id {
+			continue
+		}
+		if len(h.Events) == limit {
+			h.Next = h.Events[limit-1].Seq
+			break
+		}
+		h.Events = append(h.Events, event(e))
+	}
+	return h
+}
+
+func event(e lease.Event) Event {
+	m := EventMapping{
+		ID: e.Lease.ID, ExternalPort: e.Lease.External.Port(), InternalAddress: e.Lease.Internal.Addr(),
+		InternalPort: e.Lease.Internal.Port(), Description: e.Lease.Description, Client: e.Lease.Client, Device: e.Lease.Device,
+	}
+	if e.Lease.Internal != (netip.AddrPort{}) {
+		m.Protocol = e.Lease.Protocol.String()
+	}
+	return Event{
+		Seq: e.Seq, Time: e.Time.Round(0), Kind: e.Kind, By: e.By, Mapping: m,
+		Reason: e.Reason, Trace: notNil(e.Trace), Count: e.Count,
+	}
+}
+
+// seconds rounds down, and a time that has run out is 0.
+func seconds(d time.Duration) int64 { return int64(max(0, d) / time.Second) }
+
+func notNil[S ~[]E, E any](s S) S {
+	if s == nil {
+		return S{}
+	}
+	return s
+}

@@ -1,0 +1,113 @@
+// Package web is what the owner of the router sees: a JSON API under /api/v1, live events, and the pages for
+// setting the password, signing in and looking at the leases.
+//
+// The same routes are served twice. [Server.ServeLAN] is for browsers on the LAN: it knows nobody without a
+// session, believes no Host header that is not this router's, and lets no other site post. [Server.ServeLocal]
+// is for the command line on a Unix socket: the kernel tells who is at the other end, and root or the daemon's
+// own user is the owner.
+//
+// The package decides nothing about mappings. It shows what [lease.Manager] has published, and asks it to
+// close what the owner wants closed.
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/portreeve/portreeve/lease"
+)
+
+// Leases is what the package needs of [lease.Manager].
+type Leases interface {
+	Snapshot() *lease.Snapshot
+	CloseID(ctx context.Context, by lease.Actor, id lease.ID) (lease.Lease, error)
+
+	// Now is the time against which leases expire; it must carry a monotonic reading, as time.Now does.
+	// Sessions, rate limits and the lifetime of a setup code are measured by it as well.
+	Now() time.Time
+}
+
+// Accounts keeps the owner's password hash. lease/boltstore implements it; [NewMemoryAccounts] forgets it at exit.
+// Both methods are called from several goroutines.
+type Accounts interface {
+	// PasswordHash returns what SetPasswordHash was given last, and "" when no password was ever set.
+	PasswordHash(ctx context.Context) (string, error)
+
+	// SetPasswordHash makes hash durable before it returns; on an error the old one stays.
+	SetPasswordHash(ctx context.Context, hash string) error
+}
+
+// Config is everything that the package needs from outside.
+type Config struct {
+	Leases   Leases   // required
+	Accounts Accounts // required
+
+	// Facts tells what only the wiring knows. It is called for every page and every change of the state, so
+	// it must not block. Required.
+	Facts func() Facts
+
+	// OwnAddrs returns the router's addresses on its LANs. A Host header with any other address is refused,
+	// loopback excepted. Called for every request; it must not block. Nil: loopback only.
+	OwnAddrs func() []netip.Addr
+
+	// Names are host names by which the router may be called, besides localhost, in any case.
+	Names []string
+
+	// DeviceName returns what people call the device that holds a lease, "" when unknown. It must not block.
+	// The answer is treated as hostile text. Nil: no names.
+	DeviceName func(lease.Lease) string
+
+	Logger *slog.Logger // nil: discard
+}
+
+// Server is the UI and API of one daemon. Make it with [New]; its methods may be used from several goroutines.
+type Server struct {
+	Config
+	started time.Time
+	owner   *owner
+	streams *streams
+	pages   *pages
+	assets  *assets
+	lan     http.Handler
+	local   http.Handler
+}
+
+// New prepares the server and opens no socket. When no password has been set yet it makes the first setup code
+// and logs it. It fails if the configuration is incomplete or the accounts cannot be read.
+func New(ctx context.Context, c Config) (*Server, error) {
+	if c.Leases == nil || c.Accounts == nil || c.Facts == nil {
+		return nil, errors.New("web: Leases, Accounts and Facts are required")
+	}
+	if c.OwnAddrs == nil {
+		c.OwnAddrs = func() []netip.Addr { return nil }
+	}
+	if c.DeviceName == nil {
+		c.DeviceName = func(lease.Lease) string { return "" }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{Config: c, started: c.Leases.Now(), streams: newStreams()}
+	var err error
+	if s.owner, err = newOwner(ctx, c.Accounts, c.Leases.Now, c.Logger); err != nil {
+		return nil, err
+	}
+	if s.assets, err = newAssets(); err != nil {
+		return nil, fmt.Errorf("web: %w", err)
+	}
+	if s.pages, err = newPages(s.assets); err != nil {
+		return nil, fmt.Errorf("web: %w", err)
+	}
+	s.lan = s.guard(s.lanRoutes())
+	s.local = s.recovered(hardened(s.peersOnly(s.localRoutes())))
+	return s, nil
+}
+
+// LAN returns the handler for browsers: host check, cross-origin protection, sessions. [Server.ServeLAN] adds
+// the limits on connections and times that a handler cannot set.
+func (s *Server) LAN() http.Handler { return s.lan }
