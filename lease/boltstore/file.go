@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 
 	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 )
 
 // file is an open bbolt file that this process has made.
@@ -138,7 +139,8 @@ func write(tx *bbolt.Tx, edits []edit) error {
 
 // unchanged tells whether bbolt still works and the last transaction has left no trace in the file.
 func (f *file) unchanged() bool {
-	if err := f.db.View(func(*bbolt.Tx) error { return nil }); err != nil {
+	err := guard(func() error { return f.db.View(func(*bbolt.Tx) error { return nil }) })
+	if err != nil {
 		return false // the file could not be mapped into memory again, for which bbolt has no remedy
 	}
 	now, err := f.look()
@@ -197,9 +199,10 @@ func (f *file) close() {
 			return
 		}
 	}
-	// Closing would wait for locks that nobody releases. The descriptor, and with it the lock on the file, can be
-	// given up; the mapping stays until the process ends.
+	// Closing would wait for locks that nobody releases. The mapping stays until the process ends, and with it the
+	// open file: its lock has to be given up by name.
 	if f.os != nil {
+		_ = unix.Flock(int(f.os.Fd()), unix.LOCK_UN)
 		_ = f.os.Close()
 	}
 }

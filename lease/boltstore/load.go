@@ -14,8 +14,8 @@ import (
 // Load returns what the file held, the remaining lifetimes counted down to now. A lease that has ended meanwhile is
 // returned with an Expires of now. The epoch starts anew if any lease was lost.
 //
-// Rows that cannot be read are left out, and kept in a bucket of their own; Notice says how many. That the result of
-// the countdown cannot be written back is only noticed as well.
+// Rows that cannot be read are left out, and kept in a bucket of their own; Notice says how many. That this failed
+// is only noticed as well.
 func (s *Store) Load(ctx context.Context, now lease.Instant) (lease.State, error) {
 	if err := ctx.Err(); err != nil {
 		return lease.State{}, err
@@ -25,50 +25,41 @@ func (s *Store) Load(ctx context.Context, now lease.Instant) (lease.State, error
 	if s.closed {
 		return lease.State{}, errClosed
 	}
-	leases, edits, err := s.loadLeases(now)
-	if err != nil {
-		return lease.State{}, err
+	var state lease.State
+	var badLeases, badEvents []edit
+	state.Leases, badLeases = s.loadLeases(now)
+	state.Events, badEvents = s.loadEvents()
+	if bad := slices.Concat(badLeases, badEvents, s.checkUsers()); len(bad) > 0 {
+		if err := s.persist(bad); err != nil {
+			s.notice("The store cannot be written: %v. Until that works, new mappings are refused.", err)
+		}
 	}
-	events, bad := s.loadEvents()
-	edits = slices.Concat(edits, bad, s.checkUsers())
-
-	epoch := time.Duration(0)
 	if s.clock != nil && !s.epochLost {
-		epoch = milliseconds(s.epoch) + lease.Elapsed(s.clock.instant(), now)
-	}
-	// From here on the saved remaining times are relative to this boot. Otherwise a router that never learns the time
-	// and is switched off each night would forget every day but the last.
-	if err := s.write(edits, now, epoch); err != nil {
-		s.notice("The store cannot be written: %v. Until that works, new mappings are refused.", err)
+		state.Epoch = milliseconds(s.epoch) + lease.Elapsed(s.clock.instant(), now)
 	}
 	s.tellMissing()
-	return lease.State{Leases: leases, Events: events, Epoch: epoch, Notice: strings.Join(s.notices, "\n")}, nil
+	state.Notice = strings.Join(s.notices, "\n")
+	return state, nil
 }
 
-// loadLeases returns the leases as of now, and the edits that save them so.
-func (s *Store) loadLeases(now lease.Instant) (leases []lease.Lease, edits []edit, err error) {
+func (s *Store) loadLeases(now lease.Instant) (leases []lease.Lease, bad []edit) {
 	rows := s.content[bucketLeases]
 	for _, key := range slices.Sorted(maps.Keys(rows)) {
 		saved, err := decodeLease(key, rows[key])
 		if err != nil {
-			edits = append(edits, s.quarantine(bucketLeases, key, err)...)
+			bad = append(bad, s.quarantine(bucketLeases, key, err)...)
 			continue
 		}
 		l := saved.Lease
 		l.Expires = now.Time.Add(max(0, saved.remaining-s.elapsed(saved.at, now)))
-		row, err := encodeLease(l, now)
-		if err != nil {
-			return nil, nil, err
-		}
 		leases = append(leases, l)
-		edits = append(edits, edit{bucketLeases, key, row})
 	}
-	return leases, edits, nil
+	return leases, bad
 }
 
 // elapsed goes by way of the latest commit: it knows how long the boot lasted in which both were made.
 func (s *Store) elapsed(saved, now lease.Instant) time.Duration {
-	if s.clock == nil {
+	if s.clock == nil || *s.clock == toInstantRow(saved) {
 		return lease.Elapsed(saved, now)
 	}
 	latest := s.clock.instant()
@@ -126,10 +117,10 @@ func (s *Store) lost(bucket string, n int, cause error) {
 
 func (s *Store) tellMissing() {
 	if n := s.missing[bucketLeases]; n > 0 {
-		s.notice("%d stored mappings were damaged and left out: devices ask for their ports again by themselves.", n)
+		s.notice("Stored mappings that were damaged and left out: %d. Devices ask for their ports again by themselves.", n)
 	}
 	if n := s.missing[bucketEvents]; n > 0 {
-		s.notice("%d entries of the history were damaged and left out.", n)
+		s.notice("Entries of the history that were damaged and left out: %d.", n)
 	}
 	if s.missing[bucketUsers] > 0 {
 		s.notice("The stored password was damaged: it has to be set anew.")

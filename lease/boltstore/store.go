@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/portreeve/portreeve/lease"
 )
@@ -24,9 +23,9 @@ type Store struct {
 	file      *file    // nil until it could be written, and after Close
 	lock      *os.File // keeps others away from the file that was read, as long as file is nil
 	closed    bool
-	clock     *instantRow // of the latest commit
-	epoch     int64       // milliseconds at clock
-	epochLost bool        // leases may be missing: clients shall be told by a new epoch
+	clock     *instantRow    // of the latest commit
+	epoch     int64          // milliseconds at clock
+	epochLost bool           // leases may be missing: clients shall be told by a new epoch
 	missing   map[string]int // by bucket: how many rows could not be read
 	notices   []string
 }
@@ -51,20 +50,27 @@ func (s *Store) Commit(ctx context.Context, b lease.Batch) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.write(edits, b.Now, b.Epoch)
+	clock, epoch := s.clock, s.epoch
+	now := toInstantRow(b.Now)
+	s.clock, s.epoch = &now, b.Epoch.Milliseconds()
+	if err := s.persist(edits); err != nil {
+		s.clock, s.epoch = clock, epoch
+		return err
+	}
+	return nil
 }
 
 func encodeBatch(b lease.Batch) ([]edit, error) {
 	var edits []edit
-	for _, id := range b.Delete {
-		edits = append(edits, edit{bucket: bucketLeases, key: string(id)})
-	}
 	for _, l := range b.Put {
 		row, err := encodeLease(l, b.Now)
 		if err != nil {
 			return nil, err
 		}
 		edits = append(edits, edit{bucketLeases, string(l.ID), row})
+	}
+	for _, id := range b.Delete {
+		edits = append(edits, edit{bucket: bucketLeases, key: string(id)})
 	}
 	for _, e := range b.Events {
 		row, err := encodeEvent(e)
@@ -130,18 +136,6 @@ func (s *Store) release() {
 	}
 }
 
-// write makes the edits together with the reading of the clocks durable.
-func (s *Store) write(edits []edit, now lease.Instant, epoch time.Duration) error {
-	clock, age := s.clock, s.epoch
-	at := toInstantRow(now)
-	s.clock, s.epoch = &at, epoch.Milliseconds()
-	err := s.persist(edits)
-	if err != nil {
-		s.clock, s.epoch = clock, age
-	}
-	return err
-}
-
 // persist makes the edits durable together with the meta row, or takes them back.
 func (s *Store) persist(edits []edit) error {
 	if s.closed {
@@ -201,4 +195,3 @@ func (s *Store) save(edits []edit) error {
 	s.file = f
 	return nil
 }
-
