@@ -37,13 +37,14 @@ type InterfaceService func(ctx context.Context, ifc Interface, ready func()) err
 //
 // It returns nil when ctx is cancelled, and always waits for all services.
 func (w *Watcher) EachAddr(ctx context.Context, serve AddrService, ready func()) error {
-	split := func(s *Snapshot) []unit {
-		var units []unit
+	split := func(s *Snapshot) (units []unit) {
 		for _, i := range s.Interfaces {
 			for _, p := range i.Prefixes {
-				units = append(units, unit{Interface: i, key: fmt.Sprintf("%s %d %s", i.Name, i.Index, p), serve: func(ctx context.Context, ready func()) error {
-					return serve(ctx, i, p.Addr(), ready)
-				}})
+				units = append(units, unit{
+					Interface: i,
+					key:       fmt.Sprintf("%s %d %s", i.Name, i.Index, p),
+					serve:     func(ctx context.Context, ready func()) error { return serve(ctx, i, p.Addr(), ready) },
+				})
 			}
 		}
 		return units
@@ -53,12 +54,13 @@ func (w *Watcher) EachAddr(ctx context.Context, serve AddrService, ready func())
 
 // EachInterface does for interfaces what [Watcher.EachAddr] does for addresses.
 func (w *Watcher) EachInterface(ctx context.Context, serve InterfaceService, ready func()) error {
-	split := func(s *Snapshot) []unit {
-		var units []unit
+	split := func(s *Snapshot) (units []unit) {
 		for _, i := range s.Interfaces {
-			units = append(units, unit{Interface: i, key: fmt.Sprintf("%s %d %s", i.Name, i.Index, i.Prefixes), serve: func(ctx context.Context, ready func()) error {
-				return serve(ctx, i, ready)
-			}})
+			units = append(units, unit{
+				Interface: i,
+				key:       fmt.Sprintf("%s %d %s", i.Name, i.Index, i.Prefixes),
+				serve:     func(ctx context.Context, ready func()) error { return serve(ctx, i, ready) },
+			})
 		}
 		return units
 	}
