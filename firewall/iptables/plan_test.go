@@ -1,0 +1,180 @@
+package iptables
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/portreeve/portreeve/lease"
+)
+
+func home() lease.Topology {
+	return lease.Topology{
+		WANs: []lease.WAN{{Name: "wan0", Addrs: []netip.Addr{netip.MustParseAddr("203.0.113.2")}}},
+		LANs: []lease.LAN{{Name: "br-lan", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.168.1.1/24")}}},
+	}
+}
+
+func console() lease.Lease {
+	return lease.Lease{ID: "1a2b3c4d", Seq: 1, Mapping: lease.Mapping{
+		Protocol: lease.UDP,
+		External: netip.AddrPortFrom(netip.Addr{}, 3074),
+		Internal: netip.MustParseAddrPort("192.168.1.10:3074"),
+	}}
+}
+
+// render writes wanted tables as iptables-save would print them.
+func render(t *testing.T, r lease.Ruleset) string {
+	t.Helper()
+	m, err := newModel(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	for _, want := range []table{natTable(m.topology, m.rules(endpointsOf(r.Leases))), filterTable()} {
+		fmt.Fprintf(&out, "*%s\n", want.name)
+		for _, j := range want.jumps {
+			fmt.Fprintf(&out, "-A %s %s\n", j.from, j.text())
+		}
+		for _, c := range want.chains {
+			for _, r := range c.rules {
+				fmt.Fprintf(&out, "-A %s %s\n", c.name, r)
+			}
+		}
+	}
+	return out.String()
+}
+
+// The rules as an owner reads them. Package conformance proves that iptables prints them so.
+func TestRulesAsText(t *testing.T) {
+	filtered := console()
+	filtered.ID, filtered.Seq, filtered.Protocol = "9z8y7x6w", 2, lease.TCP
+	filtered.Filters = []lease.Filter{
+		{Prefix: netip.MustParsePrefix("198.51.100.7/24")},
+		{Prefix: netip.MustParsePrefix("192.0.2.1/32"), Port: 5000},
+		{Prefix: netip.MustParsePrefix("198.51.100.0/24")},
+		{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Port: 6000},
+	}
+	second := console()
+	second.ID, second.Seq, second.External = "second00", 3, netip.AddrPortFrom(netip.Addr{}, 3080)
+	down := home()
+	down.WANs[0].Addrs = nil
+	for _, tt := range []struct {
+		file     string
+		topology lease.Topology
+		leases   []lease.Lease
+	}{
+		{"one", home(), []lease.Lease{console()}},
+		{"filters-and-a-shared-endpoint", home(), []lease.Lease{second, filtered, console()}},
+		{"wan-without-address", down, []lease.Lease{console()}},
+		{"nowhere", lease.Topology{}, []lease.Lease{console()}},
+	} {
+		t.Run(tt.file, func(t *testing.T) {
+			want, err := os.ReadFile("testdata/" + tt.file + ".rules")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(render(t, lease.Ruleset{Topology: tt.topology, Leases: tt.leases}), "\n")); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSyncPlan(t *testing.T) {
+	want := table{
+		name: "nat", jumps: []jump{{"PREROUTING", chainPrerouting}},
+		chains: []chain{
+			{name: chainPrerouting, rules: []string{"-i a -j ACCEPT", "-i b -j ACCEPT"}},
+			{name: chainDNAT, rules: []string{"-p udp -j ACCEPT", "-p tcp -j ACCEPT"}, anyOrder: true},
+		},
+	}
+	const jump = "-A PREROUTING -m comment --comment portreeve -j PORTREEVE-PREROUTING\n"
+	const ours = "-A PORTREEVE-PREROUTING -i a -j ACCEPT\n-A PORTREEVE-PREROUTING -i b -j ACCEPT\n" +
+		"-A PORTREEVE-DNAT -p tcp -j ACCEPT\n-A PORTREEVE-DNAT -p udp -j ACCEPT\n"
+	const again = "-D PREROUTING -m comment --comment portreeve -j PORTREEVE-PREROUTING"
+	const first = "-I PREROUTING 1 -m comment --comment portreeve -j PORTREEVE-PREROUTING"
+	for _, tt := range []struct {
+		name string
+		have string // rules; the chains are there
+		plan []string
+	}{
+		{"as wanted, whatever the order of leases", jump + ours, nil},
+		{"foreign rules behind the jump", jump + "-A PREROUTING -j OTHER\n" + ours, nil},
+		{"older iptables quotes more", strings.Replace(jump, " portreeve ", ` "portreeve" `, 1) + ours, nil},
+		{"jump is missing", ours, []string{first}},
+		{"jump is not the first", "-A PREROUTING -j OTHER\n" + jump + ours, []string{again, first}},
+		{"jump is there twice", jump + "-A PREROUTING -j OTHER\n" + jump + ours, []string{again, again, first}},
+		{
+			"jump by another rule of ours", "-A PREROUTING -i x -m comment --comment portreeve -j PORTREEVE-PREROUTING\n" + ours,
+			[]string{"-D PREROUTING -i x -m comment --comment portreeve -j PORTREEVE-PREROUTING", first},
+		},
+		{
+			"order matters", jump + strings.Replace(ours, "-i a", "-i c", 1),
+			[]string{":PORTREEVE-PREROUTING - [0:0]", "-A PORTREEVE-PREROUTING -i a -j ACCEPT", "-A PORTREEVE-PREROUTING -i b -j ACCEPT"},
+		},
+		{
+			"a lease too many", jump + ours + "-A PORTREEVE-DNAT -p udp -j ACCEPT\n",
+			[]string{":PORTREEVE-DNAT - [0:0]", "-A PORTREEVE-DNAT -p udp -j ACCEPT", "-A PORTREEVE-DNAT -p tcp -j ACCEPT"},
+		},
+		{
+			"old chains", jump + ours + "-A PORTREEVE-OLD -g PORTREEVE-OLDER\n",
+			[]string{"-F PORTREEVE-OLD", "-F PORTREEVE-OLDER", "-X PORTREEVE-OLD", "-X PORTREEVE-OLDER"},
+		},
+		{
+			"old chain that somebody uses", jump + ours + "-A PREROUTING -j PORTREEVE-OLD\n-A PORTREEVE-OLD -j ACCEPT\n-A PREROUTING -g PORTREEVE-OLDER\n",
+			[]string{"-F PORTREEVE-OLD"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			text := "*nat\n:PREROUTING ACCEPT [0:0]\n:PORTREEVE-PREROUTING - [0:0]\n:PORTREEVE-DNAT - [0:0]\n"
+			if strings.Contains(tt.have, "OLD") {
+				text += ":PORTREEVE-OLD - [0:0]\n:PORTREEVE-OLDER - [0:0]\n"
+			}
+			tables, err := parseSave(text + tt.have + "COMMIT\n")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.plan, syncPlan(tables["nat"], want)); diff != "" {
+				t.Errorf("plan (-want +got):\n%s", diff)
+			}
+		})
+	}
+	t.Run("no table", func(t *testing.T) {
+		plan := syncPlan(nil, want)
+		if len(plan) != 7 || plan[0] != ":PORTREEVE-PREROUTING - [0:0]" || plan[6] != first {
+			t.Errorf("plan %q", plan)
+		}
+	})
+}
+
+// A change costs what it is worth: the rules of the leases that change, and of those that share their endpoint.
+func TestChangePlan(t *testing.T) {
+	newer := console()
+	newer.ID, newer.Seq, newer.External = "newer000", 2, netip.AddrPortFrom(netip.Addr{}, 3075)
+	other := console()
+	other.ID, other.Seq, other.External, other.Internal = "other000", 3, netip.AddrPortFrom(netip.Addr{}, 9), netip.MustParseAddrPort("192.168.1.11:9")
+	m, err := newModel(lease.Ruleset{Topology: home(), Leases: []lease.Lease{console(), newer, other}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, after, err := m.plan(lease.Change{Remove: []lease.Lease{console()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Split(`-D PORTREEVE-DNAT -p udp -m udp --dport 3074 -m comment --comment "lease 1a2b3c4d" -j DNAT --to-destination 192.168.1.10:3074
+-D PORTREEVE-SNAT -s 192.168.1.10/32 -p udp -m udp --sport 3074 -m comment --comment "lease 1a2b3c4d" -j MASQUERADE --to-ports 3074
+-D PORTREEVE-HAIRPIN -s 192.168.1.10/32 -p udp -m udp --sport 3074 -m comment --comment "lease 1a2b3c4d" -j SNAT --to-source 203.0.113.2:3074
+-A PORTREEVE-SNAT -s 192.168.1.10/32 -p udp -m udp --sport 3074 -m comment --comment "lease newer000" -j MASQUERADE --to-ports 3075
+-A PORTREEVE-HAIRPIN -s 192.168.1.10/32 -p udp -m udp --sport 3074 -m comment --comment "lease newer000" -j SNAT --to-source 203.0.113.2:3075`, "\n")
+	if diff := cmp.Diff(want, changePlan(before, after)); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+	if len(m.byPort) != 3 {
+		t.Error("planning has changed the model")
+	}
+}
