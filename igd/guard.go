@@ -65,10 +65,11 @@ func isHost(host string, local netip.Addr) bool {
 	return err == nil && addr == local
 }
 
-// fromBrowser tells whether a request comes out of a web page: it has an origin, a referrer or fetch metadata.
+// fromBrowser tells whether a request comes out of a web page: it has an origin, a referrer or the site it came from.
+// Other fetch metadata prove nothing: Node.js sends Sec-Fetch-Mode.
 func fromBrowser(h http.Header) bool {
-	for name := range h {
-		if name == "Origin" || name == "Referer" || strings.HasPrefix(name, "Sec-Fetch-") {
+	for _, name := range []string{"Origin", "Referer", "Sec-Fetch-Site"} {
+		if len(h.Values(name)) > 0 {
 			return true
 		}
 	}
