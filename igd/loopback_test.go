@@ -232,6 +232,27 @@ func TestKeepAliveAndContinue(t *testing.T) {
 	}
 }
 
+// What is malformed leaves nothing behind for the next request of the connection.
+func TestMalformedInARow(t *testing.T) {
+	r := newRouter(t, loopback())
+	conn := dial(t, localHost, serve(t, r))
+	in := bufio.NewReader(conn)
+	whole := ownMapping()
+	for _, tt := range []struct{ text, want string }{
+		{whole[:len(whole)/2], "400"},
+		{whole[:len(whole)-80] + "<![CDATA[", "400"},
+		{strings.Repeat("<a>", 5000), "400"},
+		{whole, "200"},
+	} {
+		if _, err := io.WriteString(conn, post(addMapping+defaultHost+contentLength+fmt.Sprint(len(tt.text)), tt.text)); err != nil {
+			t.Fatal(err)
+		}
+		if got := receive(t, in); got.String() != tt.want {
+			t.Errorf("got %s, want %s", got, tt.want)
+		}
+	}
+}
+
 // A client's name for itself goes with its lease, cleaned.
 func TestAgent(t *testing.T) {
 	r := newRouter(t, lan())
