@@ -44,9 +44,11 @@ var operations = sync.OnceValues(func() (routers.Router, error) {
 // contract is a transport that fails the test when the API answers something that is not in the document.
 type contract struct {
 	t    *testing.T
-	next http.RoundTripper
-	at   string // "lan" or "local"
+	next *http.Transport
 }
+
+// CloseIdleConnections is called by http.Client.
+func (c *contract) CloseIdleConnections() { c.next.CloseIdleConnections() }
 
 // RoundTrip implements http.RoundTripper.
 func (c *contract) RoundTrip(r *http.Request) (*http.Response, error) {

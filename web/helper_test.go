@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -28,10 +29,7 @@ func TestMain(m *testing.M) { netns.Main(m) }
 
 const password = "correct horse battery"
 
-var (
-	console = netip.MustParseAddr("192.168.1.50")
-	laptop  = netip.MustParseAddr("192.168.1.20")
-)
+var console = netip.MustParseAddr("192.168.1.50")
 
 // home is a router with a real manager, a fake firewall, and the UI on loopback and on a Unix socket.
 type home struct {
@@ -40,7 +38,9 @@ type home struct {
 	firewall *firewall.Fake
 	accounts *web.MemoryAccounts
 	server   *web.Server
+	lan      string // address of the UI
 	url      string // of the UI
+	stopLAN  func()
 	socket   string
 	log      *syncBuffer
 
@@ -71,10 +71,10 @@ func newHome(t *testing.T, change ...func(*web.Config)) *home {
 			LANs: []lease.LAN{{Name: "lan", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.168.1.1/24")}}},
 		},
 		Device: func(addr netip.Addr) string {
-			if addr == console {
-				return "00:50:f2:12:34:56"
-			}
-			return ""
+			return map[string]string{
+				"192.168.1.50": "00:50:f2:12:34:56", "192.168.1.51": "00:50:f2:65:43:21",
+				"192.168.1.61": "bc:33:29:0a:1b:2c", "192.168.1.40": "00:11:32:aa:bb:cc",
+			}[addr.String()]
 		},
 	})
 	must(t, err)
@@ -98,10 +98,8 @@ func newHome(t *testing.T, change ...func(*web.Config)) *home {
 	h.server, err = web.New(t.Context(), config)
 	must(t, err)
 
-	lan, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	h.url = "http://" + lan.Addr().String()
-	h.run("lan", func(ctx context.Context) error { return h.server.ServeLAN(ctx, lan) })
+	h.lan = "127.0.0.1:0"
+	h.startLAN()
 	h.socket = filepath.Join(t.TempDir(), "portreeve.sock")
 	local, err := net.Listen("unix", h.socket)
 	must(t, err)
@@ -109,13 +107,22 @@ func newHome(t *testing.T, change ...func(*web.Config)) *home {
 	return h
 }
 
-// run runs a long-lived thing until the test ends, and then wants nil.
-func (h *home) run(name string, f func(context.Context) error) {
+// startLAN begins to answer browsers; after stopLAN at the same address again.
+func (h *home) startLAN() {
+	h.t.Helper()
+	ln, err := net.Listen("tcp", h.lan)
+	must(h.t, err)
+	h.lan, h.url = ln.Addr().String(), "http://"+ln.Addr().String()
+	h.stopLAN = h.run("lan", func(ctx context.Context) error { return h.server.ServeLAN(ctx, ln) })
+}
+
+// run runs a long-lived thing until stop is called or the test ends, and then wants nil.
+func (h *home) run(name string, f func(context.Context) error) (stop func()) {
 	h.t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(h.t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- f(ctx) }()
-	h.t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		select {
 		case err := <-ended:
@@ -126,6 +133,8 @@ func (h *home) run(name string, f func(context.Context) error) {
 			h.t.Errorf("%s does not end", name)
 		}
 	})
+	h.t.Cleanup(stop)
+	return stop
 }
 
 func (h *home) setFacts(change func(*web.Facts)) {
@@ -174,7 +183,7 @@ func (h *home) browser() *client {
 	transport := &http.Transport{}
 	h.t.Cleanup(transport.CloseIdleConnections)
 	return &client{h.t, h.url, &http.Client{
-		Transport: &contract{h.t, transport, "lan"}, Jar: jar, Timeout: 20 * time.Second,
+		Transport: &contract{h.t, transport}, Jar: jar, Timeout: 20 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -186,7 +195,7 @@ func (h *home) cli() *client {
 	}}
 	h.t.Cleanup(transport.CloseIdleConnections)
 	return &client{h.t, "http://localhost", &http.Client{
-		Transport: &contract{h.t, transport, "local"}, Timeout: 20 * time.Second,
+		Transport: &contract{h.t, transport}, Timeout: 20 * time.Second,
 	}}
 }
 
@@ -196,6 +205,18 @@ func (h *home) owner() *client {
 	b := h.browser()
 	b.want(http.StatusOK, b.post("/api/v1/setup", web.SetupRequest{Code: h.code(), Password: password}))
 	return b
+}
+
+// cookie is the session that the browser holds.
+func (c *client) cookie() *http.Cookie {
+	c.t.Helper()
+	u, err := url.Parse(c.base)
+	must(c.t, err)
+	all := c.http.Jar.Cookies(u)
+	if len(all) != 1 {
+		c.t.Fatalf("cookies = %v, want one", all)
+	}
+	return all[0]
 }
 
 // code returns the setup code as the command line gets it.
