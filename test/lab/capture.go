@@ -16,6 +16,8 @@ type Packet struct {
 	Network string
 	// Src and Dst have port 0 if the packet has none: other protocols, later fragments.
 	Src, Dst netip.AddrPort
+	// Accepts tells of a TCP packet whether it agrees to a connection (SYN and ACK).
+	Accepts bool
 	// Payload is what follows the header of UDP or TCP, of others that of IP.
 	Payload []byte
 }
@@ -123,6 +125,8 @@ func parsePacket(b []byte) (p Packet, ok bool) {
 		sport, dport, body = binary.BigEndian.Uint16(body), binary.BigEndian.Uint16(body[2:]), body[8:]
 	case proto == unix.IPPROTO_TCP && first && len(body) >= 20 && len(body) >= int(body[12]>>4)*4:
 		p.Network = "tcp"
+		const synAck = 0x12
+		p.Accepts = body[13]&synAck == synAck
 		sport, dport, body = binary.BigEndian.Uint16(body), binary.BigEndian.Uint16(body[2:]), body[int(body[12]>>4)*4:]
 	}
 	p.Src, p.Dst = netip.AddrPortFrom(src, sport), netip.AddrPortFrom(dst, dport)

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/portreeve/portreeve/web"
+)
+
+func newStatus() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show what the daemon does and whether all is well",
+		Long:  "Show what the daemon does and whether all is well. Exits with 7 if there are problems.",
+		Args:  cobra.NoArgs,
+	}
+	c, out := addClientFlags(cmd), addOutputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		var s web.Status
+		if err := c.do(cmd.Context(), http.MethodGet, "/status", &s); err != nil {
+			return err
+		}
+		if err := out.print(cmd.OutOrStdout(), s, func(w io.Writer) { printStatus(w, s) }); err != nil {
+			return err
+		}
+		if len(s.Problems) > 0 {
+			return exit{exitFindings, fmt.Errorf("%d problems", len(s.Problems))}
+		}
+		return nil
+	}
+	return cmd
+}
+
+func printStatus(w io.Writer, s web.Status) {
+	row(w, "portreeve", s.Version+", running for "+short(s.UptimeSeconds))
+	row(w, "verdict", strings.ReplaceAll(string(s.Verdict), "_", " "))
+	row(w, "firewall", s.Backend)
+	for _, wan := range s.WANs {
+		row(w, "wan", fmt.Sprintf("%s %s (%s)", wan.Name, join(wan.Addresses), strings.ReplaceAll(string(wan.State), "_", " ")))
+	}
+	for _, lan := range s.LANs {
+		row(w, "lan", fmt.Sprintf("%s %s", lan.Name, join(lan.Addresses)))
+	}
+	for _, p := range s.Protocols {
+		row(w, p.Name, map[bool]string{true: "on", false: "off"}[p.Enabled])
+	}
+	row(w, "leases", s.Leases)
+	for _, n := range s.Notices {
+		row(w, "notice", n)
+	}
+	for _, p := range s.Problems {
+		row(w, "PROBLEM", fmt.Sprintf("%s: %s (for %s)", p.Source, p.Text, short(p.SinceSeconds)))
+	}
+}
+
+func join[T fmt.Stringer](values []T) string {
+	texts := make([]string, len(values))
+	for i, v := range values {
+		texts[i] = v.String()
+	}
+	return strings.Join(texts, " ")
+}
+
+func newLease() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "lease",
+		Short: "See and close the ports that devices have opened",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	c := addClientFlags(cmd)
+	cmd.AddCommand(newLeaseList(c), newLeaseShow(c), newLeaseClose(c))
+	return cmd
+}
+
+func newLeaseList(c *client) *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "List the leases in force, oldest first", Args: cobra.NoArgs}
+	out := addOutputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		var list web.LeaseList
+		if err := c.do(cmd.Context(), http.MethodGet, "/leases", &list); err != nil {
+			return err
+		}
+		return out.print(cmd.OutOrStdout(), list, func(w io.Writer) {
+			row(w, "ID", "PROTO", "PORT", "TO", "DEVICE", "VIA", "LEFT", "DESCRIPTION")
+			for _, l := range list.Leases {
+				row(w, l.ID, l.Protocol, l.ExternalPort, to(l), device(l), l.Via, left(l), l.Description)
+			}
+		})
+	}
+	return cmd
+}
+
+func newLeaseShow(c *client) *cobra.Command {
+	cmd := &cobra.Command{Use: "show ID", Short: "Show one lease, why it was allowed, and its history", Args: cobra.ExactArgs(1)}
+	out := addOutputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		var l web.LeaseDetail
+		if err := c.do(cmd.Context(), http.MethodGet, "/leases/"+url.PathEscape(args[0]), &l); err != nil {
+			return err
+		}
+		return out.print(cmd.OutOrStdout(), l, func(w io.Writer) { printLease(w, l) })
+	}
+	return cmd
+}
+
+func printLease(w io.Writer, d web.LeaseDetail) {
+	l := d.Lease
+	row(w, "lease", l.ID)
+	row(w, "port", fmt.Sprintf("%s %d to %s", l.Protocol, l.ExternalPort, to(l)))
+	for _, h := range l.RemoteHosts {
+		row(w, "only from", fmt.Sprintf("%s port %d (0: any)", h.Prefix, h.Port))
+	}
+	row(w, "device", device(l))
+	row(w, "asked by", fmt.Sprintf("%s via %s, %s", l.Client, l.Via, cmp.Or(l.Agent, "no name given")))
+	row(w, "description", l.Description)
+	row(w, "opened", l.Created.Format(time.DateTime))
+	row(w, "left", left(l))
+	row(w, "renewals", l.Renewals)
+	for _, step := range d.Trace {
+		row(w, "why", fmt.Sprintf("%s: %s", step.Rule, step.Why))
+	}
+	for _, e := range d.Events {
+		row(w, e.Time.Format(time.DateTime), fmt.Sprintf("%s by %s, %d times %s", e.Kind, e.By, e.Count, e.Reason))
+	}
+}
+
+func newLeaseClose(c *client) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "close ID...",
+		Short: "Close leases at once; their devices may ask for them again",
+		Args:  cobra.MinimumNArgs(1),
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		for _, id := range args {
+			var l web.Lease
+			if err := c.do(cmd.Context(), http.MethodDelete, "/leases/"+url.PathEscape(id), &l); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "closed %s: %s %d to %s\n", l.ID, l.Protocol, l.ExternalPort, to(l))
+		}
+		return nil
+	}
+	return cmd
+}
+
+func to(l web.Lease) string {
+	return netip.AddrPortFrom(l.InternalAddress, l.InternalPort).String()
+}
+
+func device(l web.Lease) string { return cmp.Or(l.DeviceName, l.Device, l.InternalAddress.String()) }
+
+func left(l web.Lease) string {
+	switch {
+	case l.Stuck != "":
+		return "cannot be closed: " + l.Stuck
+	case l.Permanent:
+		return "while the device is there"
+	default:
+		return short(l.RemainingSeconds)
+	}
+}
+
+func newSetupCode() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "setup-code",
+		Short: "Show the code that lets you set the password of the admin page",
+		Long: `Show the code that lets you set the password of the admin page. Once a password is set there is
+no code; --new makes one that lets you set another password in place of one that was lost.`,
+		Args: cobra.NoArgs,
+	}
+	c, out := addClientFlags(cmd), addOutputFlag(cmd)
+	var renew bool
+	cmd.Flags().BoolVar(&renew, "new", false, "make a new code")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		method := http.MethodGet
+		if renew {
+			method = http.MethodPost
+		}
+		var code web.SetupCode
+		if err := c.do(cmd.Context(), method, "/setup-code", &code); err != nil {
+			return err
+		}
+		return out.print(cmd.OutOrStdout(), code, func(w io.Writer) { fmt.Fprintln(w, code.Code) })
+	}
+	return cmd
+}

@@ -1,0 +1,294 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/portreeve/portreeve/config"
+	"github.com/portreeve/portreeve/firewall"
+	"github.com/portreeve/portreeve/igd"
+	"github.com/portreeve/portreeve/lan"
+	"github.com/portreeve/portreeve/lease"
+	"github.com/portreeve/portreeve/lease/boltstore"
+	"github.com/portreeve/portreeve/pcp"
+	"github.com/portreeve/portreeve/ssdp"
+	"github.com/portreeve/portreeve/wan"
+	"github.com/portreeve/portreeve/web"
+)
+
+// daemon is everything that runs, wired together. It has no logic of its own beyond the order of start and end.
+type daemon struct {
+	cfg    config.Config
+	socket net.Listener
+	log    *slog.Logger
+
+	backend firewall.Backend
+	store   *boltstore.Store // nil: nothing is kept
+	wan     *wan.Watcher
+	lan     *lan.Watcher
+	leases  *lease.Manager
+
+	igd  *igd.Server  // nil: switched off
+	ssdp *ssdp.Server // nil: switched off
+	pmp  *pcp.Server  // nil: switched off
+	web  *web.Server
+}
+
+// newDaemon opens what must be there before anything runs: firewall, store, the kernel's view of the network.
+func newDaemon(ctx context.Context, cfg config.Config, o *options, log *slog.Logger) (d *daemon, err error) {
+	d = &daemon{cfg: cfg, log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close())
+		}
+	}()
+	if err := os.MkdirAll(o.stateDir, 0o700); err != nil {
+		return d, fmt.Errorf("state directory: %w: create it, or name another with --state-dir", err)
+	}
+	if d.socket, err = listenLocal(ctx, o.socket); err != nil {
+		return d, err
+	}
+	if d.backend, err = openBackend(ctx, cfg.Backend, log); err != nil {
+		return d, err
+	}
+	if err := d.watchNetwork(); err != nil {
+		return d, err
+	}
+	if err := d.openLeases(ctx); err != nil {
+		return d, err
+	}
+	if err := d.newServers(ctx, o); err != nil {
+		return d, err
+	}
+	return d, nil
+}
+
+func (d *daemon) watchNetwork() (err error) {
+	if d.wan, err = wan.New(wan.Config{Names: d.cfg.WANs, Inside: d.cfg.LANs, Now: time.Now, Log: d.log}); err != nil {
+		return err
+	}
+	d.lan, err = lan.New(lan.Config{Names: d.cfg.LANs, Outside: d.wan.Outside, Log: d.log})
+	return err
+}
+
+func (d *daemon) openLeases(ctx context.Context) (err error) {
+	cfg := lease.Config{
+		Firewall:  d.backend,
+		Policy:    d.cfg.Policy,
+		Topology:  d.topology(),
+		Listeners: lan.Listening,
+		Device:    d.lan.MAC,
+		Present:   d.lan.Present,
+		Logger:    d.log,
+	}
+	if d.cfg.Store != "" {
+		if d.store, err = boltstore.Open(ctx, d.cfg.Store, boltstore.Options{Wait: time.Second, Logger: d.log}); err != nil {
+			return err
+		}
+		cfg.Store = d.store
+	}
+	d.leases, err = lease.New(ctx, cfg)
+	return err
+}
+
+func (d *daemon) newServers(ctx context.Context, o *options) (err error) {
+	if d.cfg.IGD.Enable {
+		if err := d.newIGD(o); err != nil {
+			return err
+		}
+	}
+	if d.cfg.NATPMP {
+		d.pmp = pcp.NewServer(pcp.Config{Leases: d.leases, Outside: outside{d}, Logger: d.log})
+	}
+	var accounts web.Accounts = web.NewMemoryAccounts()
+	if d.store != nil {
+		accounts = d.store
+	}
+	d.web, err = web.New(ctx, web.Config{
+		Leases: d.leases, Accounts: accounts, Facts: d.facts, OwnAddrs: d.ownAddrs, Logger: d.log,
+	})
+	return err
+}
+
+func (d *daemon) newIGD(o *options) error {
+	id, err := machineID(o.stateDir)
+	if err != nil {
+		return err
+	}
+	cfg := igd.Config{UUID: id, Version: version(), Product: product(), Leases: d.leases, Outside: outside{d}, Logger: d.log}
+	if d.cfg.Web.Enable {
+		cfg.UIPort = d.cfg.Web.Port
+	}
+	if d.igd, err = igd.New(cfg); err != nil {
+		return err
+	}
+	var targets []ssdp.Target
+	for _, t := range d.igd.Targets() {
+		targets = append(targets, ssdp.Target(t))
+	}
+	d.ssdp, err = ssdp.New(ssdp.Config{
+		Targets: targets,
+		Location: func(addr netip.Addr) string {
+			return "http://" + netip.AddrPortFrom(addr, d.cfg.IGD.Port).String() + igd.DescriptionPath
+		},
+		Product:  product(),
+		ConfigID: d.igd.ConfigID(),
+		Log:      d.log,
+	})
+	return err
+}
+
+// run serves until ctx ends, calling ready once every socket listens and the rules stand. The servers end first, so
+// that they can say goodbye; then the core, so that whatever they began is finished; the firewall rules go last.
+func (d *daemon) run(ctx context.Context, ready func()) (err error) {
+	defer func() { err = errors.Join(err, d.close()) }()
+	coreCtx, endCore := context.WithCancel(context.WithoutCancel(ctx))
+	defer endCore()
+	core, coreCtx := errgroup.WithContext(coreCtx)
+	core.Go(func() error { return d.leases.Run(coreCtx) })
+	core.Go(func() error { return d.wan.Run(coreCtx) })
+	core.Go(func() error { return d.lan.Run(coreCtx) })
+	core.Go(func() error { return d.followNetwork(coreCtx) })
+
+	serverCtx, endServers := context.WithCancel(ctx)
+	defer endServers()
+	defer context.AfterFunc(coreCtx, endServers)() // without the core there is nothing to serve
+	serveErr := d.serve(serverCtx, ready)
+	endCore()
+	if err := errors.Join(core.Wait(), serveErr); err != nil {
+		d.log.Error("ending", "err", err)
+	}
+	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	if cleanErr := d.backend.Cleanup(cleanup); cleanErr != nil {
+		err = errors.Join(err, fmt.Errorf("remove the firewall rules: %w; try portreeve cleanup", cleanErr))
+	}
+	return errors.Join(err, serveErr, core.Wait())
+}
+
+// followNetwork tells the core of each change outside and inside.
+func (d *daemon) followNetwork(ctx context.Context) error {
+	for {
+		outside, inside := d.wan.Snapshot(), d.lan.Snapshot()
+		if err := d.leases.SetTopology(ctx, d.topology()); err != nil && ctx.Err() == nil {
+			d.log.Warn("the firewall does not follow the network yet", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-outside.Changed():
+		case <-inside.Changed():
+		}
+	}
+}
+
+func (d *daemon) topology() lease.Topology {
+	return lease.Topology{WANs: d.wan.Snapshot().Topology(), LANs: d.lan.Snapshot().Topology()}
+}
+
+// serve runs all servers until ctx ends. The first that fails ends the others.
+func (d *daemon) serve(ctx context.Context, ready func()) error {
+	select {
+	case <-d.leases.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	var starting sync.WaitGroup
+	start := func(run func(ready func()) error) {
+		starting.Add(1)
+		started := sync.OnceFunc(starting.Done)
+		group.Go(func() error {
+			defer started() // one that fails is not waited for
+			return run(started)
+		})
+	}
+	start(func(ready func()) error {
+		ready() // the socket listens since newDaemon
+		return d.web.ServeLocal(ctx, d.socket)
+	})
+	if d.igd != nil {
+		start(func(ready func()) error { return d.lan.EachAddr(ctx, d.serveIGD, ready) })
+		start(func(ready func()) error { return d.lan.EachInterface(ctx, d.serveSSDP, ready) })
+	}
+	if d.pmp != nil {
+		start(func(ready func()) error { return d.lan.EachAddr(ctx, d.servePMP, ready) })
+	}
+	if d.cfg.Web.Enable {
+		start(func(ready func()) error { return d.lan.EachAddr(ctx, d.serveWeb, ready) })
+	}
+	starting.Wait()
+	if ctx.Err() == nil {
+		ready()
+	}
+	return group.Wait()
+}
+
+func (d *daemon) serveIGD(ctx context.Context, ifc lan.Interface, addr netip.Addr, ready func()) error {
+	ln, err := lan.Listen(ctx, ifc, netip.AddrPortFrom(addr, d.cfg.IGD.Port))
+	if err != nil {
+		return setting(err, "[igd] port")
+	}
+	ready()
+	return d.igd.Serve(ctx, ln, ifc.PrefixOf(addr))
+}
+
+func (d *daemon) serveSSDP(ctx context.Context, ifc lan.Interface, ready func()) error {
+	conn, err := lan.ListenMulticast(ctx, ifc, 1900)
+	if err != nil {
+		return setting(err, "[igd] enable")
+	}
+	return d.ssdp.Serve(ctx, conn, ssdp.Interface{
+		Name: ifc.Name, Index: ifc.Index, Prefixes: ifc.Prefixes, BootID: uint32(d.leases.Now().Unix()) & (1<<31 - 1),
+	}, ready)
+}
+
+func (d *daemon) servePMP(ctx context.Context, ifc lan.Interface, addr netip.Addr, ready func()) error {
+	conn, err := lan.ListenPacket(ctx, ifc, netip.AddrPortFrom(addr, pcp.Port))
+	if err != nil {
+		return setting(err, "[pcp] natpmp")
+	}
+	ready()
+	return d.pmp.Serve(ctx, conn, ifc.PrefixOf(addr))
+}
+
+func (d *daemon) serveWeb(ctx context.Context, ifc lan.Interface, addr netip.Addr, ready func()) error {
+	ln, err := lan.Listen(ctx, ifc, netip.AddrPortFrom(addr, d.cfg.Web.Port))
+	if err != nil {
+		return setting(err, "[web] port")
+	}
+	ready()
+	return d.web.ServeLAN(ctx, ln)
+}
+
+// setting adds to the error of a taken port the setting by which another one is chosen.
+func setting(err error, name string) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w; the setting is %s", err, name)
+	}
+	return err
+}
+
+// close releases what newDaemon opened.
+func (d *daemon) close() error {
+	var errs []error
+	if d.socket != nil {
+		if err := d.socket.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if d.store != nil {
+		errs = append(errs, d.store.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"net/netip"
+
+	"github.com/portreeve/portreeve/igd"
+	"github.com/portreeve/portreeve/wan"
+	"github.com/portreeve/portreeve/web"
+)
+
+// What the servers ask about the outside and about the daemon itself.
+
+// outside tells the protocol servers of the line to the internet.
+type outside struct{ *daemon }
+
+// ExternalAddr implements pcp.Outside.
+func (o outside) ExternalAddr() netip.Addr { return o.wan.Snapshot().Addr() }
+
+// State implements igd.Outside.
+func (o outside) State() igd.WANState {
+	primary, ok := o.wan.Snapshot().Primary()
+	if !ok {
+		return igd.WANState{}
+	}
+	state := igd.WANState{
+		Up:             primary.Up,
+		Addr:           primary.Addr(),
+		Since:          primary.Since,
+		UpstreamRate:   primary.Speed,
+		DownstreamRate: primary.Speed,
+	}
+	traffic, err := o.wan.Traffic()
+	if err != nil {
+		o.log.Warn("cannot read the traffic counters of the WAN", "interface", primary.Name, "err", err)
+		return state
+	}
+	state.BytesSent, state.BytesReceived = traffic.BytesSent, traffic.BytesReceived
+	state.PacketsSent, state.PacketsReceived = traffic.PacketsSent, traffic.PacketsReceived
+	return state
+}
+
+// facts are what only the wiring knows, for the status.
+func (d *daemon) facts() web.Facts {
+	f := web.Facts{
+		Version: version(),
+		Backend: d.backend.Name(),
+		Protocols: []web.ProtocolFacts{
+			{Name: "upnp", Enabled: d.igd != nil},
+			{Name: "nat-pmp", Enabled: d.pmp != nil},
+		},
+		Notices: append([]string{}, d.cfg.Warnings...),
+	}
+	for _, ifc := range d.wan.Snapshot().Interfaces {
+		f.WANs = append(f.WANs, web.WANFacts{Name: ifc.Name, Addresses: ifc.Addrs, State: stateOf(ifc)})
+	}
+	snapshot := d.lan.Snapshot()
+	for _, ifc := range snapshot.Interfaces {
+		f.LANs = append(f.LANs, web.LANFacts{Name: ifc.Name, Addresses: ifc.Prefixes})
+	}
+	for _, m := range snapshot.Missing {
+		f.Notices = append(f.Notices, "LAN "+m.Name+": "+m.Why)
+	}
+	return f
+}
+
+func stateOf(ifc wan.Interface) web.WANState {
+	if !ifc.Up {
+		return web.WANDown
+	}
+	switch ifc.Kind() {
+	case wan.Public:
+		return web.WANPublic
+	case wan.Shared:
+		return web.WANShared
+	case wan.None:
+		return web.WANNoAddress
+	default:
+		return web.WANPrivate
+	}
+}
+
+// ownAddrs are the addresses by which a browser may call us.
+func (d *daemon) ownAddrs() []netip.Addr {
+	var addrs []netip.Addr
+	for _, ifc := range d.lan.Snapshot().Interfaces {
+		for _, p := range ifc.Prefixes {
+			addrs = append(addrs, p.Addr())
+		}
+	}
+	return addrs
+}
