@@ -52,7 +52,7 @@ func newFake() subject {
 	}
 }
 
-func newIptables(t *testing.T, home *lab.Home, v lab.Variant) subject {
+func newIptables(t testing.TB, home *lab.Home, v lab.Variant) subject {
 	t.Helper()
 	b, err := iptables.Open(t.Context(), iptables.Options{Program: "iptables-" + string(v)})
 	if err != nil {
