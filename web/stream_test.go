@@ -137,6 +137,20 @@ func TestReaderThatDoesNotReadHoldsUpNobody(t *testing.T) {
 	}
 }
 
+func TestServerEndsWhileStreamsAreOpen(t *testing.T) {
+	h := newHome(t)
+	s := h.stream(h.owner(), "/api/v1/events")
+	s.next("status")
+	began := time.Now()
+	h.stopLAN()
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("the server took %s to end", took)
+	}
+	if e, ok := <-s.events; ok {
+		t.Errorf("got %+v, want the end of the stream", e)
+	}
+}
+
 // stream is an event stream that a test reads.
 type stream struct {
 	t      *testing.T
