@@ -17,7 +17,7 @@ import (
 // Promise 1 end to end: the daemon is killed at random moments while eight clients open, renew and close. After each
 // restart what was acknowledged is listed, passes packets, has its remaining time right to two seconds and its rules
 // exactly once; what was not acknowledged is wholly there or wholly absent.
-func TestKilledAtRandomMoments(t *testing.T) {
+func TestPromise1KilledAtRandomMoments(t *testing.T) {
 	t.Parallel()
 	const rounds, clients = 50, 8
 	home := lab.New(t, lab.Options{})

@@ -78,8 +78,8 @@ func TestCleanup(t *testing.T) {
 	})
 }
 
-// From the WAN side nothing answers, on any port of ours, to any source address.
-func TestWANSideIsSilent(t *testing.T) {
+// Promise 8: from the WAN side nothing answers, on any port of ours, to any source address.
+func TestPromise8WANSideIsSilent(t *testing.T) {
 	t.Parallel()
 	home, _ := newHome(t, lab.NFT, lab.DaemonOptions{})
 	search := []byte("M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: \"ssdp:discover\"\r\nMX: 1\r\nST: upnp:rootdevice\r\n\r\n")

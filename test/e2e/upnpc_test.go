@@ -82,8 +82,8 @@ func TestNatpmpc(t *testing.T) {
 	home, d := newHome(t, lab.NFT, lab.DaemonOptions{})
 	natpmpc := func(args ...string) string { return home.LAN1.Run(t, "natpmpc", args...) }
 	expect(t, natpmpc(), `Public IP address : 81\.2\.69\.10`)
-	expect(t, natpmpc("-a", "5000", "5001", "udp", "600"), `Mapped public port 5000 protocol UDP to local port 5001 lifetime 600`)
-	expect(t, natpmpc("-a", "5000", "5001", "tcp", "600"), `Mapped public port 5000 protocol TCP to local port 5001 lifetime 600`)
+	expect(t, natpmpc("-a", "5000", "5001", "udp", "600"), `Mapped public port 5000 protocol UDP to local port 5001 li\w*time 600`)
+	expect(t, natpmpc("-a", "5000", "5001", "tcp", "600"), `Mapped public port 5000 protocol TCP to local port 5001 li\w*time 600`)
 	home.LAN1.Echo(t, "udp", "192.168.1.10:5001")
 	probe := lab.Probe{Network: "udp", From: home.Internet, To: at(home.WAN, 5000)}
 	probe.MustReach(t)
