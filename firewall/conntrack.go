@@ -40,7 +40,9 @@ type Mappings struct {
 //
 // Nobody is told: TCP learns it by a reset when it sends next, UDP continues under the rules of now. Connections that
 // are as the rules would make them stay, so doing it twice ends nothing more. Outbound connections that a host behind
-// a mapping has opened itself live on after the mapping is closed: they are the host's own.
+// a mapping has opened itself live on after the mapping is closed: they are the host's own. So does, on the same
+// grounds, what the host goes on sending before the peer does: UDP, and TCP while net.netfilter.nf_conntrack_tcp_loose is
+// 1 (the kernel's default) and masquerading happens to keep the port.
 //
 // The error is [errors.ErrUnsupported] if the kernel has no conntrack netlink; nothing was ended then. After any
 // other error some may be left, and calling again may help.

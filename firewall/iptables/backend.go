@@ -130,7 +130,8 @@ func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
 }
 
 // Cleanup removes our chains and jumps, in both variants of iptables. A chain of ours that somebody else's rule jumps to
-// is emptied but stays, because the rule is not ours to remove.
+// is emptied but stays, because the rule is not ours to remove. A table that did not exist before us stays too, with its
+// built-in chains empty and accepting, which is what a table that does not exist means.
 func (b *Backend) Cleanup(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -9,9 +9,10 @@ import (
 // candidate is an installed variant and what it holds.
 type candidate struct {
 	program
-	rules int   // of others, user-defined chains included
-	ours  bool  // it has chains of ours
-	err   error // it does not work on this kernel
+	rules  int   // of others, user-defined chains included
+	ours   bool  // it has chains of ours
+	unread bool  // this user cannot find out what it holds
+	err    error // it does not work on this kernel
 }
 
 // candidates finds the installed variants, first the one that "iptables" means.
@@ -41,6 +42,10 @@ func candidates(ctx context.Context) ([]candidate, error) {
 // inspect finds out what a variant holds.
 func inspect(ctx context.Context, p program) candidate {
 	c := candidate{program: p}
+	if p.variant == variantLegacy && !legacyListed() && !legacyLoaded() {
+		c.unread = true
+		return c
+	}
 	tables, err := p.saved(ctx)
 	c.err = err
 	for _, t := range tables {
@@ -68,20 +73,23 @@ func inspect(ctx context.Context, p program) candidate {
 func choose(found []candidate) (best candidate, why string, err error) {
 	var working []candidate
 	var errs []error
-	for _, c := range found {
-		if c.err != nil {
+	for i, c := range found {
+		switch {
+		case c.err != nil:
 			errs = append(errs, fmt.Errorf("%s: %w", c.name, c.err))
-			continue
+		case i == 0 || !c.unread:
+			working = append(working, c)
 		}
-		working = append(working, c)
 	}
 	switch {
 	case len(working) == 0:
 		return candidate{}, "", errors.Join(errs...)
 	case len(working) == 1 && len(errs) > 0:
 		return working[0], fmt.Sprintf("only %s works on this kernel", working[0].name), nil
-	case len(working) == 1:
+	case len(found) == 1:
 		return working[0], fmt.Sprintf("%s is the only variant installed", working[0].name), nil
+	case len(working) == 1:
+		return working[0], fmt.Sprintf("%s is the default; what the other variant holds cannot be read without root", working[0].name), nil
 	}
 	first, second := working[0], working[1]
 	switch {

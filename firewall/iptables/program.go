@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -84,13 +86,53 @@ func lookPath(command string) (string, error) {
 	return "", err
 }
 
-// saved reads all tables.
+// saved reads the rules: all tables, or those that we write into if this user may not know which there are.
 func (p program) saved(ctx context.Context) (map[string]*savedTable, error) {
-	out, err := p.run(ctx, "", p.save)
-	if err != nil {
-		return nil, err
+	if p.variant == variantLegacy && !legacyListed() {
+		return p.savedTables(ctx, "nat", "filter")
 	}
-	return parseSave(out)
+	return p.savedTables(ctx)
+}
+
+// savedTables reads some tables, by default all that exist.
+func (p program) savedTables(ctx context.Context, names ...string) (map[string]*savedTable, error) {
+	options := [][]string{nil}
+	if len(names) > 0 {
+		options = nil
+	}
+	for _, name := range names {
+		options = append(options, []string{"-t", name})
+	}
+	var all strings.Builder
+	for _, o := range options {
+		out, err := p.run(ctx, "", p.save, o...)
+		if err != nil {
+			return nil, err
+		}
+		all.WriteString(out)
+	}
+	return parseSave(all.String())
+}
+
+// legacyListed tells whether this user may read which tables of the legacy variant exist. The kernel allows that to
+// root only, whatever capabilities somebody else has; a table asked for by name can be had with CAP_NET_ADMIN.
+func legacyListed() bool {
+	f, err := os.Open("/proc/net/ip_tables_names")
+	if err == nil {
+		f.Close()
+	}
+	return !errors.Is(err, fs.ErrPermission)
+}
+
+// legacyLoaded tells whether the modules of the legacy variant's tables are loaded. Without them it has no rules, and
+// asking for some would load them. A kernel that has them built in does not tell: there the answer is no.
+func legacyLoaded() bool {
+	for _, module := range []string{"iptable_filter", "iptable_nat"} {
+		if _, err := os.Stat(filepath.Join("/sys/module", module)); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // block is a part of the input of iptables-restore: lines within one table, which are one transaction.
@@ -168,7 +210,7 @@ func (p program) explain(err error, said string) error {
 	case contains("holding the xtables lock"):
 		return fmt.Errorf("another program has held the lock /run/xtables.lock for more than %v", p.lockWait)
 	case contains("lock file"):
-		return fmt.Errorf("%w: %s: the daemon must be able to write /run/xtables.lock", err, text)
+		return fmt.Errorf("%w: %s: the daemon must be able to write /run/xtables.lock: run it as root, or make the file writable for its group", err, text)
 	case contains("ermission denied"), contains("not permitted"):
 		return fmt.Errorf("%w: %s: the daemon needs the capabilities CAP_NET_ADMIN and CAP_NET_RAW", err, text)
 	case contains("incompatible, use 'nft' tool"):

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/portreeve/portreeve/test/netns"
@@ -106,7 +107,15 @@ func TestChooseWhatWorks(t *testing.T) {
 	if best, why, err := choose([]candidate{nft}); err != nil || best.variant != variantNFT || why != "iptables is the only variant installed" {
 		t.Errorf("one: %v, %q, %v", best, why, err)
 	}
+	unread := legacy
+	unread.unread = true
+	if best, why, err := choose([]candidate{nft, unread}); err != nil || best.variant != variantNFT || !strings.Contains(why, "cannot be read without root") {
+		t.Errorf("other cannot be read: %v, %q, %v", best, why, err)
+	}
 	nft.err = broken
+	if _, _, err := choose([]candidate{nft, unread}); !errors.Is(err, broken) {
+		t.Errorf("default does not work, other cannot be read: %v", err)
+	}
 	if best, why, err := choose([]candidate{nft, legacy}); err != nil || best.variant != variantLegacy || why != "only iptables-legacy works on this kernel" {
 		t.Errorf("one works: %v, %q, %v", best, why, err)
 	}
@@ -178,6 +187,28 @@ func TestLockIsWaitedForAWhile(t *testing.T) {
 	}
 	if err := p.write(t.Context(), block{"filter", []string{"-A FORWARD -j ACCEPT"}}); err != nil {
 		t.Errorf("after the lock was released: %v", err)
+	}
+}
+
+// What root reads at once an ordinary user with the right capabilities reads table by table.
+func TestTablesOneByOne(t *testing.T) {
+	empty(t)
+	put(t, "iptables-legacy", "filter", "-A FORWARD -j ACCEPT")
+	put(t, "iptables-legacy", "nat", "-A POSTROUTING -j MASQUERADE")
+	p := installed(t, "iptables-legacy")
+	whole, err := p.savedTables(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts, err := p.savedTables(t.Context(), "nat", "filter")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(whole, parts, cmp.AllowUnexported(savedTable{}, savedChain{}, savedRule{})); diff != "" || len(whole) != 2 {
+		t.Errorf("%d tables, want 2 (-whole +parts):\n%s", len(whole), diff)
+	}
+	if !legacyListed() {
+		t.Error("root may not list the tables")
 	}
 }
 
