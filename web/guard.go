@@ -54,7 +54,7 @@ func hardened(next http.Handler) http.Handler {
 // hostsOnly refuses requests for host names that are not this router's. A page of an attacker whose name was
 // made to point here (DNS rebinding) would otherwise be of the same origin as ours.
 func (s *Server) hostsOnly(next http.Handler) http.Handler {
-	refuse := s.refuse(problem(CodeHost, "this router is not known by the name in the address; use its IP address or a name from [web] in its configuration"))
+	refuse := s.refuse(problem(CodeHost, "this router is not known by the name in the address; use its IP address"))
 	// A host that tries on and on gets one line a minute.
 	sometimes := &rate.Sometimes{First: 1, Interval: time.Minute}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
