@@ -73,3 +73,18 @@ func TestUnitGivesNoMoreRightsThanItBounds(t *testing.T) {
 		}
 	}
 }
+
+// The daemon asks the kernel whether the clock is synchronized. What forbids to set
+// clocks forbids that too, without an error that anybody would see: leases would only
+// live longer than they should after the router was off.
+func TestUnitLetsTheClockBeRead(t *testing.T) {
+	for _, name := range unitNames() {
+		u := readUnit(t, name)
+		if filters := u.all("SystemCallFilter"); len(filters) == 0 || filters[len(filters)-1] != "adjtimex" {
+			t.Errorf("%s: the last SystemCallFilter of %q must be adjtimex", name, filters)
+		}
+		if clock := u.all("ProtectClock"); len(clock) > 0 {
+			t.Errorf("%s: ProtectClock=%s forbids adjtimex", name, clock)
+		}
+	}
+}
