@@ -53,7 +53,7 @@ type facts struct {
 func (p Policy) open(t *tx, r Request, device string, f facts) (Lease, Trace, error) {
 	listeners, err := f.listeners()
 	if err != nil {
-		return Lease{}, nil, fmt.Errorf("%w: cannot ask for the router's own ports: %v", ErrUnavailable, err)
+		return Lease{}, nil, fmt.Errorf("%w: cannot ask for the router's own ports: %w", ErrUnavailable, err)
 	}
 	current, found := t.find(r)
 	decision := p.Authorize(r, Facts{

@@ -27,7 +27,8 @@ var (
 	ErrNonce = errors.New("wrong mapping nonce")
 	// ErrNotFound: no such lease.
 	ErrNotFound = errors.New("no such mapping")
-	// ErrUnavailable: store or firewall failed; nothing has changed. Asking again later may help.
+	// ErrUnavailable: store or firewall failed. Nothing was opened or changed; for what was to be closed see
+	// [Manager.CloseID]. Asking again later may help.
 	ErrUnavailable = errors.New("temporarily unavailable")
 	// ErrStopping: the daemon is about to end; the request was not looked at.
 	ErrStopping = errors.New("shutting down")

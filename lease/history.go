@@ -135,7 +135,7 @@ func (e *Event) repeats() string {
 	case EventRenewed:
 		return "renewed " + string(e.Lease.ID)
 	case EventDenied:
-		return fmt.Sprintf("denied %s %s %s %s", e.By, e.Lease.Client, e.Lease.Mapping.String(), e.Reason)
+		return fmt.Sprintf("denied %s %s %s %s", e.By, e.Lease.Client, e.Lease.Mapping, e.Reason)
 	default:
 		return ""
 	}

@@ -78,8 +78,11 @@ func (m *Manager) Open(ctx context.Context, r Request) (Lease, error) {
 }
 
 // CloseID closes one lease: any for the owner, a client only its own ([ErrThirdParty], [ErrNotAuthorized],
-// [ErrNonce]). An unknown ID, also one closed before, is [ErrNotFound]. The lease is out of force when it returns;
-// with [ErrUnavailable] it still stands in the kernel, is shown as stuck, and is tried again until it is gone.
+// [ErrNonce]). An unknown ID, also one closed before, is [ErrNotFound].
+//
+// To close, kernel and store are both tried. [ErrUnavailable] says which of them failed: if the kernel did, the lease
+// still stands and is shown as stuck; if only the store did, the port is shut, but a crash could bring the lease back.
+// Either is tried again until it is done.
 func (m *Manager) CloseID(ctx context.Context, a Actor, id ID) (Lease, error) {
 	leases, err := m.do(ctx, &operation{decide: func(t *tx, _ facts) ([]Lease, error) { return t.closeID(a, id) }})
 	if err != nil {

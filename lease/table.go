@@ -177,18 +177,6 @@ func (t *tx) change() Change {
 	return c
 }
 
-// rows returns what the store must learn of the batch.
-func (t *tx) rows() (put []Lease, del []ID) {
-	for id, l := range t.leases {
-		if l != nil {
-			put = append(put, *l)
-		} else if t.base.leases[id] != nil {
-			del = append(del, id)
-		}
-	}
-	return put, del
-}
-
 // result returns the whole table as it will be after the batch, in order of creation.
 func (t *tx) result() []Lease {
 	after := make([]Lease, 0, t.count())

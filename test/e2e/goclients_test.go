@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -34,15 +35,15 @@ func runClient(task string, args []string) int {
 func useGoupnp(args []string) error {
 	clients, faults, err := internetgateway1.NewWANIPConnection1Clients()
 	if err != nil || len(faults) > 0 || len(clients) != 1 {
-		return fmt.Errorf("discovery found %d clients, faults %v, error %v", len(clients), faults, err)
+		return fmt.Errorf("discovery found %d clients, faults %v, error %w", len(clients), faults, err)
 	}
 	c := clients[0]
 	status, lastError, _, err := c.GetStatusInfo()
 	if err != nil || status != "Connected" || lastError != "ERROR_NONE" {
-		return fmt.Errorf("status %q, last error %q, error %v", status, lastError, err)
+		return fmt.Errorf("status %q, last error %q, error %w", status, lastError, err)
 	}
 	if _, nat, err := c.GetNATRSIPStatus(); err != nil || !nat {
-		return fmt.Errorf("NAT enabled: %v, error %v", nat, err)
+		return fmt.Errorf("NAT enabled: %v, error %w", nat, err)
 	}
 	external, err := c.GetExternalIPAddress()
 	if err != nil {
@@ -59,8 +60,11 @@ func useGoupnp(args []string) error {
 	if err := c.DeletePortMapping("", 6000, "UDP"); err != nil {
 		return err
 	}
-	if _, _, _, _, _, err := c.GetSpecificPortMappingEntry("", 6000, "UDP"); err == nil || !strings.Contains(err.Error(), "714") {
-		return fmt.Errorf("after the delete: %v, want 714", err)
+	switch _, _, _, _, _, err := c.GetSpecificPortMappingEntry("", 6000, "UDP"); {
+	case err == nil:
+		return errors.New("the mapping is still there after the delete")
+	case !strings.Contains(err.Error(), "714"):
+		return fmt.Errorf("after the delete, want 714: %w", err)
 	}
 	return nil
 }

@@ -34,7 +34,9 @@ func TestStopLeavesNothingButConnections(t *testing.T) {
 			if err := conn.SetDeadline(time.Now().Add(within)); err != nil {
 				t.Fatal(err)
 			}
-			fmt.Fprintln(conn, text)
+			if _, err := fmt.Fprintln(conn, text); err != nil {
+				t.Fatal(err)
+			}
 			if !answers.Scan() {
 				t.Fatalf("no answer to %q: %v", text, answers.Err())
 			}
