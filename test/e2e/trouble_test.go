@@ -37,7 +37,8 @@ func status(t *testing.T, d *lab.Daemon) web.Status {
 	return s
 }
 
-// A damaged, foreign, newer or unreadable store is set aside; the daemon starts empty, serves, and says so.
+// A store that cannot be used is set aside; the daemon starts empty, serves, and says so. (Package boltstore tries every
+// way in which a file can be unusable.)
 func TestStoreThatCannotBeUsed(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
