@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -30,7 +31,9 @@ func program(t *testing.T) *command {
 // help reads what a command says about itself, and then those below it.
 func help(t *testing.T, binary string, path []string) *command {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), binary, append(slices.Clone(path), "--help")...).CombinedOutput()
+	cmd := exec.CommandContext(t.Context(), binary, append(slices.Clone(path), "--help")...)
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // else each takes a second under -race
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("portreeve %s --help: %v\n%s", strings.Join(path, " "), err, out)
 	}
