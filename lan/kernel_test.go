@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -303,18 +304,23 @@ func TestOnlyTheLANIsHeard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tcp.Close()
 	accepted := make(chan string, 10)
-	go func() {
+	var accepting sync.WaitGroup
+	defer accepting.Wait()
+	defer tcp.Close()
+	accepting.Go(func() {
 		for {
 			c, err := tcp.Accept()
 			if err != nil {
+				if !errors.Is(err, net.ErrClosed) {
+					t.Errorf("accept: %v", err)
+				}
 				return
 			}
 			accepted <- c.RemoteAddr().String()
 			c.Close()
 		}
-	}()
+	})
 	tests := []struct {
 		name, namespace, from, to string
 		heard                     bool
@@ -354,7 +360,11 @@ func TestOnlyTheLANIsHeard(t *testing.T) {
 				t.Errorf("TCP connected: %t (%v), want %t", got, dialErr, tt.heard)
 			}
 			if tt.heard {
-				<-accepted
+				select {
+				case <-accepted:
+				case <-time.After(10 * time.Second):
+					t.Error("connected, but not accepted")
+				}
 			}
 		})
 	}
@@ -374,6 +384,26 @@ func receives(t *testing.T, c *net.UDPConn) bool {
 		t.Fatal(err)
 	}
 	return err == nil
+}
+
+// Multipath TCP, which is what package net opens unless told otherwise, knows more than one interface.
+func TestListenersAreOfPlainTCP(t *testing.T) {
+	home(t)
+	l, err := lan.Listen(t.Context(), lan0(t), netip.MustParseAddrPort("192.168.1.1:5351"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	raw, err := l.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var protocol int
+	var optErr error
+	err = raw.Control(func(fd uintptr) { protocol, optErr = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PROTOCOL) })
+	if err := errors.Join(err, optErr); err != nil || protocol != unix.IPPROTO_TCP {
+		t.Errorf("protocol %d (%v), want TCP", protocol, err)
+	}
 }
 
 func TestTakenPortIsNamed(t *testing.T) {

@@ -20,6 +20,8 @@ import (
 // been made anew since ifc was read, the listener hears nothing; a newer snapshot tells of it.
 func Listen(ctx context.Context, ifc Interface, addr netip.AddrPort) (*net.TCPListener, error) {
 	config := net.ListenConfig{Control: control(ifc, bindToDevice)}
+	// A connection of Multipath TCP may spread to other interfaces, which is the opposite of what we are here for.
+	config.SetMultipathTCP(false)
 	l, err := config.Listen(ctx, "tcp4", addr.String())
 	if err != nil {
 		return nil, explain(err, ifc, "tcp", addr)
