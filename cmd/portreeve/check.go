@@ -158,7 +158,7 @@ func (r *report) checkNetwork(ctx context.Context, cfg config.Config, running bo
 		r.bad("lan", err.Error(), "")
 		return
 	}
-	snapshot := inside.Snapshot()
+	snapshot := settled(ctx, inside)
 	for _, m := range snapshot.Missing {
 		r.bad("lan", fmt.Sprintf("%s: %s", m.Name, m.Why), "it will be served as soon as it can be; if that is never, correct [lan] interfaces")
 	}
@@ -171,6 +171,26 @@ func (r *report) checkNetwork(ctx context.Context, cfg config.Config, running bo
 			r.checkPorts(ctx, cfg, ifc)
 		}
 	}
+}
+
+// settled returns the LANs, giving a watcher that has found none yet the time to make sure: as long as there is no
+// default route, any interface might still turn out to lead outside.
+func settled(ctx context.Context, w *lan.Watcher) *lan.Snapshot {
+	snapshot := w.Snapshot()
+	if len(snapshot.Interfaces) > 0 || len(snapshot.Missing) > 0 {
+		return snapshot
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	select {
+	case <-snapshot.Changed():
+	case <-ctx.Done():
+	}
+	cancel()
+	<-ended
+	return w.Snapshot()
 }
 
 func (r *report) checkPorts(ctx context.Context, cfg config.Config, ifc lan.Interface) {
