@@ -16,20 +16,20 @@ func banner(d *demo, setupCode, pid string) string {
     setup code   %s
 
   The console (%s) has asked for udp 3074 and tcp 8080 by UPnP, the
-  computer (%s) for udp 51413 by NAT-PMP, and a host on the internet sends
-  something to each of them every second.
+  computer (%s) for udp 51413 by NAT-PMP. A host on the internet sends
+  something to each of these ports every second.
 
   Try this: choose a password with the setup code, look at the open ports, and
-  close one. Its packets stop at once, and 3 seconds later it says so here. Its
+  close one. Its packets stop at once; %.0f seconds later it says so here. Its
   device notices, waits %v and asks again, as a game would: the port comes
-  back without a reload of the page. For another setup code see "setup-code -h".
+  back, and you need not reload the page.
 
   The command line, in another terminal of this machine:
 
     %s
 
   Ctrl-C ends everything and leaves nothing behind.
-`, d.page.Addr(), setupCode, d.home.LAN1.Addr, d.home.LAN2.Addr, d.again, cliLine(pid, "lease", "list"))
+`, d.page.Addr(), setupCode, d.home.LAN1.Addr, d.home.LAN2.Addr, silentAfter.Seconds(), d.again, cliLine(pid, "lease", "list"))
 	line := strings.Repeat("=", frame)
 	return line + "\n" + text + "\n" + line
 }
