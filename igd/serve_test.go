@@ -1,7 +1,6 @@
 package igd_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -48,76 +47,6 @@ func withJournal(t *testing.T, r *router) *journal {
 	}
 	r.server = server
 	return j
-}
-
-// alive tells whether a connection is served, by one request on it.
-func alive(t *testing.T, conn net.Conn) bool {
-	t.Helper()
-	if _, err := io.WriteString(conn, "HEAD /rootDesc.xml HTTP/1.1\r\nHost: 127.0.0.254\r\n\r\n"); err != nil {
-		return false
-	}
-	line, err := bufio.NewReader(conn).ReadString('\n')
-	if err == nil && !strings.HasPrefix(line, "HTTP/1.1 200 ") {
-		t.Errorf("got %q", line)
-	}
-	return err == nil
-}
-
-// wait polls until a condition holds.
-func wait(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("timed out: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
-func TestConnectionLimits(t *testing.T) {
-	r := newRouter(t, loopback())
-	j := withJournal(t, r)
-	address := serve(t, r)
-	var open []net.Conn
-	fill := func(host string) {
-		t.Helper()
-		for range 32 {
-			conn := dial(t, host, address)
-			if !alive(t, conn) {
-				t.Fatalf("%s: connection refused below the limit", host)
-			}
-			open = append(open, conn)
-		}
-	}
-	fill("127.0.0.1")
-	for range 50 {
-		if alive(t, dial(t, "127.0.0.1", address)) {
-			t.Fatal("one host has more connections than it may")
-		}
-	}
-	if !alive(t, dial(t, "127.0.0.2", address)) {
-		t.Fatal("another host is kept out")
-	}
-	for host := 3; host < 9; host++ {
-		fill(fmt.Sprintf("127.0.0.%d", host))
-	}
-	accepted := 0
-	for i := range 64 {
-		if alive(t, dial(t, fmt.Sprintf("127.0.0.%d", 20+i%2), address)) {
-			accepted++
-		}
-	}
-	if open := len(open) + 1; accepted != 256-open {
-		t.Errorf("with %d connections open %d more were accepted, want %d", open, accepted, 256-open)
-	}
-	if n := j.count("too many connections"); n != 1 {
-		t.Errorf("the limit is logged %d times, want once", n)
-	}
-	for _, conn := range open {
-		_ = conn.Close()
-	}
-	wait(t, "a connection after the others are closed", func() bool { return alive(t, dial(t, "127.0.0.1", address)) })
 }
 
 // Whoever sends nothing, or a byte now and then, does not keep its place.

@@ -61,7 +61,6 @@ type Server struct {
 	identity identity
 	root     device
 	configID uint32
-	limiter  *limiter
 	guard    *guard
 }
 
@@ -97,7 +96,6 @@ func New(cfg Config) (*Server, error) {
 			connection: deriveUDN(cfg.UUID, "WANConnectionDevice"),
 		},
 	}
-	s.limiter = newLimiter(s.log)
 	s.guard = newGuard(s.log)
 	s.root = s.tree()
 	s.configID = s.computeConfigID()

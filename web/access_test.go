@@ -236,17 +236,17 @@ func TestGuessingIsSlow(t *testing.T) {
 	h := newHome(t)
 	h.owner()
 	b := h.browser()
-	var refused *web.Problem
-	for n := 0; refused == nil && n < 20; n++ {
+	var refused web.Problem
+	for n := 0; refused.Code == "" && n < 20; n++ {
 		a := b.post("/api/v1/login", web.LoginRequest{Password: fmt.Sprintf("guess number %d", n)})
 		if a.StatusCode == http.StatusTooManyRequests {
-			refused = b.refused(web.CodeRate, a)
+			refused = b.problem(web.CodeRate, a)
 			if a.Header.Get("Retry-After") != fmt.Sprint(refused.RetryAfter) {
 				t.Errorf("Retry-After = %q, want %d", a.Header.Get("Retry-After"), refused.RetryAfter)
 			}
 		}
 	}
-	if refused == nil {
+	if refused.Code == "" {
 		t.Fatal("twenty guesses and no limit")
 	}
 	if refused.RetryAfter < 1 || refused.RetryAfter > 10 || !strings.Contains(refused.Detail, fmt.Sprint(refused.RetryAfter)) {

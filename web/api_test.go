@@ -1,18 +1,23 @@
 package web_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/portreeve/portreeve/lan"
 	"github.com/portreeve/portreeve/lease"
 	"github.com/portreeve/portreeve/web"
 )
@@ -92,7 +97,7 @@ func TestALeaseThatCannotBeClosedStaysAndSaysWhy(t *testing.T) {
 	l := h.open()
 	b := h.owner()
 	h.firewall.SetFail(func(string) error { return errors.New("iptables: Resource temporarily unavailable") })
-	p := b.refused(web.CodeUnavailable, b.delete("/api/v1/leases/"+string(l.ID)))
+	p := b.problem(web.CodeUnavailable, b.delete("/api/v1/leases/"+string(l.ID)))
 	if !strings.Contains(p.Detail, "iptables") || p.RetryAfter == 0 {
 		t.Errorf("problem = %+v, want the reason and when to try again", p)
 	}
@@ -201,6 +206,22 @@ func TestCommandLineUsesTheSocket(t *testing.T) {
 	// What is for browsers is not here.
 	c.refused(web.CodeNotFound, c.get("/api/v1/session"))
 	c.refused(web.CodeMethod, c.send(http.MethodPut, "/api/v1/leases", nil))
+}
+
+// The kernel is asked of the connection beneath a limited one; and a listener that is no Unix socket opens nothing.
+func TestWhoeverServesTheSocketTheKernelIsAsked(t *testing.T) {
+	h := newHome(t)
+	limiter := lan.NewLimiter(lan.Limits{Name: "test", Total: 9, PerHost: 9}, slog.New(slog.DiscardHandler))
+	h.socket = filepath.Join(t.TempDir(), "limited.sock")
+	for _, tt := range []struct{ network, addr string }{{"unix", h.socket}, {"tcp", "127.0.0.1:0"}} {
+		ln, err := net.Listen(tt.network, tt.addr)
+		must(t, err)
+		h.url = "http://" + ln.Addr().String()
+		h.run(tt.network, func(ctx context.Context) error { return h.server.ServeLocal(ctx, limiter.Limit(ln)) })
+	}
+	c, b := h.cli(), h.browser()
+	c.want(http.StatusOK, c.get("/api/v1/status"))
+	b.refused(web.CodeNotOwner, b.get("/api/v1/status"))
 }
 
 func TestSocketIsForRootAndTheDaemonOnly(t *testing.T) {

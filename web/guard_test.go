@@ -221,49 +221,6 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	b.want(http.StatusMethodNotAllowed, b.send(http.MethodDelete, "/", nil))
 }
 
-func TestConnectionsAreBounded(t *testing.T) {
-	h := newHome(t)
-	// One host opens connections and says nothing; beyond its share they are closed at once.
-	var conns []net.Conn
-	defer func() {
-		for _, c := range conns {
-			_ = c.Close()
-		}
-	}()
-	for range 24 {
-		conns = append(conns, h.dial())
-	}
-	extra := h.dial()
-	conns = append(conns, extra)
-	must(t, extra.SetReadDeadline(time.Now().Add(3*time.Second)))
-	if _, err := extra.Read(make([]byte, 1)); err == nil || isTimeout(err) {
-		t.Errorf("the 25th connection of one host was kept: %v", err)
-	}
-	must(t, conns[0].Close())
-	eventually(t, "a place is free again", func() bool {
-		c := h.dial()
-		defer func() { _ = c.Close() }()
-		_, err := io.WriteString(c, "GET /setup HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-		if err != nil {
-			return false
-		}
-		answer, _ := io.ReadAll(c)
-		return strings.HasPrefix(string(answer), "HTTP/1.1 200")
-	})
-}
-
-func isTimeout(err error) bool {
-	e, ok := err.(net.Error)
-	return ok && e.Timeout()
-}
-
-func (h *home) dial() net.Conn {
-	h.t.Helper()
-	c, err := new(net.Dialer).DialContext(h.t.Context(), "tcp", strings.TrimPrefix(h.url, "http://"))
-	must(h.t, err)
-	return c
-}
-
 // raw sends bytes that no client would, and returns the answer.
 func (c *client) raw(request string) string {
 	c.t.Helper()

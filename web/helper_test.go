@@ -276,13 +276,19 @@ func (c *client) want(status int, a answer) answer {
 }
 
 // refused checks that the answer is a problem with this code.
-func (c *client) refused(code web.Code, a answer) *web.Problem {
+func (c *client) refused(code web.Code, a answer) {
+	c.t.Helper()
+	_ = c.problem(code, a)
+}
+
+// problem checks the same and returns the problem.
+func (c *client) problem(code web.Code, a answer) web.Problem {
 	c.t.Helper()
 	p := decode[web.Problem](c.t, a)
 	if p.Code != code || p.Status != a.StatusCode {
 		c.t.Fatalf("%s %s: status %d, want the problem %s: %s", a.Request.Method, a.Request.URL, a.StatusCode, code, a.body)
 	}
-	return &p
+	return p
 }
 
 func decode[T any](t *testing.T, a answer) T {

@@ -24,6 +24,9 @@ func withPeer(ctx context.Context, conn net.Conn) context.Context {
 }
 
 func peerOf(conn net.Conn) peer {
+	if wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok { // as that of a lan.Limiter
+		conn = wrapped.NetConn()
+	}
 	u, ok := conn.(*net.UnixConn)
 	if !ok {
 		return peer{err: fmt.Errorf("%T is not a Unix socket", conn)}

@@ -109,5 +109,5 @@ func New(ctx context.Context, c Config) (*Server, error) {
 }
 
 // LAN returns the handler for browsers: host check, cross-origin protection, sessions. [Server.ServeLAN] adds
-// the limits on connections and times that a handler cannot set.
+// the limits of time that a handler cannot set.
 func (s *Server) LAN() http.Handler { return s.lan }

@@ -42,11 +42,26 @@ type daemon struct {
 	ssdp *ssdp.Server // nil: switched off
 	pmp  *pcp.Server  // nil: switched off
 	web  *web.Server
+
+	limits limits
+}
+
+// limits are those of the connections to each server, over all LANs.
+type limits struct{ igd, web, socket *lan.Limiter }
+
+// newLimits allows 376 connections in all: a process may usually have 1024 files open. A browser opens six connections
+// at most, a control point one or two.
+func newLimits(log *slog.Logger) limits {
+	return limits{
+		igd:    lan.NewLimiter(lan.Limits{Name: "UPnP", Total: 256, PerHost: 32}, log),
+		web:    lan.NewLimiter(lan.Limits{Name: "admin page", Total: 96, PerHost: 24}, log),
+		socket: lan.NewLimiter(lan.Limits{Name: "command line", Total: 24, PerHost: 24}, log),
+	}
 }
 
 // newDaemon opens what must be there before anything runs: firewall, store, the kernel's view of the network.
 func newDaemon(ctx context.Context, cfg config.Config, o *options, log *slog.Logger) (d *daemon, err error) {
-	d = &daemon{cfg: cfg, log: log}
+	d = &daemon{cfg: cfg, log: log, limits: newLimits(log)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -215,7 +230,7 @@ func (d *daemon) serve(ctx context.Context, ready func()) error {
 	}
 	start(func(ready func()) error {
 		ready() // the socket listens since newDaemon
-		return d.web.ServeLocal(ctx, d.socket)
+		return d.web.ServeLocal(ctx, d.limits.socket.Limit(d.socket))
 	})
 	if d.igd != nil {
 		start(func(ready func()) error { return d.lan.EachAddr(ctx, d.serveIGD, ready) })
@@ -240,7 +255,7 @@ func (d *daemon) serveIGD(ctx context.Context, ifc lan.Interface, addr netip.Add
 		return setting(err, "[igd] port")
 	}
 	ready()
-	return d.igd.Serve(ctx, ln, ifc.PrefixOf(addr))
+	return d.igd.Serve(ctx, d.limits.igd.Limit(ln), ifc.PrefixOf(addr))
 }
 
 func (d *daemon) serveSSDP(ctx context.Context, ifc lan.Interface, ready func()) error {
@@ -268,7 +283,7 @@ func (d *daemon) serveWeb(ctx context.Context, ifc lan.Interface, addr netip.Add
 		return setting(err, "[web] port")
 	}
 	ready()
-	return d.web.ServeLAN(ctx, ln)
+	return d.web.ServeLAN(ctx, d.limits.web.Limit(ln))
 }
 
 // setting adds to the error of a taken port the setting by which another one is chosen.
