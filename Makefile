@@ -8,7 +8,7 @@
 GO       ?= go
 FUZZTIME ?= 10s
 
-BUILD = CGO_ENABLED=0 $(GO) build -tags nomsgpack -trimpath
+BUILD = CGO_ENABLED=0 $(GO) build -tags nomsgpack -trimpath -ldflags '-s -w'
 
 .PHONY: all build build-all demo test lint fuzz clean
 
@@ -23,9 +23,11 @@ build-all:
 	GOOS=linux GOARCH=arm GOARM=5 $(BUILD) -o build/portreeve-linux-arm ./cmd/portreeve
 	GOOS=linux GOARCH=mipsle GOMIPS=softfloat $(BUILD) -o build/portreeve-linux-mipsle ./cmd/portreeve
 
+# Built first and then run: "go run" would not hand over a signal, nor the exit code.
 demo:
 	scripts/install-debian demo
-	$(GO) run -tags nomsgpack ./test/demo
+	$(GO) build -tags nomsgpack -o build/demo ./test/demo
+	build/demo
 
 # The tests come last so that the output ends with the lines of go test. A program
 # that was built with -race waits a second when it ends, for nothing here.

@@ -55,11 +55,27 @@ func (f *Fake) SetFail(hook func(op string) error) {
 }
 
 // Sync replaces the whole state. An external port that occurs twice is an error.
-func (f *Fake) Sync(ctx context.Context, want lease.Ruleset) error {
-	return f.do(ctx, "sync", "synced", func(*fakeTable) (*fakeTable, error) {
+func (f *Fake) Sync(ctx context.Context, want lease.Ruleset) (repaired int, err error) {
+	err = f.do(ctx, "sync", "synced", func(now *fakeTable) (*fakeTable, error) {
 		next := &fakeTable{topology: cloneTopology(want.Topology), leases: map[lease.Port]lease.Lease{}}
+		repaired = now.lacks(want.Leases)
 		return next, next.add(want.Leases)
 	})
+	return repaired, err
+}
+
+// lacks counts the leases that are not in the table, or have other rules there.
+func (t *fakeTable) lacks(leases []lease.Lease) int {
+	if t == nil {
+		return len(leases)
+	}
+	n := 0
+	for _, l := range leases {
+		if old, found := t.leases[l.ExternalPort()]; !found || old.ID != l.ID || !old.SameRules(l.Mapping) {
+			n++
+		}
+	}
+	return n
 }
 
 // Apply does one change wholly or not at all. It fails without any Sync before (or after [Fake.Forget]), when

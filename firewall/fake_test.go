@@ -37,7 +37,7 @@ func TestFakeDump(t *testing.T) {
 	if d := f.Dump(); d != "" {
 		t.Errorf("before the first Sync: %q", d)
 	}
-	if err := f.Sync(t.Context(), lease.Ruleset{Topology: home(), Leases: []lease.Lease{console()}}); err != nil {
+	if _, err := f.Sync(t.Context(), lease.Ruleset{Topology: home(), Leases: []lease.Lease{console()}}); err != nil {
 		t.Fatal(err)
 	}
 	want := `wan wan0 203.0.113.2
@@ -68,9 +68,12 @@ func TestFakeFails(t *testing.T) {
 	} {
 		t.Run(tt.op, func(t *testing.T) {
 			f := firewall.NewFake()
-			change := func() error { return f.Sync(t.Context(), lease.Ruleset{Leases: []lease.Lease{console()}}) }
+			change := func() error {
+				_, err := f.Sync(t.Context(), lease.Ruleset{Leases: []lease.Lease{console()}})
+				return err
+			}
 			if tt.op[0] == 'a' {
-				if err := f.Sync(t.Context(), lease.Ruleset{}); err != nil {
+				if _, err := f.Sync(t.Context(), lease.Ruleset{}); err != nil {
 					t.Fatal(err)
 				}
 				change = func() error { return f.Apply(t.Context(), lease.Change{Add: []lease.Lease{console()}}) }
@@ -96,7 +99,7 @@ func TestFakeFails(t *testing.T) {
 
 func TestFakeForgets(t *testing.T) {
 	f := firewall.NewFake()
-	if err := f.Sync(t.Context(), lease.Ruleset{Leases: []lease.Lease{console()}}); err != nil {
+	if _, err := f.Sync(t.Context(), lease.Ruleset{Leases: []lease.Lease{console()}}); err != nil {
 		t.Fatal(err)
 	}
 	f.Forget()
@@ -114,7 +117,7 @@ func TestFakeForgets(t *testing.T) {
 func TestFakeKeepsItsOwnTopology(t *testing.T) {
 	f := firewall.NewFake()
 	given := home()
-	if err := f.Sync(t.Context(), lease.Ruleset{Topology: given}); err != nil {
+	if _, err := f.Sync(t.Context(), lease.Ruleset{Topology: given}); err != nil {
 		t.Fatal(err)
 	}
 	before := f.Dump()
@@ -134,7 +137,7 @@ func TestFakeIsSafeForConcurrentUse(t *testing.T) {
 			l.External = netip.AddrPortFrom(netip.Addr{}, uint16(4000+i))
 			for range 50 {
 				// Another goroutine may have forgotten or synced meanwhile: only races count here.
-				_ = f.Sync(t.Context(), lease.Ruleset{Topology: home()})
+				_, _ = f.Sync(t.Context(), lease.Ruleset{Topology: home()})
 				_ = f.Apply(t.Context(), lease.Change{Add: []lease.Lease{l}})
 				f.SetFail(nil)
 				_ = f.Dump()

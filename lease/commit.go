@@ -118,7 +118,7 @@ func (m *Manager) enforce(t *tx) error {
 		}
 		m.log.Warn("the firewall rules are not what they should be; making them anew", "err", err)
 	}
-	err := m.cfg.Firewall.Sync(ctx, Ruleset{Topology: m.topology, Leases: t.result()})
+	_, err := m.cfg.Firewall.Sync(ctx, Ruleset{Topology: m.topology, Leases: t.result()})
 	if m.drift = err != nil; m.drift {
 		return m.trouble("firewall", fmt.Errorf("make the firewall rules: %w", err))
 	}

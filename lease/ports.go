@@ -9,9 +9,10 @@ import (
 // Firewall makes the kernel match the leases. Package firewall has the implementations.
 type Firewall interface {
 	// Sync makes the kernel equal to the whole wanted state, whatever it found there of ours, and touches
-	// nothing of anyone else. Doing it twice changes nothing. After an error the kernel's state is unknown
-	// and Sync is called again later.
-	Sync(ctx context.Context, want Ruleset) error
+	// nothing of anyone else. Doing it twice changes nothing. It returns how many of the wanted leases were not
+	// wholly in the kernel before: all of them if what they share was not. After an error the kernel's state
+	// is unknown and Sync is called again later.
+	Sync(ctx context.Context, want Ruleset) (repaired int, err error)
 
 	// Apply does one change in one kernel transaction: wholly or not at all. The state before it is that of
 	// the last successful Sync or Apply; when the kernel turns out to differ, Apply fails and the manager

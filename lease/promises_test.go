@@ -59,8 +59,11 @@ func (p powered) Commit(ctx context.Context, b lease.Batch) error {
 	return p.effect(func() error { return p.store.Commit(ctx, b) })
 }
 
-func (p powered) Sync(ctx context.Context, r lease.Ruleset) error {
-	return p.effect(func() error { return p.fw.Sync(ctx, r) })
+func (p powered) Sync(ctx context.Context, r lease.Ruleset) (repaired int, err error) {
+	return repaired, p.effect(func() error {
+		repaired, err = p.fw.Sync(ctx, r)
+		return err
+	})
 }
 
 func (p powered) Apply(ctx context.Context, c lease.Change) error {

@@ -197,14 +197,14 @@ func TestHostileNamesAreRefused(t *testing.T) {
 			bad := s
 			bad.topology = topology(home.WAN)
 			bad.topology.WANs[0].Name = name
-			if err := bad.Sync(t.Context(), lease.Ruleset{Topology: bad.topology}); err == nil {
+			if _, err := bad.Sync(t.Context(), lease.Ruleset{Topology: bad.topology}); err == nil {
 				t.Errorf("interface %q: no error", name)
 			}
 		}
 		for _, id := range []lease.ID{"", "a b", "a\"", "a\nb", "ABC", "01234567890123456"} {
 			bad := console(t)
 			bad.ID = id
-			if err := s.Sync(t.Context(), lease.Ruleset{Topology: s.topology, Leases: []lease.Lease{bad}}); err == nil {
+			if _, err := s.Sync(t.Context(), lease.Ruleset{Topology: s.topology, Leases: []lease.Lease{bad}}); err == nil {
 				t.Errorf("lease ID %q: no error", id)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/portreeve/portreeve/lease"
+	"github.com/portreeve/portreeve/test/lab"
 )
 
 // console and desktop are leases of the lab's LAN hosts.
@@ -109,7 +110,7 @@ func TestSyncRefusesAPortTwice(t *testing.T) {
 	inAll(t, func(t *testing.T, s subject) {
 		s.sync(t, desktop(t))
 		before := s.rules(t)
-		err := s.Sync(t.Context(), lease.Ruleset{Topology: s.topology, Leases: []lease.Lease{console(t), mapping(t, "udp 3074 192.168.1.11:1")}})
+		_, err := s.Sync(t.Context(), lease.Ruleset{Topology: s.topology, Leases: []lease.Lease{console(t), mapping(t, "udp 3074 192.168.1.11:1")}})
 		if err == nil {
 			t.Error("no error")
 		}
@@ -137,6 +138,26 @@ func TestFlushIsNoticedAndRepaired(t *testing.T) {
 		s.sync(t, console(t))
 		sameRules(t, "repaired", full, s.rules(t))
 		s.remove(t, console(t))
+	})
+}
+
+// Sync returns how many leases it had to mend, so that the owner can be told what a foreign flush has cost.
+func TestSyncTellsWhatItRepaired(t *testing.T) {
+	inAll(t, func(t *testing.T, s subject) {
+		s.repairs(t, "at first", 2, console(t), desktop(t))
+		s.repairs(t, "again", 0, console(t), desktop(t))
+		s.remove(t, desktop(t))
+		s.repairs(t, "one lacks", 1, console(t), desktop(t))
+		s.repairs(t, "one too many", 0, console(t))
+		s.flush(t)
+		s.repairs(t, "flushed", 1, console(t))
+	})
+	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
+		s.sync(t, console(t), desktop(t))
+		home.Router.Run(t, "iptables", "-t", "nat", "-D", "PORTREEVE-SNAT", "1")
+		s.repairs(t, "one rule of one lease", 1, console(t), desktop(t))
+		home.Router.Run(t, "iptables", "-D", "FORWARD", "1")
+		s.repairs(t, "what all share", 2, console(t), desktop(t))
 	})
 }
 

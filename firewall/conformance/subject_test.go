@@ -93,8 +93,11 @@ type onRouter struct {
 func (r onRouter) Name() string { return r.backend.Name() }
 func (r onRouter) Why() string  { return r.backend.Why() }
 
-func (r onRouter) Sync(ctx context.Context, want lease.Ruleset) error {
-	return r.router.Do(func() error { return r.backend.Sync(ctx, want) })
+func (r onRouter) Sync(ctx context.Context, want lease.Ruleset) (repaired int, err error) {
+	return repaired, r.router.Do(func() error {
+		repaired, err = r.backend.Sync(ctx, want)
+		return err
+	})
 }
 
 func (r onRouter) Apply(ctx context.Context, change lease.Change) error {
@@ -147,8 +150,20 @@ func mapping(t testing.TB, text string, filters ...lease.Filter) lease.Lease {
 
 func (s subject) sync(t testing.TB, leases ...lease.Lease) {
 	t.Helper()
-	if err := s.Sync(t.Context(), lease.Ruleset{Topology: s.topology, Leases: leases}); err != nil {
+	if _, err := s.Sync(t.Context(), lease.Ruleset{Topology: s.topology, Leases: leases}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// repairs is sync for a test that knows how many leases are to be mended.
+func (s subject) repairs(t testing.TB, when string, want int, leases ...lease.Lease) {
+	t.Helper()
+	got, err := s.Sync(t.Context(), lease.Ruleset{Topology: s.topology, Leases: leases})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != want {
+		t.Errorf("%s: Sync repaired %d leases, want %d", when, got, want)
 	}
 }
 

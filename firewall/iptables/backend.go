@@ -79,23 +79,24 @@ func (b *Backend) Why() string { return b.why }
 // exception is a kernel that cannot take as much at once (see errTooLong): then there are several.
 //
 // Wrong names, addresses and ports are refused before anything changes.
-func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) error {
+func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	next, err := newModel(want)
 	if err != nil {
-		return fmt.Errorf("iptables: %w", err)
+		return 0, fmt.Errorf("iptables: %w", err)
 	}
 	b.model = nil
 	if err := b.leaveOthers(ctx); err != nil {
-		return fmt.Errorf("iptables: %w", err)
+		return 0, fmt.Errorf("iptables: %w", err)
 	}
 	nat := natTable(next.topology, next.rules(endpointsOf(want.Leases)))
-	if err := remake(ctx, b.program, filterTable(), nat); err != nil {
-		return fmt.Errorf("iptables: %w", err)
+	before, err := remake(ctx, b.program, filterTable(), nat)
+	if err != nil {
+		return 0, fmt.Errorf("iptables: %w", err)
 	}
 	b.model = next
-	return b.endConnections()
+	return broken(before, len(want.Leases), filterTable(), nat), b.endConnections()
 }
 
 // Apply writes the rules of the changed leases with one iptables-restore. It is one transaction of the table nat, and
@@ -136,8 +137,8 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.model = nil
-	err := errors.Join(b.leaveOthers(ctx), remake(ctx, b.program, table{name: "nat"}, table{name: "filter"}))
-	if err != nil {
+	_, err := remake(ctx, b.program, table{name: "nat"}, table{name: "filter"})
+	if err := errors.Join(b.leaveOthers(ctx), err); err != nil {
 		return fmt.Errorf("iptables: clean up: %w", err)
 	}
 	return nil
@@ -175,40 +176,40 @@ func (t *savedTable) ours(name string) string {
 	return "*" + name + "\n" + out.String()
 }
 
-// remake makes tables of a variant as wanted, in this order.
-func remake(ctx context.Context, p program, wanted ...table) error {
+// remake makes tables of a variant as wanted, in this order, and returns what they were before.
+func remake(ctx context.Context, p program, wanted ...table) (before map[string]*savedTable, err error) {
 	whole := func(blocks []block) []block { return blocks }
-	err := errTooLong
+	err = errTooLong
 	// The second time it is planned anew: the first tables may stand already.
 	for _, cut := range []func([]block) []block{whole, split} {
 		if !errors.Is(err, errTooLong) {
 			break
 		}
-		var blocks []block
-		if blocks, err = plan(ctx, p, wanted); err == nil {
-			err = p.write(ctx, cut(blocks)...)
+		var have map[string]*savedTable
+		if have, err = p.saved(ctx); err != nil {
+			return nil, err
 		}
+		if before == nil {
+			before = have
+		}
+		err = p.write(ctx, cut(plan(have, wanted))...)
 	}
-	return err
+	return before, err
 }
 
 // plan compares tables with what is wanted.
-func plan(ctx context.Context, p program, wanted []table) ([]block, error) {
-	have, err := p.saved(ctx)
-	if err != nil {
-		return nil, err
-	}
+func plan(have map[string]*savedTable, wanted []table) []block {
 	var blocks []block
 	for _, want := range wanted {
 		blocks = append(blocks, block{want.name, syncPlan(have[want.name], want)})
 	}
-	return blocks, nil
+	return blocks
 }
 
 // leaveOthers removes what an earlier run has left in a variant that is not used any more.
 func (b *Backend) leaveOthers(ctx context.Context) error {
 	for _, p := range b.others {
-		if err := remake(ctx, p, table{name: "nat"}, table{name: "filter"}); err != nil {
+		if _, err := remake(ctx, p, table{name: "nat"}, table{name: "filter"}); err != nil {
 			return fmt.Errorf("remove old rules: %w", err)
 		}
 		b.log.Info("removed rules of an earlier run", "program", p.name)

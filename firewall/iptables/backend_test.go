@@ -23,7 +23,7 @@ func open(t *testing.T, logger *slog.Logger) *Backend {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Sync(t.Context(), lease.Ruleset{Topology: home()}); err != nil {
+	if _, err := b.Sync(t.Context(), lease.Ruleset{Topology: home()}); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -61,11 +61,11 @@ func TestFailureToEndConnections(t *testing.T) {
 		t.Errorf("rules (%v):\n%s", err, rules)
 	}
 	want := lease.Ruleset{Topology: home(), Leases: []lease.Lease{tcp}}
-	if err := b.Sync(t.Context(), want); !errors.Is(err, broken) {
+	if _, err := b.Sync(t.Context(), want); !errors.Is(err, broken) {
 		t.Errorf("sync: error %v, want %v", err, broken)
 	}
 	b.end = func(firewall.Mappings) (int, error) { return 1, nil }
-	if err := b.Sync(t.Context(), want); err != nil {
+	if _, err := b.Sync(t.Context(), want); err != nil {
 		t.Errorf("sync, working again: %v", err)
 	}
 }
@@ -97,7 +97,7 @@ func TestConnectionsAreComparedWithTheModel(t *testing.T) {
 		m = given
 		return 0, nil
 	}
-	if err := b.Sync(t.Context(), lease.Ruleset{Topology: home(), Leases: []lease.Lease{console(), newer}}); err != nil {
+	if _, err := b.Sync(t.Context(), lease.Ruleset{Topology: home(), Leases: []lease.Lease{console(), newer}}); err != nil {
 		t.Fatal(err)
 	}
 	if len(m.WAN) != 1 || m.WAN[0] != netip.MustParseAddr("203.0.113.2") {
@@ -131,7 +131,7 @@ func TestProgramThatHangs(t *testing.T) {
 	if err := b.Apply(t.Context(), lease.Change{Add: []lease.Lease{console()}}); err == nil || !strings.Contains(err.Error(), "sync first") {
 		t.Errorf("error %v, want that a sync is needed", err)
 	}
-	if err := b.Sync(t.Context(), lease.Ruleset{Topology: home()}); err != nil {
+	if _, err := b.Sync(t.Context(), lease.Ruleset{Topology: home()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Apply(t.Context(), lease.Change{Add: []lease.Lease{console()}}); err != nil {
@@ -153,7 +153,7 @@ func TestRulesOfAnEarlierRunInTheOtherVariantGo(t *testing.T) {
 				t.Fatalf("chose %s, want legacy", b.Name())
 			}
 			if call == "sync" {
-				err = b.Sync(t.Context(), lease.Ruleset{Topology: home()})
+				_, err = b.Sync(t.Context(), lease.Ruleset{Topology: home()})
 			} else {
 				err = b.Cleanup(t.Context())
 			}

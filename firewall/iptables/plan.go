@@ -155,3 +155,42 @@ func checkPlan(frame table) []string {
 	}
 	return lines
 }
+
+// broken counts the leases that did not wholly stand in tables as they were: all of them if what they share was
+// missing, else those of which a rule was.
+func broken(have map[string]*savedTable, leases int, wanted ...table) int {
+	lost := map[string]bool{} // by the comment that names the lease
+	for _, want := range wanted {
+		now := have[want.name]
+		if now == nil {
+			return leases
+		}
+		if remove, insert := jumpPlan(now, want.jumps); len(remove) > 0 || len(insert) > 0 {
+			return leases
+		}
+		for _, c := range want.chains {
+			standing := now.chains[c.name]
+			switch {
+			case standing == nil, !c.anyOrder && !sameRules(standing.rules, c):
+				return leases
+			case c.anyOrder:
+				standing.lacks(c.rules, lost)
+			}
+		}
+	}
+	return len(lost)
+}
+
+// lacks adds to lost the comments of the rules that a chain does not have.
+func (c *savedChain) lacks(rules []string, lost map[string]bool) {
+	have := map[string]bool{}
+	for _, r := range c.rules {
+		have[strings.Join(r.words, "\x00")] = true
+	}
+	for _, text := range rules {
+		words, err := splitWords(text)
+		if err != nil || !have[strings.Join(words, "\x00")] {
+			lost[savedRule{words: words}.value("--comment")] = true
+		}
+	}
+}
