@@ -73,6 +73,7 @@ func receive(t *testing.T, from *bufio.Reader) reply {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = w.Body.Close() }()
 	text, err := io.ReadAll(w.Body)
 	if err != nil {
 		t.Fatal(err)

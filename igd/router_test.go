@@ -238,7 +238,7 @@ func ports(first, last, proto, manage string) []arg {
 func (r *router) mappings() []string {
 	list := []string{}
 	for _, l := range r.manager.Snapshot().Leases {
-		list = append(list, l.Mapping.String())
+		list = append(list, l.String())
 	}
 	return list
 }

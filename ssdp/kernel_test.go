@@ -240,28 +240,36 @@ func TestGoupnpFindsUs(t *testing.T) {
 		for _, tt := range tests {
 			t.Run(tt.st, func(t *testing.T) {
 				t.Parallel()
-				var client *httpu.HTTPUClient
-				inside(t, "host", func() (err error) {
-					client, err = httpu.NewHTTPUClientAddr("192.168.1.10")
-					return err
-				})
-				defer client.Close()
-				ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
-				defer cancel()
-				responses, err := goupnp.RawSearch(ctx, client, tt.st, 2)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if len(responses) != 1 {
-					t.Fatalf("%d devices found, want 1", len(responses))
-				}
-				h := responses[0].Header
-				if h.Get("USN") != tt.usn || h.Get("LOCATION") != "http://192.168.1.1:49000/rootDesc.xml" {
-					t.Errorf("found %s at %s", h.Get("USN"), h.Get("LOCATION"))
+				found := search(t, tt.st)
+				defer found.Body.Close()
+				usn, location := found.Header.Get("USN"), found.Header.Get("LOCATION")
+				if usn != tt.usn || location != "http://192.168.1.1:49000/rootDesc.xml" {
+					t.Errorf("found %s at %s", usn, location)
 				}
 			})
 		}
 	})
+}
+
+// search lets the host look for a target by goupnp, which must find one device.
+func search(t *testing.T, target string) *http.Response {
+	t.Helper()
+	var client *httpu.HTTPUClient
+	inside(t, "host", func() (err error) {
+		client, err = httpu.NewHTTPUClientAddr("192.168.1.10")
+		return err
+	})
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	defer cancel()
+	found, err := goupnp.RawSearch(ctx, client, target, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) != 1 {
+		t.Fatalf("%d devices found, want 1", len(found))
+	}
+	return found[0]
 }
 
 // open opens a socket in a namespace.

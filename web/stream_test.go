@@ -177,9 +177,9 @@ func (h *home) stream(c *client, path string, headers ...string) *stream {
 		h.t.Fatalf("%s: status %d, type %s", path, a.StatusCode, a.Header.Get("Content-Type"))
 	}
 	s := &stream{h.t, make(chan event), cancel}
+	h.t.Cleanup(func() { _ = a.Body.Close() })
 	go func() {
 		defer close(s.events)
-		defer func() { _ = a.Body.Close() }()
 		lines := bufio.NewScanner(a.Body)
 		lines.Buffer(nil, 1<<20)
 		var e event
