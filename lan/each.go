@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/portreeve/portreeve/kernel"
 )
 
 // A server that fails is started again after firstDelay; each time that it fails without having served, the delay is
@@ -203,7 +205,7 @@ func (r *runner) keepServing(ctx context.Context, j *job) {
 			return
 		}
 		r.watcher.config.Log.Warn("a service failed and is started again", "interface", j.Name, "in", delay, "err", err)
-		if !pause(ctx, delay) {
+		if !kernel.Pause(ctx, delay) {
 			return
 		}
 		delay = min(2*delay, maxDelay)

@@ -11,6 +11,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/portreeve/portreeve/kernel"
 )
 
 // MAC returns the hardware address of the LAN host with an IPv4 address, in lower case with colons. It is empty if the host
@@ -56,7 +58,7 @@ func (w *Watcher) Present(ctx context.Context, addr netip.Addr) bool {
 			return true
 		case n.state&netlink.NUD_FAILED != 0:
 			return false
-		case !pause(ctx, interval):
+		case !kernel.Pause(ctx, interval):
 			return true
 		}
 	}

@@ -1,15 +1,12 @@
 package lan
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -60,37 +57,4 @@ func dumpLinks() ([]link, error) {
 		}
 	}
 	return links, nil
-}
-
-// listenKernel calls changed whenever the kernel says that a link or an address may have, until ctx is cancelled or the
-// socket fails. It also calls it once at the beginning, for what happened before.
-func listenKernel(ctx context.Context, changed func()) error {
-	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
-	if err != nil {
-		return fmt.Errorf("subscribe to changes of interfaces: %w", err)
-	}
-	defer s.Close()
-	defer context.AfterFunc(ctx, s.Close)()
-	for {
-		changed()
-		// ENOBUFS means that the kernel had more to say than fits into the socket's buffer (netlink(7)). That is a change too.
-		if _, _, err := s.Receive(); err != nil && !errors.Is(err, unix.ENOBUFS) {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("follow changes of interfaces: %w", err)
-		}
-	}
-}
-
-// pause waits for d. The result is false if ctx was cancelled before.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

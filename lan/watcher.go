@@ -8,6 +8,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/portreeve/portreeve/kernel"
 )
 
 // Times of a [Watcher].
@@ -74,7 +78,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	events := make(chan struct{}, 1)
-	tasks.Go(func() { w.listen(ctx, events) })
+	tasks.Go(func() { interfaces().Hints(ctx, events, w.config.Log) })
 
 	reread := time.NewTicker(rereadEach)
 	defer reread.Stop()
@@ -91,7 +95,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-events:
-			if !pause(ctx, gather) {
+			if !kernel.Pause(ctx, gather) {
 				return nil
 			}
 		case <-outsideChanged:
@@ -102,21 +106,11 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-// listen turns the kernel's events into one waiting event.
-func (w *Watcher) listen(ctx context.Context, events chan<- struct{}) {
-	changed := func() {
-		select {
-		case events <- struct{}{}:
-		default: // one that waits is enough
-		}
-	}
-	for {
-		if err := listenKernel(ctx, changed); err != nil {
-			w.config.Log.Warn("changes of LAN interfaces are noticed late until this works again", "err", err)
-		}
-		if !pause(ctx, retryAfter) {
-			return
-		}
+// interfaces is what the kernel is asked to tell about.
+func interfaces() kernel.Topic {
+	return kernel.Topic{
+		Name: "LAN interfaces", Protocol: unix.NETLINK_ROUTE,
+		Groups: []uint{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR},
 	}
 }
 

@@ -1,7 +1,6 @@
 package wan
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -12,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -146,25 +144,4 @@ func parseSpeed(text string) uint64 {
 		return 0
 	}
 	return speed * mega
-}
-
-// listenKernel calls changed whenever the kernel says that a link, an address or a route may have, until ctx is cancelled
-// or the socket fails. It also calls it once at the beginning, for what happened before.
-func listenKernel(ctx context.Context, changed func()) error {
-	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE)
-	if err != nil {
-		return fmt.Errorf("subscribe to changes of the way out: %w", err)
-	}
-	defer s.Close()
-	defer context.AfterFunc(ctx, s.Close)()
-	for {
-		changed()
-		// ENOBUFS means that the kernel had more to say than fits into the socket's buffer (netlink(7)). That is a change too.
-		if _, _, err := s.Receive(); err != nil && !errors.Is(err, unix.ENOBUFS) {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("follow changes of the way out: %w", err)
-		}
-	}
 }

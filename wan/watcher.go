@@ -8,6 +8,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/portreeve/portreeve/kernel"
 )
 
 // Times of a [Watcher].
@@ -76,7 +80,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	events := make(chan struct{}, 1)
-	tasks.Go(func() { w.listen(ctx, events) })
+	tasks.Go(func() { wayOut().Hints(ctx, events, w.config.Log) })
 
 	reread := time.NewTicker(rereadEach)
 	defer reread.Stop()
@@ -92,7 +96,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-events:
-			if !pause(ctx, gather) {
+			if !kernel.Pause(ctx, gather) {
 				return nil
 			}
 		case <-reread.C:
@@ -101,21 +105,11 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-// listen turns the kernel's events into one waiting event.
-func (w *Watcher) listen(ctx context.Context, events chan<- struct{}) {
-	changed := func() {
-		select {
-		case events <- struct{}{}:
-		default: // one that waits is enough
-		}
-	}
-	for {
-		if err := listenKernel(ctx, changed); err != nil {
-			w.config.Log.Warn("changes of the way out are noticed late until this works again", "err", err)
-		}
-		if !pause(ctx, retryAfter) {
-			return
-		}
+// wayOut is what the kernel is asked to tell about.
+func wayOut() kernel.Topic {
+	return kernel.Topic{
+		Name: "the way out", Protocol: unix.NETLINK_ROUTE,
+		Groups: []uint{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE},
 	}
 }
 
@@ -160,17 +154,5 @@ func (w *Watcher) report(last, next *Snapshot) {
 		if !slices.ContainsFunc(last.Interfaces, same) {
 			w.config.Log.Info("WAN interface", "interface", i.Name, "kind", i.Kind(), "note", i.Note())
 		}
-	}
-}
-
-// pause waits for d. The result is false if ctx was cancelled before.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }

@@ -22,12 +22,13 @@ func arrows() []arrow {
 		{"lease/boltstore", []string{"lease"}},
 		{"lease", nil},
 		{"config", []string{"lease"}},
-		{"firewall", []string{"lease"}},
+		{"kernel", nil},
+		{"firewall", []string{"lease", "kernel"}},
 		{"ssdp", nil},
 		{"igd", []string{"lease"}},
 		{"pcp", []string{"lease"}},
-		{"lan", []string{"lease"}},
-		{"wan", []string{"lease", "pcp"}},
+		{"lan", []string{"lease", "kernel"}},
+		{"wan", []string{"lease", "kernel", "pcp"}},
 		{"web", []string{"lease", "lan", "wan"}},
 		{"cmd", []string{"lease", "config", "firewall", "ssdp", "igd", "pcp", "lan", "wan", "web"}},
 	}
@@ -47,12 +48,12 @@ func others() map[string][]string {
 		"github.com/pelletier/go-toml":   {"config"},
 		"github.com/pion/stun":           {"wan"},
 		"github.com/spf13/cobra":         {"cmd"},
-		"github.com/vishvananda/netlink": {"lan", "wan", "firewall"}, // firewall: the kernel's connections
+		"github.com/vishvananda/netlink": {"kernel", "lan", "wan", "firewall"}, // firewall: the kernel's connections
 		"go.etcd.io/bbolt":               {"lease/boltstore"},
 		"golang.org/x/crypto":            {"web"},
 		"golang.org/x/net":               anyone,
 		"golang.org/x/sync":              anyone,
-		"golang.org/x/sys":               anyone,
+		"golang.org/x/sys":               append([]string{"kernel"}, anyone...),
 		"golang.org/x/time":              anyone,
 	}
 }
