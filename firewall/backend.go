@@ -17,7 +17,7 @@ import (
 // would be safe from it.
 const Mark uint32 = 0x10000000
 
-// Backend makes a kernel follow the leases. Sync, Apply and Cleanup may be called from any goroutine; one at a time
+// Backend makes a kernel follow the leases. Its methods may be called from any goroutine; one at a time
 // is at work.
 //
 // Sync and Apply do more than the rules: they end the connections that a closed mapping had let in, see
@@ -36,6 +36,11 @@ type Backend interface {
 	// Cleanup removes everything of ours and nothing else. Connections that exist live on, as far as the
 	// owner's own rules let them. Without any rules of ours it does nothing. Sync brings the rules back.
 	Cleanup(ctx context.Context) error
+
+	// Watch calls changed when somebody else may have changed rules, until ctx is cancelled: soon after the kernel has
+	// told so, and now and then without a reason. It may also be our own changes that it sees. A call of Sync then
+	// finds out.
+	Watch(ctx context.Context, changed func())
 
 	// Check looks for what would keep mappings from working: missing rights, forwarding switched off, and the
 	// like. It changes nothing. An empty list means that nothing was found.

@@ -20,6 +20,8 @@ type Fake struct {
 	fail  func(op string) error
 	table *fakeTable // nil: no rules of ours, as before the first Sync
 	calls FakeCalls
+
+	changed func() // of whoever watches; nil: nobody does
 }
 
 // fakeTable is what a kernel would hold. It is replaced as a whole, never changed in place.
@@ -176,11 +178,28 @@ func (f *Fake) Why() string { return "tests use it" }
 // Check finds no problems.
 func (f *Fake) Check(context.Context) []Problem { return nil }
 
-// Forget loses all rules, as when somebody flushes or reloads the firewall. Apply fails until the next Sync.
+// Forget loses all rules, as when somebody flushes or reloads the firewall. Apply fails until the next Sync. Whoever
+// watches is told.
 func (f *Fake) Forget() {
 	f.mu.Lock()
-	defer f.mu.Unlock()
+	changed := f.changed
 	f.table = nil
+	f.mu.Unlock()
+	if changed != nil {
+		changed()
+	}
+}
+
+// Watch calls changed for each Forget. One can watch at a time.
+func (f *Fake) Watch(ctx context.Context, changed func()) {
+	set := func(changed func()) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.changed = changed
+	}
+	set(changed)
+	<-ctx.Done()
+	set(nil)
 }
 
 // Calls returns how often the firewall was asked.

@@ -118,11 +118,7 @@ func (m *Manager) enforce(t *tx) error {
 		}
 		m.log.Warn("the firewall rules are not what they should be; making them anew", "err", err)
 	}
-	_, err := m.cfg.Firewall.Sync(ctx, Ruleset{Topology: m.topology, Leases: t.result()})
-	if m.drift = err != nil; m.drift {
-		return m.trouble("firewall", fmt.Errorf("make the firewall rules: %w", err))
-	}
-	return m.trouble("firewall", nil)
+	return m.synchronize(ctx, t)
 }
 
 // finish publishes a batch. With an error the closed leases are still in the kernel and are shown as that.
@@ -174,11 +170,15 @@ func (m *Manager) settle() {
 	m.show(events)
 
 	const first, last = time.Second, 30 * time.Second
+	now := m.Now()
 	if !m.drift && len(m.unsaved) == 0 {
 		m.backoff, m.repairAt = 0, time.Time{}
+		if m.suspect {
+			m.repairAt = m.fight.notBefore(now)
+		}
 		return
 	}
-	if now := m.Now(); !now.Before(m.repairAt) {
+	if !now.Before(m.repairAt) {
 		m.backoff = min(max(first, 2*m.backoff), last)
 		m.repairAt = now.Add(m.backoff)
 	}
@@ -196,13 +196,15 @@ func (m *Manager) show(events []Event) {
 	m.logEvents(events)
 }
 
-// repair tries again what failed.
+// repair tries again what failed, and looks after what somebody may have changed.
 func (m *Manager) repair() {
-	if m.drift {
+	if m.drift || m.suspect {
 		t := newTx(m.table)
-		if err := m.enforce(t); err == nil {
+		ctx, cancel := work()
+		if err := m.synchronize(ctx, t); err == nil {
 			m.finish(t, nil, nil)
 		}
+		cancel()
 	}
 	if len(m.unsaved) > 0 {
 		// The error is shown as a problem already.
@@ -213,11 +215,17 @@ func (m *Manager) repair() {
 
 // trouble notes that something fails, or with nil that it works again, and returns the error.
 func (m *Manager) trouble(source string, err error) error {
+	m.problem(source, err)
+	return err
+}
+
+// problem shows the owner what is wrong, or with nil that it is right again.
+func (m *Manager) problem(source string, err error) {
 	before, known := m.problems[source]
 	if err == nil && !known || err != nil && before.Text == err.Error() {
-		return err
+		return
 	}
-	event := Event{Kind: EventTrouble, By: OriginRouter, Reason: source + " works again"}
+	event := Event{Kind: EventTrouble, By: OriginRouter, Reason: source + ": all is well again"}
 	if err != nil {
 		event.Reason = reasonOf(err)
 	}
@@ -228,7 +236,6 @@ func (m *Manager) trouble(source string, err error) error {
 		m.problems[source] = Problem{Source: source, Text: err.Error(), Since: m.Now()}
 	}
 	m.publish()
-	return err
 }
 
 // note records a refused request.
@@ -249,8 +256,8 @@ func (m *Manager) note(o *operation) {
 // logEvents writes the audit trail: one line for each event, not for each time that it repeats.
 func (m *Manager) logEvents(events []Event) {
 	for _, e := range events {
-		if e.Kind == EventTrouble {
-			m.log.Warn("trouble", "reason", e.Reason)
+		if e.Kind == EventTrouble || e.Kind == EventRepaired {
+			m.log.Warn(string(e.Kind), "reason", e.Reason)
 			continue
 		}
 		level := slog.LevelInfo

@@ -13,6 +13,8 @@ const (
 	EventClosed  EventKind = "closed"  // by client, owner, expiry or because the device left: see Reason
 	EventDenied  EventKind = "denied"  // a request was refused; repeated refusals are one event with a count
 	EventTrouble EventKind = "trouble" // store or firewall failed, or work again: see Reason
+
+	EventRepaired EventKind = "repaired" // rules that somebody else had removed or changed stand again: see Reason
 )
 
 // Event is one line of the history: who opened, renewed, closed or was denied what, when and why.

@@ -24,6 +24,10 @@ type Config struct {
 	// somebody wants a port; while it fails, no port is opened. Nil means that there are none.
 	Listeners func(ctx context.Context) (Listeners, error)
 
+	// Disturbed delivers a value when somebody else may have changed the kernel's rules. They are then
+	// compared with what is wanted, and mended. Nil means that nobody ever tells.
+	Disturbed <-chan struct{}
+
 	// Device returns the MAC address of a LAN host, empty when unknown. Nil means always unknown.
 	Device func(addr netip.Addr) string
 
@@ -51,6 +55,8 @@ type Manager struct {
 	unsaved   map[ID]*Lease // what the store should hold but could not be told; nil: nothing
 	pending   []Event       // events that go with the next commit
 	drift     bool          // the kernel's state is unknown: the next change is a Sync
+	suspect   bool          // somebody may have changed the kernel's rules
+	fight     fight         // how often that was so lately
 	raised    []Event       // troubles of the current step, not recorded yet
 	repairAt  time.Time     // when to try again what failed; zero if nothing did
 	backoff   time.Duration // between the last try and the next
@@ -162,6 +168,9 @@ func (m *Manager) Run(ctx context.Context) error {
 			m.expire()
 		case <-repair:
 			m.repair()
+		case <-m.cfg.Disturbed:
+			m.suspect = true
+			m.settle()
 		case <-checkpoint.C:
 			m.checkpoint()
 		}

@@ -19,7 +19,7 @@ type Snapshot struct {
 
 // Problem is something that the owner should know of and that has not gone away yet.
 type Problem struct {
-	Source string // "store", "firewall" or "state"
+	Source string // "store", "firewall", "rival" (of the firewall) or "state" (what was found at start)
 	Text   string
 	Since  time.Time
 }

@@ -109,7 +109,7 @@ func (s *setting) mustReply(t testing.TB, src netip.AddrPort, request, want stri
 // leases describes what is in force.
 func (s *setting) leases() (all []string) {
 	for _, l := range s.manager.Snapshot().Leases {
-		all = append(all, l.Mapping.String())
+		all = append(all, l.String())
 	}
 	return all
 }

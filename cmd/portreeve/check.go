@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/portreeve/portreeve/config"
@@ -182,14 +183,14 @@ func settled(ctx context.Context, w *lan.Watcher) *lan.Snapshot {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- w.Run(ctx) }()
+	var watching errgroup.Group
+	watching.Go(func() error { return w.Run(ctx) })
 	select {
 	case <-snapshot.Changed():
 	case <-ctx.Done():
 	}
 	cancel()
-	<-ended
+	_ = watching.Wait() // it was cancelled, and what it has found is in its snapshot
 	return w.Snapshot()
 }
 

@@ -38,6 +38,8 @@ type daemon struct {
 	lan     *lan.Watcher
 	leases  *lease.Manager
 
+	disturbed chan struct{} // somebody else may have changed the firewall rules
+
 	igd  *igd.Server  // nil: switched off
 	ssdp *ssdp.Server // nil: switched off
 	pmp  *pcp.Server  // nil: switched off
@@ -61,7 +63,7 @@ func newLimits(log *slog.Logger) limits {
 
 // newDaemon opens what must be there before anything runs: firewall, store, the kernel's view of the network.
 func newDaemon(ctx context.Context, cfg config.Config, o *options, log *slog.Logger) (d *daemon, err error) {
-	d = &daemon{cfg: cfg, log: log, limits: newLimits(log)}
+	d = &daemon{disturbed: make(chan struct{}, 1), cfg: cfg, log: log, limits: newLimits(log)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -102,6 +104,7 @@ func (d *daemon) openLeases(ctx context.Context) (err error) {
 		Policy:    d.cfg.Policy,
 		Topology:  d.topology(),
 		Listeners: lan.Listening,
+		Disturbed: d.disturbed,
 		Device:    d.lan.MAC,
 		Present:   d.lan.Present,
 		Logger:    d.log,
@@ -174,6 +177,15 @@ func (d *daemon) run(ctx context.Context, ready func()) (err error) {
 	core.Go(func() error { return d.wan.Run(coreCtx) })
 	core.Go(func() error { return d.lan.Run(coreCtx) })
 	core.Go(func() error { return d.followNetwork(coreCtx) })
+	core.Go(func() error {
+		d.backend.Watch(coreCtx, func() {
+			select {
+			case d.disturbed <- struct{}{}:
+			default: // one that waits is enough
+			}
+		})
+		return nil
+	})
 
 	serverCtx, endServers := context.WithCancel(ctx)
 	defer endServers()

@@ -108,6 +108,9 @@ func (r onRouter) Cleanup(ctx context.Context) error {
 	return r.router.Do(func() error { return r.backend.Cleanup(ctx) })
 }
 
+// Watch is tried with the daemon, by test/e2e: it starts goroutines, which do not belong to the router.
+func (r onRouter) Watch(context.Context, func()) { panic("not to be used in the lab") }
+
 func (r onRouter) Check(ctx context.Context) (problems []firewall.Problem) {
 	_ = r.router.Do(func() error { // the error is that of the function
 		problems = r.backend.Check(ctx)

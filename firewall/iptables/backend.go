@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/portreeve/portreeve/firewall"
 	"github.com/portreeve/portreeve/lease"
@@ -27,6 +28,7 @@ type Backend struct {
 	why     string
 	log     *slog.Logger
 	end     func(firewall.Mappings) (int, error) // ends connections
+	writes  atomic.Uint64                        // of rules, for Watch to know them from those of others
 
 	mu       sync.Mutex
 	model    *model    // nil: the kernel's state is unknown
@@ -82,6 +84,7 @@ func (b *Backend) Why() string { return b.why }
 func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.writes.Add(1)
 	next, err := newModel(want)
 	if err != nil {
 		return 0, fmt.Errorf("iptables: %w", err)
@@ -108,6 +111,7 @@ func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.writes.Add(1)
 	if b.model == nil {
 		return errors.New("iptables: the state of the rules is unknown: sync first")
 	}

@@ -85,6 +85,47 @@ func TestPromise4NothingOpenPastItsLease(t *testing.T) {
 	})
 }
 
+// Promise 5: whoever flushes or reloads the firewall, the mappings are back, and an event says so. (That it takes less
+// than a second is shown without a clock, by package firewall.)
+func TestPromise5FlushedRulesAreBack(t *testing.T) {
+	t.Parallel()
+	inBoth(t, func(t *testing.T, v lab.Variant) {
+		home, d := newHome(t, v, lab.DaemonOptions{})
+		home.LAN1.Echo(t, "udp", "192.168.1.10:5000")
+		mustSOAP(t, home.LAN1, wanIP1, "AddPortMapping", mapping(5000, "UDP", 5000, "192.168.1.10", "3600"))
+		var others strings.Builder
+		for line := range strings.Lines(home.Router.Run(t, "iptables-save")) {
+			if !strings.Contains(line, "PORTREEVE") {
+				others.WriteString(line)
+			}
+		}
+		saved := write(t, "rules", others.String())
+		disturbances := map[string][]string{
+			"the table nat is flushed": {"iptables", "-t", "nat", "-F"},
+			"our accept is removed":    {"iptables", "-D", "FORWARD", "1"},
+			"an own rule is removed":   {"iptables", "-t", "nat", "-F", "PORTREEVE-DNAT"},
+			"a reload without us":      {"iptables-restore", saved},
+		}
+		if v == lab.NFT {
+			disturbances["nft flush ruleset"] = []string{"nft", "flush", "ruleset"}
+		}
+		for name, command := range disturbances {
+			home.Router.Run(t, command[0], command[1:]...)
+			lab.Eventually(t, within, "repaired after "+name, func() error {
+				if n := dnatRules(t, home, v, "udp", 5000); n != 1 || len(ourRules(t, home, v, "-A FORWARD")) != 1 {
+					return errorText(strings.Join(ourRules(t, home, v, ""), "\n"))
+				}
+				return nil
+			})
+			lab.Probe{Network: "udp", From: home.Internet, To: at(home.WAN, 5000)}.MustReach(t)
+		}
+		d.WaitLog(t, "repaired 1 mappings after somebody else changed the firewall rules")
+		if s := status(t, d); len(s.Problems) > 0 {
+			t.Errorf("problems: %+v", s.Problems)
+		}
+	})
+}
+
 // Promise 8, second half: LAN input can exhaust neither connections nor the port space. (The first half, that nothing
 // answers on the WAN side, is TestPromise8WANSideIsSilent.)
 func TestPromise8OneHostCannotExhaustTheRouter(t *testing.T) {
