@@ -121,7 +121,9 @@ func printLease(w io.Writer, d web.LeaseDetail) {
 	}
 	row(w, "device", device(l))
 	row(w, "asked by", fmt.Sprintf("%s via %s, %s", l.Client, l.Via, cmp.Or(l.Agent, "no name given")))
-	row(w, "description", l.Description)
+	if l.Description != "" {
+		row(w, "description", l.Description)
+	}
 	row(w, "opened", l.Created.Format(time.DateTime))
 	row(w, "left", left(l))
 	row(w, "renewals", l.Renewals)
@@ -129,8 +131,20 @@ func printLease(w io.Writer, d web.LeaseDetail) {
 		row(w, "why", fmt.Sprintf("%s: %s", step.Rule, step.Why))
 	}
 	for _, e := range d.Events {
-		row(w, e.Time.Format(time.DateTime), fmt.Sprintf("%s by %s, %d times %s", e.Kind, e.By, e.Count, e.Reason))
+		row(w, e.Time.Format(time.DateTime), happened(e))
 	}
+}
+
+// happened tells an event in a line: what, by whom, how often if more than once, and why if there is a reason.
+func happened(e web.Event) string {
+	text := fmt.Sprintf("%s by %s", e.Kind, e.By)
+	if e.Count > 1 {
+		text += fmt.Sprintf(", %d times", e.Count)
+	}
+	if e.Reason != "" {
+		text += ": " + e.Reason
+	}
+	return text
 }
 
 func newLeaseClose(c *client) *cobra.Command {
