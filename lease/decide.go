@@ -322,8 +322,8 @@ func closeReason(a Actor) string {
 
 // touch moves the end of a device's permanent leases on, because it was seen.
 func (t *tx) touch(addr netip.Addr, now time.Time) {
-	for _, l := range t.base.leases {
-		if l.Permanent && l.Internal.Addr() == addr {
+	for id := range t.base.leases {
+		if l := t.get(id); l != nil && l.Permanent && l.Internal.Addr() == addr {
 			seen := *l
 			seen.Expires = now.Add(DeviceGone)
 			t.put(&seen)

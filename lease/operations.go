@@ -111,19 +111,21 @@ func (m *Manager) SetTopology(ctx context.Context, topology Topology) error {
 }
 
 // process decides a batch, makes it so, and answers. If the batch fails, its members are tried one by one, so
-// that one bad request never fails its neighbours.
+// that one bad request never fails its neighbours. One that only closes is done as far as it can be done, see
+// [Manager.commit], and all its members learn that something is left.
 func (m *Manager) process(batch []*operation) {
 	t := newTx(m.table)
 	f := m.facts()
 	for _, o := range batch {
 		if o.topology != nil {
 			m.setTopology(*o.topology)
+			f.topology = m.topology
 			continue
 		}
 		o.leases, o.err = o.decide(t, f)
 	}
 	err := m.commit(t)
-	if err != nil && len(batch) > 1 {
+	if err != nil && len(batch) > 1 && !t.closesOnly() {
 		for _, o := range batch {
 			o.topology = nil // it is set already, and m.drift makes every retry synchronize
 			if o.decide == nil {

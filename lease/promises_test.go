@@ -140,7 +140,6 @@ func deathAt(t *testing.T, step int) {
 
 // Promise 2: to open, store and firewall must both succeed; to close, both are tried.
 func TestPromise2FailureKeepsNothingHalfOpen(t *testing.T) {
-	owner := lease.Actor{Origin: lease.OriginWeb}
 	problems := func(s *scene) int { return len(s.Snapshot().Problems) }
 
 	bubble(t, "a full disk refuses new leases and says so", func(t *testing.T) {

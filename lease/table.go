@@ -51,7 +51,9 @@ func (t *table) remove(id ID) {
 		return
 	}
 	delete(t.leases, id)
-	delete(t.external, l.ExternalPort())
+	if t.external[l.ExternalPort()] == l { // in one batch a port may be freed and taken again
+		delete(t.external, l.ExternalPort())
+	}
 	if t.held[l.holder()]--; t.held[l.holder()] == 0 {
 		delete(t.held, l.holder())
 	}
