@@ -45,7 +45,7 @@ const (
 	fightPatience = 10               // repairs in a row that are made at once
 	fightMemory   = 10 * time.Second // how long a repair must hold to end the row
 	fightPause    = 2 * time.Second  // the first pause; they double
-	fightLongest  = time.Minute
+	fightLongest  = 15 * time.Second
 )
 
 // lost notes that a repair was needed and returns the pause before the next one.

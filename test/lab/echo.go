@@ -88,9 +88,13 @@ func (e *Echo) Peers() []netip.AddrPort {
 	return slices.Clone(e.peers)
 }
 
-// Close stops the server, ends its connections and waits for its goroutines.
+// Close stops the server, ends its connections and waits for its goroutines. Closing
+// again does nothing.
 func (e *Echo) Close() error {
 	err := e.close()
+	if errors.Is(err, net.ErrClosed) {
+		err = nil
+	}
 	e.mu.Lock()
 	for conn := range e.conns {
 		conn.Close()
