@@ -131,6 +131,29 @@ type LeaseDetail struct {
 
 	// Events is the history of this lease, newest first.
 	Events []Event `json:"events"`
+
+	Traffic Traffic `json:"traffic"`
+}
+
+// Traffic is what goes through a lease at the moment.
+type Traffic struct {
+	// Known is false where the kernel cannot tell; everything else is empty then.
+	Known bool `json:"known"`
+
+	// Counted is false while the kernel does not count packets and bytes; all of them are 0 then.
+	Counted bool `json:"counted"`
+
+	Peers []Peer `json:"peers"` // those with the most traffic first
+}
+
+// Peer is one connection through a lease.
+type Peer struct {
+	Address         netip.AddrPort `json:"address"`
+	Inbound         bool           `json:"inbound"` // the peer began
+	BytesReceived   uint64         `json:"bytes_received"`
+	BytesSent       uint64         `json:"bytes_sent"`
+	PacketsReceived uint64         `json:"packets_received"`
+	PacketsSent     uint64         `json:"packets_sent"`
 }
 
 // History answers GET history.

@@ -21,9 +21,17 @@ func (s *Server) getLeases(w http.ResponseWriter, _ *http.Request) error {
 }
 
 func (s *Server) getLease(w http.ResponseWriter, r *http.Request) error {
-	detail, ok := s.look().detail(leaseID(r))
+	detail, l, ok := s.look().detail(leaseID(r))
 	if !ok {
 		return lease.ErrNotFound
+	}
+	traffic, err := s.Traffic(r.Context(), l)
+	if err != nil {
+		// The rest of the lease is worth showing all the same.
+		s.Logger.Warn("cannot see what goes through a lease", "lease", l.ID, "err", err)
+	}
+	if detail.Traffic = traffic; traffic.Peers == nil {
+		detail.Traffic.Peers = []Peer{}
 	}
 	return writeJSON(w, detail)
 }

@@ -112,10 +112,10 @@ func (v view) lease(l lease.Lease) Lease {
 }
 
 // detail looks a lease up; false when there is none (any more).
-func (v view) detail(id lease.ID) (LeaseDetail, bool) {
+func (v view) detail(id lease.ID) (LeaseDetail, lease.Lease, bool) {
 	l, ok := v.ByID(id)
 	if !ok {
-		return LeaseDetail{}, false
+		return LeaseDetail{}, l, false
 	}
 	d := LeaseDetail{Lease: v.lease(l), Trace: lease.Trace{}}
 	d.Events = v.history(0, lease.HistorySize, id).Events
@@ -124,7 +124,7 @@ func (v view) detail(id lease.ID) (LeaseDetail, bool) {
 			d.Trace = e.Trace
 		}
 	}
-	return d, true
+	return d, l, true
 }
 
 // history returns up to limit events older than before (0: the newest), of one lease or of all (id "").

@@ -62,6 +62,10 @@ type Config struct {
 	// The answer is treated as hostile text. Nil: no names.
 	DeviceName func(lease.Lease) string
 
+	// Traffic asks the kernel what goes through a lease now. It may take some milliseconds and is called for one
+	// lease at a time, when the owner looks at it. Nil: not known.
+	Traffic func(ctx context.Context, l lease.Lease) (Traffic, error)
+
 	Logger *slog.Logger // nil: discard
 }
 
@@ -88,6 +92,9 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	if c.DeviceName == nil {
 		c.DeviceName = func(lease.Lease) string { return "" }
+	}
+	if c.Traffic == nil {
+		c.Traffic = func(context.Context, lease.Lease) (Traffic, error) { return Traffic{}, nil }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -127,6 +127,9 @@ func printLease(w io.Writer, d web.LeaseDetail) {
 	row(w, "opened", l.Created.Format(time.DateTime))
 	row(w, "left", left(l))
 	row(w, "renewals", l.Renewals)
+	for _, p := range d.Traffic.Peers {
+		row(w, "peer", peer(p, d.Traffic.Counted))
+	}
 	for _, step := range d.Trace {
 		row(w, "why", fmt.Sprintf("%s: %s", step.Rule, step.Why))
 	}
@@ -143,6 +146,19 @@ func happened(e web.Event) string {
 	}
 	if e.Reason != "" {
 		text += ": " + e.Reason
+	}
+	return text
+}
+
+func peer(p web.Peer, counted bool) string {
+	text := p.Address.String()
+	if p.Inbound {
+		text += " came in"
+	} else {
+		text += " was called"
+	}
+	if counted {
+		text += fmt.Sprintf(", sent %d bytes in %d packets, received %d in %d", p.BytesSent, p.PacketsSent, p.BytesReceived, p.PacketsReceived)
 	}
 	return text
 }

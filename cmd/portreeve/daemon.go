@@ -133,7 +133,7 @@ func (d *daemon) newServers(ctx context.Context, o *options) (err error) {
 		accounts = d.store
 	}
 	d.web, err = web.New(ctx, web.Config{
-		Leases: d.leases, Accounts: accounts, Facts: d.facts, OwnAddrs: d.ownAddrs, Logger: d.log,
+		Leases: d.leases, Accounts: accounts, Facts: d.facts, OwnAddrs: d.ownAddrs, Traffic: d.traffic, Logger: d.log,
 	})
 	return err
 }

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"net/netip"
 
+	"github.com/portreeve/portreeve/firewall"
 	"github.com/portreeve/portreeve/igd"
+	"github.com/portreeve/portreeve/lease"
 	"github.com/portreeve/portreeve/wan"
 	"github.com/portreeve/portreeve/web"
 )
@@ -77,6 +81,26 @@ func stateOf(ifc wan.Interface) web.WANState {
 	default:
 		return web.WANPrivate
 	}
+}
+
+// traffic is what goes through a lease now.
+func (d *daemon) traffic(_ context.Context, l lease.Lease) (web.Traffic, error) {
+	now, err := firewall.TrafficOf(l)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return web.Traffic{}, nil
+	}
+	if err != nil {
+		return web.Traffic{}, err
+	}
+	t := web.Traffic{Known: true, Counted: now.Counted}
+	for _, c := range now.Connections {
+		t.Peers = append(t.Peers, web.Peer{
+			Address: c.Peer, Inbound: c.Inbound,
+			BytesReceived: c.Received.Bytes, BytesSent: c.Sent.Bytes,
+			PacketsReceived: c.Received.Packets, PacketsSent: c.Sent.Packets,
+		})
+	}
+	return t, nil
 }
 
 // ownAddrs are the addresses by which a browser may call us.

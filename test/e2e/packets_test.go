@@ -1,10 +1,13 @@
 package e2e_test
 
 import (
+	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/portreeve/portreeve/test/lab"
+	"github.com/portreeve/portreeve/web"
 )
 
 // Payloads from the internet reach the LAN host with the sender's address intact; after delete, close by the owner and
@@ -134,4 +137,45 @@ func TestWANAddressChanges(t *testing.T) {
 		return nil
 	})
 	lab.Probe{Network: "udp", From: home.Internet, To: at(mustAddr("81.2.69.77"), 5000)}.MustReach(t)
+}
+
+// The owner sees who talks through a lease at the moment, and how much.
+func TestTrafficOfALease(t *testing.T) {
+	t.Parallel()
+	inBoth(t, func(t *testing.T, v lab.Variant) {
+		home, d := newHome(t, v, lab.DaemonOptions{})
+		if err := home.Router.Sysctl("net/netfilter/nf_conntrack_acct", "1"); err != nil {
+			t.Fatal(err)
+		}
+		home.LAN1.Echo(t, "udp", "192.168.1.10:5000")
+		mustSOAP(t, home.LAN1, wanIP1, "AddPortMapping", mapping(5001, "UDP", 5000, "192.168.1.10", "0"))
+		mustSOAP(t, home.LAN1, wanIP1, "AddPortMapping", mapping(6001, "UDP", 6000, "192.168.1.10", "0"))
+		from := at(home.Peers[0], 40000)
+		lab.Probe{Network: "udp", From: home.Internet, Local: from, To: at(home.WAN, 5001)}.MustReach(t)
+		called := home.Internet.Echo(t, "udp", "0.0.0.0:9000")
+		lab.Probe{Network: "udp", From: home.LAN1, Local: at(home.LAN1.Addr, 6000), To: at(home.Peers[1], called.Addr.Port())}.MustReach(t)
+
+		for port, want := range map[uint16]web.Peer{
+			5001: {Address: from, Inbound: true},
+			6001: {Address: at(home.Peers[1], called.Addr.Port())},
+		} {
+			var detail web.LeaseDetail
+			id := string(leaseAt(t, d, "udp", port).ID)
+			if err := json.Unmarshal([]byte(d.MustCLI(t, "lease", "show", id, "-o", "json")), &detail); err != nil {
+				t.Fatal(err)
+			}
+			got := detail.Traffic
+			if !got.Known || !got.Counted || len(got.Peers) != 1 {
+				t.Errorf("port %d: traffic %+v, want one peer, counted", port, got)
+				continue
+			}
+			p := got.Peers[0]
+			if p.Address != want.Address || p.Inbound != want.Inbound || p.PacketsSent < 1 || p.PacketsReceived < 1 || p.BytesSent < 28 {
+				t.Errorf("port %d: peer %+v, want %+v and some packets both ways", port, p, want)
+			}
+			if text := d.MustCLI(t, "lease", "show", id); !strings.Contains(text, want.Address.String()) {
+				t.Errorf("the command line does not show the peer:\n%s", text)
+			}
+		}
+	})
 }
