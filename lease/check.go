@@ -3,6 +3,7 @@ package lease
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -16,7 +17,9 @@ func (m *Manager) CheckInvariants() error {
 
 	t, held, internal := m.table, map[string]int{}, 0
 	for id, l := range t.leases {
-		held[l.holder()]++
+		for _, holder := range l.holders() {
+			held[holder]++
+		}
 		switch {
 		case l.ID != id:
 			fault("lease %s is filed as %s", l.ID, id)
@@ -36,10 +39,8 @@ func (m *Manager) CheckInvariants() error {
 	if n := len(t.leases); len(t.external) != n || internal != n || m.deadlines.Len() != n || len(m.deadlines.byID) != n {
 		fault("%d leases, but %d by external port, %d by internal endpoint, %d deadlines", n, len(t.external), internal, m.deadlines.Len())
 	}
-	for holder, n := range t.held {
-		if n != held[holder] {
-			fault("%s is said to hold %d leases and holds %d", holder, n, held[holder])
-		}
+	if !maps.Equal(t.held, held) {
+		fault("the holders are said to hold %v leases and hold %v", t.held, held)
 	}
 	for i, d := range m.deadlines.items {
 		if d.index != i || i > 0 && d.at.Before(m.deadlines.items[(i-1)/2].at) {

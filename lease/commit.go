@@ -51,7 +51,7 @@ func (m *Manager) save(t *tx, events []Event) error {
 	if t != nil {
 		maps.Copy(rows, t.leases)
 	}
-	batch := Batch{Now: now, Epoch: m.Epoch(), Events: slices.Concat(m.pending, events)}
+	batch := Batch{Now: now, Epoch: m.Epoch(), Events: append(slices.Collect(maps.Values(m.pending)), events...)}
 	for id, l := range rows {
 		if l != nil {
 			batch.Put = append(batch.Put, *l)
@@ -65,7 +65,7 @@ func (m *Manager) save(t *tx, events []Event) error {
 		return m.trouble("store", fmt.Errorf("save to the store: %w", err))
 	}
 	clear(m.unsaved)
-	m.pending = nil
+	clear(m.pending)
 	return m.trouble("store", nil)
 }
 
@@ -83,11 +83,12 @@ func (m *Manager) remember(t *tx, events []Event) {
 	m.pend(events)
 }
 
-// pend keeps events for the next commit: a refusal alone is not worth a write to flash.
+// pend keeps events for the next commit: a refusal alone is not worth a write to flash. An event that is counted up takes
+// the place of what it was, and what has left the history need not be saved.
 func (m *Manager) pend(events []Event) {
-	m.pending = append(m.pending, events...)
-	if over := len(m.pending) - HistorySize; over > 0 {
-		m.pending = slices.Delete(m.pending, 0, over)
+	for _, e := range events {
+		m.pending[e.Seq] = e
+		delete(m.pending, e.Seq-HistorySize)
 	}
 }
 
@@ -123,6 +124,7 @@ func (m *Manager) enforce(t *tx) error {
 
 // finish publishes a batch. With an error the closed leases are still in the kernel and are shown as that.
 func (m *Manager) finish(t *tx, events []Event, stuck error) {
+	defer m.logEvents(events) // not with the lock held: readers wait for no log
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.drift {
@@ -143,7 +145,6 @@ func (m *Manager) finish(t *tx, events []Event, stuck error) {
 	t.merge()
 	m.history.record(events)
 	m.publish()
-	m.logEvents(events)
 }
 
 // expire closes what has come to its end.
@@ -172,16 +173,23 @@ func (m *Manager) settle() {
 	const first, last = time.Second, 30 * time.Second
 	now := m.Now()
 	if !m.drift && len(m.unsaved) == 0 {
-		m.backoff, m.repairAt = 0, time.Time{}
-		if m.suspect {
-			m.repairAt = m.fight.notBefore(now)
-		}
+		m.backoff, m.retryAt = 0, time.Time{}
 		return
 	}
-	if !now.Before(m.repairAt) {
+	if !now.Before(m.retryAt) {
 		m.backoff = min(max(first, 2*m.backoff), last)
-		m.repairAt = now.Add(m.backoff)
+		m.retryAt = now.Add(m.backoff)
 	}
+}
+
+// repairAt returns when to try again what failed, or to look after what somebody may have changed; zero if never.
+func (m *Manager) repairAt() time.Time {
+	if m.suspect && !m.drift {
+		if look := m.fight.notBefore(m.Now()); m.retryAt.IsZero() || look.Before(m.retryAt) {
+			return look
+		}
+	}
+	return m.retryAt
 }
 
 // show makes events part of the history and publishes it.
@@ -190,9 +198,9 @@ func (m *Manager) show(events []Event) {
 		return
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.history.record(events)
 	m.publish()
+	m.mu.Unlock()
 	m.logEvents(events)
 }
 
@@ -238,19 +246,31 @@ func (m *Manager) problem(source string, err error) {
 	m.publish()
 }
 
-// note records a refused request.
-func (m *Manager) note(o *operation) {
-	if o.err == nil || o.request == nil {
-		return
+// note records the refused requests of a batch and publishes them together, so that a flood of them does not make
+// readers build a snapshot for each.
+func (m *Manager) note(batch []*operation) {
+	var noted []Event
+	m.mu.Lock()
+	for _, o := range batch {
+		if o.err == nil || o.request == nil {
+			continue
+		}
+		r := o.request
+		denied := Event{
+			Kind: EventDenied, By: r.Origin, Reason: reasonOf(o.err), Trace: o.trace,
+			Lease: Lease{Mapping: r.Mapping, Origin: r.Origin, Client: r.Client, Agent: r.Agent},
+		}
+		// One by one, because each counts for the limit of its client.
+		events := m.history.plan([]Event{denied}, m.Now())
+		m.history.record(events)
+		noted = append(noted, events...)
 	}
-	r := o.request
-	denied := Event{
-		Kind: EventDenied, By: r.Origin, Reason: reasonOf(o.err), Trace: o.trace,
-		Lease: Lease{Mapping: r.Mapping, Origin: r.Origin, Client: r.Client, Agent: r.Agent},
+	if len(noted) > 0 {
+		m.publish()
 	}
-	events := m.history.plan([]Event{denied}, m.Now())
-	m.pend(events)
-	m.show(events)
+	m.mu.Unlock()
+	m.pend(noted)
+	m.logEvents(noted)
 }
 
 // logEvents writes the audit trail: one line for each event, not for each time that it repeats.

@@ -1,9 +1,8 @@
 package lease
 
 import (
-	"context"
+	"cmp"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
 	"net/netip"
@@ -59,7 +58,7 @@ func (p Policy) open(t *tx, r Request, device string, f facts) (Lease, Trace, er
 	decision := p.Authorize(r, Facts{
 		Topology:  f.topology,
 		Listeners: listeners,
-		Device:    t.heldBy(holder(device, r.Internal.Addr())),
+		Device:    t.heldBy(holders(device, r.Internal.Addr())),
 		Total:     t.count(),
 		Renewal:   current != nil,
 	})
@@ -72,6 +71,7 @@ func (p Policy) open(t *tx, r Request, device string, f facts) (Lease, Trace, er
 	}
 	if current != nil {
 		l := renew(*current, r, decision, f.now)
+		l.Device = cmp.Or(device, l.Device)
 		t.renewed(current, &l, r.Origin, decision.Trace)
 		return l, decision.Trace, nil
 	}
@@ -96,7 +96,7 @@ func (p Policy) open(t *tx, r Request, device string, f facts) (Lease, Trace, er
 // somebody else and no other will do. Neither means that a new mapping is to be made.
 func (t *tx) find(r Request) (*Lease, error) {
 	if r.Key == ByInternal {
-		current := t.atInternal(endpoint{r.Protocol, r.Internal})
+		current := t.atInternal(endpoint{r.Protocol, r.Internal}, r.Origin)
 		switch {
 		case current == nil, !current.Origin.sameFamily(r.Origin) && !slices.Equal(current.Filters, r.Filters):
 			return nil, t.conflict(r)
@@ -289,7 +289,7 @@ func (t *tx) closeExternal(a Actor, p Protocol, ports PortRange) ([]Lease, error
 
 func (t *tx) closeInternal(a Actor, p Protocol, port uint16) ([]Lease, error) {
 	if port != 0 {
-		l := t.atInternal(endpoint{p, netip.AddrPortFrom(a.Client, port)})
+		l := t.atInternal(endpoint{p, netip.AddrPortFrom(a.Client, port)}, a.Origin)
 		if l == nil {
 			return nil, nil
 		}
@@ -331,10 +331,5 @@ func (t *tx) touch(addr netip.Addr, now time.Time) {
 	}
 }
 
-// reasonOf returns an error's text for the history, without the sentinel's when it says more.
-func reasonOf(err error) string {
-	if errors.Is(err, context.Canceled) {
-		return "cancelled"
-	}
-	return CleanText(err.Error(), 2*MaxDescription)
-}
+// reasonOf returns an error's text for the history.
+func reasonOf(err error) string { return CleanText(err.Error(), 2*MaxDescription) }

@@ -42,7 +42,7 @@ type Lease struct {
 	Seq    uint64     // order of creation; a renewal keeps it
 	Origin Origin     // the protocol that made it
 	Client netip.Addr // the host that asked
-	Device string     // MAC address of the internal host, lower case with colons; empty when unknown
+	Device string     // MAC address of the internal host, lower case with colons; empty when it was never known
 	Agent  string     // what the client calls itself (User-Agent); cleaned, may be empty
 	Nonce  Nonce      // never shown to anyone
 
@@ -71,12 +71,13 @@ const DeviceGone = 24 * time.Hour
 // until it is closed unless the device shows up.
 func (l Lease) Remaining(now time.Time) time.Duration { return max(0, l.Expires.Sub(now)) }
 
-// holder is the key by which quotas are counted: the MAC address where it is known, else the address.
-func (l Lease) holder() string { return holder(l.Device, l.Internal.Addr()) }
+// holders are the keys by which quotas are counted: the internal address, and the MAC address where it is known. So a
+// host gets no new quota by changing one of the two.
+func (l Lease) holders() []string { return holders(l.Device, l.Internal.Addr()) }
 
-func holder(device string, addr netip.Addr) string {
-	if device != "" {
-		return device
+func holders(device string, addr netip.Addr) []string {
+	if device == "" {
+		return []string{addr.String()}
 	}
-	return addr.String()
+	return []string{addr.String(), device}
 }

@@ -52,14 +52,14 @@ type Manager struct {
 
 	// What follows belongs to the writer, the goroutine of Run.
 	deadlines *deadlines
-	unsaved   map[ID]*Lease // what the store should hold but could not be told; nil: nothing
-	pending   []Event       // events that go with the next commit
-	drift     bool          // the kernel's state is unknown: the next change is a Sync
-	suspect   bool          // somebody may have changed the kernel's rules
-	fight     fight         // how often that was so lately
-	raised    []Event       // troubles of the current step, not recorded yet
-	repairAt  time.Time     // when to try again what failed; zero if nothing did
-	backoff   time.Duration // between the last try and the next
+	unsaved   map[ID]*Lease    // what the store should hold but could not be told; nil: nothing
+	pending   map[uint64]Event // by Seq: events that go with the next commit
+	drift     bool             // the kernel's state is unknown: the next change is a Sync
+	suspect   bool             // somebody may have changed the kernel's rules
+	fight     fight            // how often that was so lately
+	raised    []Event          // troubles of the current step, not recorded yet
+	retryAt   time.Time        // when to try again what failed; zero if nothing did
+	backoff   time.Duration    // between the last try and the next
 
 	// What follows is shared with readers. Only the writer changes it, for a moment and with mu held.
 	mu       sync.Mutex
@@ -112,20 +112,22 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	m := &Manager{
 		cfg: cfg, log: cfg.Logger,
 		queue: make(chan *operation, queueSize), ready: make(chan struct{}), ended: make(chan struct{}),
-		deadlines: newDeadlines(), unsaved: map[ID]*Lease{}, drift: true,
+		deadlines: newDeadlines(), unsaved: map[ID]*Lease{}, pending: map[uint64]Event{}, drift: true,
 		table: newTable(), stuck: map[ID]Lease{}, topology: cfg.Topology, history: newHistory(state.Events),
 		problems: map[string]Problem{}, changed: make(chan struct{}), epoch: state.Epoch, started: now,
 	}
 	if state.Notice != "" {
 		m.problems["state"] = Problem{Source: "state", Text: state.Notice, Since: now.Time}
 	}
-	m.adopt(state.Leases)
+	m.adopt(state.Leases, now.Time)
 	return m, nil
 }
 
 // adopt takes over the stored leases. Two that claim one external port cannot come from a commit of ours; the
 // older one wins, so that a damaged row never shadows a good one.
-func (m *Manager) adopt(leases []Lease) {
+//
+// Nobody looked for devices while the daemon was not running, so those of permanent leases get the time to be seen.
+func (m *Manager) adopt(leases []Lease, now time.Time) {
 	slices.SortFunc(leases, func(a, b Lease) int { return bySeq(&a, &b) })
 	for i := range leases {
 		l := &leases[i]
@@ -133,6 +135,9 @@ func (m *Manager) adopt(leases []Lease) {
 			m.log.Warn("stored lease dropped: its external port is taken", "lease", l.ID, "by", holder.ID, "proto", l.Protocol, "port", l.External.Port())
 			m.unsaved[l.ID] = nil
 			continue
+		}
+		if seen := now.Add(2 * lookForDevices); l.Permanent && l.Expires.Before(seen) {
+			l.Expires = seen
 		}
 		m.table.put(l)
 		m.deadlines.set(l.ID, l.Expires)
@@ -170,7 +175,6 @@ func (m *Manager) Run(ctx context.Context) error {
 			m.repair()
 		case <-m.cfg.Disturbed:
 			m.suspect = true
-			m.settle()
 		case <-checkpoint.C:
 			m.checkpoint()
 		}
@@ -200,8 +204,8 @@ func (m *Manager) timers() (expiry, repair <-chan time.Time) {
 	if at, ok := m.deadlines.next(); ok {
 		expiry = time.After(time.Until(at))
 	}
-	if !m.repairAt.IsZero() {
-		repair = time.After(time.Until(m.repairAt))
+	if at := m.repairAt(); !at.IsZero() {
+		repair = time.After(time.Until(at))
 	}
 	return expiry, repair
 }
@@ -253,10 +257,13 @@ func (m *Manager) end() {
 	}
 }
 
+// lookForDevices is how often the hosts of permanent leases are looked for, against [DeviceGone], a day: a console that
+// is on now and then is seen.
+const lookForDevices = time.Hour
+
 // watchDevices keeps permanent leases alive as long as their hosts are on the LAN.
 func (m *Manager) watchDevices(ctx context.Context) {
-	const every = time.Hour // against DeviceGone, a day: a console that is on now and then is seen
-	ticker := time.NewTicker(every)
+	ticker := time.NewTicker(lookForDevices)
 	defer ticker.Stop()
 	for {
 		select {

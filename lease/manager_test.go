@@ -211,6 +211,35 @@ func TestOpen(t *testing.T) {
 			t.Errorf("got %+v after %+v", again, first)
 		}
 	})
+	bubble(t, "a NAT-PMP client finds its own mapping again beside a filtered one of UPnP", func(t *testing.T) {
+		s := newScene(t)
+		r := ask(console, lease.UDP, 4000, 3074)
+		r.Filters = []lease.Filter{{Prefix: netip.MustParsePrefix("198.51.100.1/32")}}
+		s.open(r)
+		first := s.open(portControl(console, lease.UDP, 0, 3074))
+		if again := s.open(portControl(console, lease.UDP, 0, 3074)); again.ID != first.ID {
+			t.Errorf("renewed as %s on port %d, was %s on port %d", again.ID, again.External.Port(), first.ID, first.External.Port())
+		}
+		s.inForce(2)
+		actor := lease.Actor{Origin: lease.OriginNATPMP, Client: console}
+		if closed, err := s.CloseInternal(t.Context(), actor, lease.UDP, 3074); err != nil || len(closed) != 1 {
+			t.Errorf("closed %d, %v; want its own", len(closed), err)
+		}
+		s.inForce(1)
+	})
+	bubble(t, "a renewal tells which device it is now", func(t *testing.T) {
+		mac := ""
+		s := newScene(t, func(c *lease.Config) { c.Device = func(netip.Addr) string { return mac } })
+		for _, mac = range []string{"", "02:00:00:00:00:01", "02:00:00:00:00:02"} {
+			if got := s.open(ask(console, lease.UDP, 3074, 3074)).Device; got != mac {
+				t.Errorf("device %q, want %q", got, mac)
+			}
+		}
+		mac = ""
+		if got := s.open(ask(console, lease.UDP, 3074, 3074)).Device; got != "02:00:00:00:00:02" {
+			t.Errorf("device %q, want the one that was known", got)
+		}
+	})
 	bubble(t, "a PCP mapping is only renewed with its nonce", func(t *testing.T) {
 		s := newScene(t)
 		r := portControl(console, lease.UDP, 5000, 5000)
@@ -270,6 +299,21 @@ func TestQuotas(t *testing.T) {
 		})
 		s.open(ask(console, lease.UDP, 5000, 5000))
 		s.refused(ask(second, lease.UDP, 5001, 5001), lease.ErrQuota)
+	})
+	bubble(t, "nor does another hardware address give an address a new quota", func(t *testing.T) {
+		mac := ""
+		s := newScene(t, func(c *lease.Config) {
+			c.Policy.MappingsPerDevice = 2
+			c.Device = func(netip.Addr) string { return mac }
+		})
+		s.open(ask(console, lease.UDP, 5000, 5000))
+		mac = "02:00:00:00:00:01"
+		s.open(ask(console, lease.UDP, 5001, 5001))
+		mac = "02:00:00:00:00:02"
+		s.refused(ask(console, lease.UDP, 5002, 5002), lease.ErrQuota)
+		s.open(ask(console, lease.UDP, 5000, 5000))
+		mac = ""
+		s.refused(ask(console, lease.UDP, 5002, 5002), lease.ErrQuota)
 	})
 	bubble(t, "the whole table is bounded", func(t *testing.T) {
 		s := newScene(t, func(c *lease.Config) { c.Policy.Mappings = 1 })
@@ -381,6 +425,32 @@ func TestExpiry(t *testing.T) {
 		synctest.Wait()
 		s.inForce(0)
 	})
+	bubble(t, "a permanent lease outlives a router that was off for days", func(t *testing.T) {
+		clock := fakeClock()
+		s := newScene(t, func(c *lease.Config) { c.Clock = clock })
+		r := ask(console, lease.UDP, 3074, 3074)
+		r.Permanent, r.Lifetime = true, 0
+		s.open(r)
+		s.stop()
+		time.Sleep(72 * time.Hour)
+		s.start(lease.Config{
+			Store: s.store, Firewall: s.firewall, Policy: lease.DefaultPolicy(), Topology: home, Clock: clock,
+			Present: func(context.Context, netip.Addr) bool { return true },
+		})
+		s.inForce(1)
+		time.Sleep(23 * time.Hour)
+		synctest.Wait()
+		s.inForce(1)
+		s.stop()
+		time.Sleep(72 * time.Hour)
+		s.start(lease.Config{
+			Store: s.store, Firewall: s.firewall, Policy: lease.DefaultPolicy(), Topology: home, Clock: clock,
+			Present: func(context.Context, netip.Addr) bool { return false },
+		})
+		time.Sleep(3 * time.Hour)
+		synctest.Wait()
+		s.inForce(0)
+	})
 	bubble(t, "what a client asks is bounded by the policy", func(t *testing.T) {
 		s := newScene(t)
 		r := ask(console, lease.UDP, 3074, 3074)
@@ -424,6 +494,35 @@ func TestHistory(t *testing.T) {
 		s.start(lease.Config{Store: s.store, Firewall: s.firewall, Policy: lease.DefaultPolicy(), Topology: home, Clock: fakeClock()})
 		if after := s.Snapshot().Events(); len(after) != len(before) {
 			t.Errorf("%d events after the restart, %d before", len(after), len(before))
+		}
+	})
+}
+
+// What cannot be saved at once is saved later, however often a client is refused meanwhile.
+func TestRefusalsLeaveNothingOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t)
+		l := s.open(ask(console, lease.UDP, 3074, 3074))
+		s.store.full.Store(true)
+		if _, err := s.CloseID(t.Context(), owner, l.ID); !errors.Is(err, lease.ErrUnavailable) {
+			t.Errorf("close: %v", err)
+		}
+		for range lease.HistorySize + 1 {
+			s.refused(ask(second, lease.UDP, 80, 80), lease.ErrPort)
+		}
+		s.store.full.Store(false)
+		s.stop()
+		now, _ := fakeClock()()
+		state, err := s.store.Load(t.Context(), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds := map[lease.EventKind]int{}
+		for _, e := range state.Events {
+			kinds[e.Kind]++
+		}
+		if kinds[lease.EventClosed] != 1 || kinds[lease.EventDenied] != 1 {
+			t.Errorf("stored events %v, want that the lease was closed and the refusals", kinds)
 		}
 	})
 }

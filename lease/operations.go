@@ -97,8 +97,9 @@ func (m *Manager) CloseExternal(ctx context.Context, a Actor, p Protocol, ports 
 	return m.do(ctx, &operation{decide: func(t *tx, _ facts) ([]Lease, error) { return t.closeExternal(a, p, ports) }})
 }
 
-// CloseInternal closes the lease that leads to a port of the asking client, or with port 0 all that lead to it
-// and were made by its protocol. That there is none is no error.
+// CloseInternal closes the lease that leads to a port of the asking client, or with port 0 all that lead to the client.
+// It closes only what was made by its protocol. That there is nothing is no error; that there is only a lease that another
+// protocol made to this port is [ErrNotAuthorized].
 func (m *Manager) CloseInternal(ctx context.Context, a Actor, p Protocol, port uint16) ([]Lease, error) {
 	return m.do(ctx, &operation{decide: func(t *tx, _ facts) ([]Lease, error) { return t.closeInternal(a, p, port) }})
 }
@@ -139,7 +140,9 @@ func (m *Manager) process(batch []*operation) {
 		if o.err == nil && err != nil {
 			o.leases, o.err = nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
-		m.note(o)
+	}
+	m.note(batch)
+	for _, o := range batch {
 		close(o.done)
 	}
 }

@@ -54,7 +54,7 @@ func DefaultPolicy() Policy {
 type Facts struct {
 	Topology  Topology
 	Listeners Listeners // the ports that the router itself serves
-	Device    int       // leases that the device holds
+	Device    int       // leases that the device holds, by its MAC address or its address, whichever are more
 	Total     int       // leases of all
 	Renewal   bool      // the lease exists and is only renewed or changed: no quota counts
 }

@@ -14,7 +14,8 @@ const (
 	// Asking again for one's own mapping overwrites it.
 	ByExternal Key = iota
 	// ByInternal: protocol and internal endpoint name the mapping (RFC 6886, section 3.3; RFC 6887, section 11.3).
-	// Asking again returns the external port that was assigned before, whatever is suggested.
+	// Asking again returns the external port that was assigned before, whatever is suggested. A mapping that another
+	// protocol made to the same endpoint counts if it has the same filters and there is no own one.
 	ByInternal
 )
 

@@ -21,7 +21,7 @@ type table struct {
 	leases   map[ID]*Lease
 	external map[Port]*Lease
 	internal map[endpoint][]*Lease // in order of creation
-	held     map[string]int        // leases by holder, see Lease.holder
+	held     map[string]int        // how many leases count for a holder, see Lease.holders
 	seq      uint64                // the highest Seq ever given
 }
 
@@ -39,7 +39,9 @@ func (t *table) put(l *Lease) {
 	t.seq = max(t.seq, l.Seq)
 	t.leases[l.ID] = l
 	t.external[l.ExternalPort()] = l
-	t.held[l.holder()]++
+	for _, holder := range l.holders() {
+		t.held[holder]++
+	}
 	same := append(t.internal[l.endpoint()], l)
 	slices.SortFunc(same, bySeq)
 	t.internal[l.endpoint()] = same
@@ -54,8 +56,10 @@ func (t *table) remove(id ID) {
 	if t.external[l.ExternalPort()] == l { // in one batch a port may be freed and taken again
 		delete(t.external, l.ExternalPort())
 	}
-	if t.held[l.holder()]--; t.held[l.holder()] == 0 {
-		delete(t.held, l.holder())
+	for _, holder := range l.holders() {
+		if t.held[holder]--; t.held[holder] == 0 {
+			delete(t.held, holder)
+		}
 	}
 	rest := slices.DeleteFunc(slices.Clone(t.internal[l.endpoint()]), func(o *Lease) bool { return o.ID == id })
 	if len(rest) == 0 {
@@ -108,31 +112,47 @@ func (t *tx) atExternal(p Port) *Lease {
 	return t.base.external[p]
 }
 
-// atInternal returns the oldest lease that leads to an internal endpoint, nil if there is none.
-func (t *tx) atInternal(e endpoint) *Lease {
-	var oldest *Lease
-	for _, l := range t.base.internal[e] {
-		if now := t.get(l.ID); now != nil && now.endpoint() == e {
-			oldest = now
-			break
+// atInternal returns the lease by which a protocol knows an internal endpoint: the oldest one that it made, else the
+// oldest of all that lead there; nil if there is none.
+func (t *tx) atInternal(e endpoint, by Origin) *Lease {
+	var best *Lease
+	consider := func(l *Lease) {
+		if l == nil || l.endpoint() != e {
+			return
 		}
+		own := l.Origin.sameFamily(by)
+		ownBest := best != nil && best.Origin.sameFamily(by)
+		if best == nil || own && !ownBest || own == ownBest && l.Seq < best.Seq {
+			best = l
+		}
+	}
+	for _, l := range t.base.internal[e] {
+		consider(t.get(l.ID))
 	}
 	for _, l := range t.leases {
-		if l != nil && l.endpoint() == e && (oldest == nil || l.Seq < oldest.Seq) {
-			oldest = l
-		}
+		consider(l)
 	}
-	return oldest
+	return best
 }
 
-func (t *tx) heldBy(holder string) int { return t.base.held[holder] + t.held[holder] }
-func (t *tx) count() int               { return len(t.base.leases) + t.total }
+// heldBy returns how many leases count for a host: by its address or by its MAC address, whichever are more.
+func (t *tx) heldBy(holders []string) int {
+	most := 0
+	for _, holder := range holders {
+		most = max(most, t.base.held[holder]+t.held[holder])
+	}
+	return most
+}
+
+func (t *tx) count() int { return len(t.base.leases) + t.total }
 
 func (t *tx) put(l *Lease) {
 	t.uncount(t.get(l.ID))
 	t.leases[l.ID] = l
 	t.external[l.ExternalPort()] = l
-	t.held[l.holder()]++
+	for _, holder := range l.holders() {
+		t.held[holder]++
+	}
 	t.total++
 }
 
@@ -143,10 +163,13 @@ func (t *tx) close(l *Lease) {
 }
 
 func (t *tx) uncount(l *Lease) {
-	if l != nil {
-		t.held[l.holder()]--
-		t.total--
+	if l == nil {
+		return
 	}
+	for _, holder := range l.holders() {
+		t.held[holder]--
+	}
+	t.total--
 }
 
 // closesOnly tells whether the batch opens, renews and changes nothing.
