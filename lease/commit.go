@@ -241,7 +241,11 @@ func (m *Manager) problem(source string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if delete(m.problems, source); err != nil {
-		m.problems[source] = Problem{Source: source, Text: err.Error(), Since: m.Now()}
+		since := m.Now()
+		if known { // in other words
+			since = before.Since
+		}
+		m.problems[source] = Problem{Source: source, Text: err.Error(), Since: since}
 	}
 	m.publish()
 }

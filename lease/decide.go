@@ -266,11 +266,7 @@ func (t *tx) closeID(a Actor, id ID) ([]Lease, error) {
 func (t *tx) closeExternal(a Actor, p Protocol, ports PortRange) ([]Lease, error) {
 	var closed []Lease
 	var refusal error
-	for number := int(ports.First); number <= int(ports.Last); number++ {
-		l := t.atExternal(Port{p, uint16(number)})
-		if l == nil {
-			continue
-		}
+	for _, l := range t.within(p, ports) {
 		if err := a.mayClose(l); err != nil {
 			refusal = err
 			continue
@@ -298,17 +294,17 @@ func (t *tx) closeInternal(a Actor, p Protocol, port uint16) ([]Lease, error) {
 		}
 		return []Lease{t.closed(l, a.Origin, closeReason(a))}, nil
 	}
-	var closed []Lease
-	for _, l := range t.result() {
-		if l.Protocol == p && l.Internal.Addr() == a.Client && l.Origin.sameFamily(a.Origin) {
-			if err := a.mayClose(&l); err != nil {
-				return nil, err
-			}
-			closed = append(closed, l)
+	own := t.where(func(l *Lease) bool {
+		return l.Protocol == p && l.Internal.Addr() == a.Client && l.Origin.sameFamily(a.Origin)
+	})
+	for _, l := range own {
+		if err := a.mayClose(l); err != nil {
+			return nil, err
 		}
 	}
-	for i := range closed {
-		t.closed(&closed[i], a.Origin, closeReason(a))
+	var closed []Lease
+	for _, l := range own {
+		closed = append(closed, t.closed(l, a.Origin, closeReason(a)))
 	}
 	return closed, nil
 }

@@ -8,7 +8,8 @@ import (
 )
 
 // history is the latest events. Events that repeat (a client that renews, or is refused again and again) are
-// counted in one place, so that no client can push the rest out of it. Events are replaced, never changed.
+// counted in one place, so that no client pushes the rest out of it by asking alone. One that opens and closes without end
+// does; each time costs it a whole transaction. Events are replaced, never changed.
 type history struct {
 	events []*Event // in order of Seq
 	seq    uint64

@@ -21,7 +21,7 @@ type Snapshot struct {
 type Problem struct {
 	Source string // "store", "firewall", "rival" (of the firewall) or "state" (what was found at start)
 	Text   string
-	Since  time.Time
+	Since  time.Time // when it began; its text may have changed meanwhile
 }
 
 // Changed returns a channel that is closed when the snapshot is superseded by another one. Whoever follows the

@@ -202,20 +202,45 @@ func (t *tx) change() Change {
 	return c
 }
 
-// result returns the whole table as it will be after the batch, in order of creation.
-func (t *tx) result() []Lease {
-	after := make([]Lease, 0, t.count())
+// where returns the leases that match, as the batch sees them, in order of creation.
+func (t *tx) where(match func(*Lease) bool) []*Lease {
+	var found []*Lease
 	for id, l := range t.base.leases {
-		if _, touched := t.leases[id]; !touched {
-			after = append(after, *l)
+		if _, touched := t.leases[id]; !touched && match(l) {
+			found = append(found, l)
 		}
 	}
 	for _, l := range t.leases {
-		if l != nil {
-			after = append(after, *l)
+		if l != nil && match(l) {
+			found = append(found, l)
 		}
 	}
-	slices.SortFunc(after, func(a, b Lease) int { return bySeq(&a, &b) })
+	slices.SortFunc(found, bySeq)
+	return found
+}
+
+// within returns the leases on a range of external ports. It looks at the ports or at the leases, whichever are fewer.
+func (t *tx) within(p Protocol, ports PortRange) []*Lease {
+	if int(ports.Last)-int(ports.First) >= t.count() {
+		return t.where(func(l *Lease) bool {
+			return l.Protocol == p && ports.First <= l.External.Port() && l.External.Port() <= ports.Last
+		})
+	}
+	var found []*Lease
+	for number := int(ports.First); number <= int(ports.Last); number++ {
+		if l := t.atExternal(Port{p, uint16(number)}); l != nil {
+			found = append(found, l)
+		}
+	}
+	return found
+}
+
+// result returns the whole table as it will be after the batch, in order of creation.
+func (t *tx) result() []Lease {
+	after := make([]Lease, 0, t.count())
+	for _, l := range t.where(func(*Lease) bool { return true }) {
+		after = append(after, *l)
+	}
 	return after
 }
 

@@ -2,6 +2,7 @@ package lease_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,5 +23,18 @@ func TestTroublesTogether(t *testing.T) {
 		synctest.Wait()
 		flush()
 		s.inForce(3)
+	})
+	bubble(t, "a trouble that is told in other words is as old as it was", func(t *testing.T) {
+		s := newScene(t)
+		since := s.Now()
+		for _, text := range []string{"no such chain", "resource busy"} {
+			s.firewall.SetFail(func(string) error { return errors.New(text) })
+			s.refused(ask(console, lease.UDP, 3074, 3074), lease.ErrUnavailable)
+			time.Sleep(10 * time.Minute)
+			synctest.Wait()
+		}
+		if p := s.Snapshot().Problems; len(p) != 1 || !p[0].Since.Equal(since) || !strings.Contains(p[0].Text, "busy") {
+			t.Errorf("problems %+v, want one since %s with the latest words", p, since)
+		}
 	})
 }
