@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -170,14 +171,16 @@ func newLeaseClose(c *client) *cobra.Command {
 		Args:  cobra.MinimumNArgs(1),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		var failed []error // the first decides the exit code
 		for _, id := range args {
 			var l web.Lease
 			if err := c.do(cmd.Context(), http.MethodDelete, "/leases/"+url.PathEscape(id), &l); err != nil {
-				return err
+				failed = append(failed, fmt.Errorf("close %s: %w", id, err))
+				continue
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "closed %s: %s %d to %s\n", l.ID, l.Protocol, l.ExternalPort, to(l))
 		}
-		return nil
+		return errors.Join(failed...)
 	}
 	return cmd
 }
