@@ -119,6 +119,7 @@ func Parse(r io.Reader) (Config, error) {
 	}
 	if f.PCP.ThirdParty != nil && *f.PCP.ThirdParty {
 		cfg.Policy.ThirdParty = []lease.Origin{lease.OriginPCP}
+		cfg.Warnings = append(cfg.Warnings, "pcp.third_party = true: this has no effect until this program speaks PCP")
 	}
 	c.lifetimes(&cfg, f)
 	set(&cfg.Web.Enable, f.Web.Enable)
@@ -156,6 +157,9 @@ func (c *checker) lifetimes(cfg *Config, f file) {
 	const year = 365 * 24 * 3600
 	c.number("pcp.min_lifetime", &shortest, f.PCP.MinLifetime, 1, year)
 	c.number("pcp.max_lifetime", &longest, f.PCP.MaxLifetime, 1, year)
+	if shortest != int(bounds.Min/time.Second) {
+		cfg.Warnings = append(cfg.Warnings, fmt.Sprintf("pcp.min_lifetime = %d: this has no effect until this program speaks PCP", shortest))
+	}
 	if shortest > longest {
 		c.fault("pcp.min_lifetime (%d) must not be more than pcp.max_lifetime (%d)", shortest, longest)
 	}

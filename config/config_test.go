@@ -58,8 +58,10 @@ func TestParse(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if len(got.Warnings) != 2 {
-		t.Errorf("warnings %q, want one for pcp and one for version", got.Warnings)
+	for i, setting := range []string{"igd.version", "pcp.pcp", "pcp.third_party", "pcp.min_lifetime"} {
+		if len(got.Warnings) != 4 || !strings.HasPrefix(got.Warnings[i], setting+" = ") {
+			t.Fatalf("warnings %q, want one for each setting that has no effect yet, and %s in place %d", got.Warnings, setting, i)
+		}
 	}
 }
 
