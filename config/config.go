@@ -160,6 +160,9 @@ func (c *checker) lifetimes(cfg *Config, f file) {
 	if shortest != int(bounds.Min/time.Second) {
 		cfg.Warnings = append(cfg.Warnings, fmt.Sprintf("pcp.min_lifetime = %d: this has no effect until this program speaks PCP", shortest))
 	}
+	if f.PCP.MinLifetime == nil {
+		shortest = min(shortest, longest)
+	}
 	if shortest > longest {
 		c.fault("pcp.min_lifetime (%d) must not be more than pcp.max_lifetime (%d)", shortest, longest)
 	}

@@ -94,6 +94,11 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a short maximum needs no other minimum", func(t *testing.T) {
+		if _, err := config.Parse(strings.NewReader("pcp.max_lifetime = 60")); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("all at once", func(t *testing.T) {
 		_, err := config.Parse(strings.NewReader("igd.port = 0\nweb.port = 0\nlimits.mappings = 0"))
 		if err == nil || strings.Count(err.Error(), "\n") != 2 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -134,4 +135,45 @@ func TestPromise9ClosesThatFailTogether(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A disk or kernel that hangs is met once for a whole batch, not once for each member, and closing does not wait behind
+// requests that cannot be granted now.
+func TestHangingFirewallIsNotMetByEachMember(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t)
+		l := s.open(ask(console, lease.UDP, 4000, 1))
+		hang := 10 * time.Second
+		s.firewall.SetFail(func(op string) error {
+			time.Sleep(hang)
+			return errors.New("kernel does not answer")
+		})
+		begin := s.Now()
+		var group sync.WaitGroup
+		group.Go(func() { _, _ = s.Open(t.Context(), ask(second, lease.UDP, 9999, 1)) }) // makes the others wait together
+		synctest.Wait()
+		for port := range uint16(20) {
+			group.Go(func() {
+				if _, err := s.Open(t.Context(), ask(console, lease.UDP, 5000+port, 1)); !errors.Is(err, lease.ErrUnavailable) {
+					t.Errorf("port %d: %v, want ErrUnavailable", 5000+port, err)
+				}
+			})
+		}
+		group.Go(func() {
+			if _, err := s.CloseID(t.Context(), lease.Actor{Origin: lease.OriginWeb}, l.ID); !errors.Is(err, lease.ErrUnavailable) {
+				t.Errorf("close: %v, want ErrUnavailable", err)
+			}
+		})
+		group.Wait()
+		if took := s.Now().Sub(begin); took > 2*time.Minute {
+			t.Errorf("22 requests waited %s for a firewall that hangs", took)
+		}
+		if _, err := s.CloseID(t.Context(), lease.Actor{Origin: lease.OriginWeb}, l.ID); !errors.Is(err, lease.ErrUnavailable) || !strings.Contains(err.Error(), "is being closed") {
+			t.Errorf("closing what is stuck: %v", err)
+		}
+		s.firewall.SetFail(nil)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		s.inForce(0)
+	})
 }

@@ -20,9 +20,6 @@ func work() (context.Context, context.CancelFunc) {
 // a failure of either leaves everything as it was. If it only closes, the one is done even if the other fails: the
 // failure is returned and shown, and tried again until it is gone.
 func (m *Manager) commit(t *tx) error {
-	if len(t.leases) == 0 && !m.drift {
-		return nil
-	}
 	defer m.settle()
 	events := m.history.plan(t.events, m.Now())
 	storeErr := m.save(t, events)

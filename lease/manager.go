@@ -50,7 +50,9 @@ type Manager struct {
 	ready chan struct{}
 	ended chan struct{}
 
-	// What follows belongs to the writer, the goroutine of Run.
+	// What follows belongs to the writer, the goroutine of Run. Three of them say what is not as it should be,
+	// and are worked off by repair: drift, that the kernel's state is not known; suspect, that it is known but
+	// somebody else may have changed it since; unsaved, what the store could not be told.
 	deadlines *deadlines
 	unsaved   map[ID]*Lease    // what the store should hold but could not be told; nil: nothing
 	pending   map[uint64]Event // by Seq: events that go with the next commit

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"sync"
+	"time"
 )
 
 // operation is something that the writer shall do. Its decide works on the batch only, so it can be run again
@@ -84,7 +85,12 @@ func (m *Manager) Open(ctx context.Context, r Request) (Lease, error) {
 // still stands and is shown as stuck; if only the store did, the port is shut, but a crash could bring the lease back.
 // Either is tried again until it is done.
 func (m *Manager) CloseID(ctx context.Context, a Actor, id ID) (Lease, error) {
-	leases, err := m.do(ctx, &operation{decide: func(t *tx, _ facts) ([]Lease, error) { return t.closeID(a, id) }})
+	leases, err := m.do(ctx, &operation{decide: func(t *tx, _ facts) ([]Lease, error) {
+		if l, ok := m.stuck[id]; ok && a.mayClose(&l) == nil {
+			return nil, fmt.Errorf("%w: %s is being closed: %s", ErrUnavailable, l.Mapping, l.Stuck)
+		}
+		return t.closeID(a, id)
+	}})
 	if err != nil {
 		return Lease{}, err
 	}
@@ -111,31 +117,33 @@ func (m *Manager) SetTopology(ctx context.Context, topology Topology) error {
 	return err
 }
 
-// process decides a batch, makes it so, and answers. If the batch fails, its members are tried one by one, so
-// that one bad request never fails its neighbours. One that only closes is done as far as it can be done, see
-// [Manager.commit], and all its members learn that something is left.
+// process decides a batch, makes it so, and answers. One that only closes is done as far as it can be done, see
+// [Manager.commit], and all its members learn if something is left.
 func (m *Manager) process(batch []*operation) {
 	t := newTx(m.table)
 	f := m.facts()
+	begin, changes := f.now, false
 	for _, o := range batch {
 		if o.topology != nil {
 			m.setTopology(*o.topology)
-			f.topology = m.topology
+			f.topology, changes = m.topology, true
 			continue
 		}
 		o.leases, o.err = o.decide(t, f)
 	}
-	err := m.commit(t)
+	var err error
+	if changes || len(t.leases) > 0 {
+		err = m.commit(t)
+	}
 	if err != nil && len(batch) > 1 && !t.closesOnly() {
-		for _, o := range batch {
-			o.topology = nil // it is set already, and m.drift makes every retry synchronize
-			if o.decide == nil {
-				o.decide = func(*tx, facts) ([]Lease, error) { return nil, nil }
-			}
-			m.process([]*operation{o})
-		}
+		m.retry(batch, err, m.Now().Sub(begin))
 		return
 	}
+	m.answer(batch, err)
+}
+
+// answer tells the members of a batch what has become of them; err is why it could not be made so.
+func (m *Manager) answer(batch []*operation, err error) {
 	for _, o := range batch {
 		if o.err == nil && err != nil {
 			o.leases, o.err = nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -144,6 +152,31 @@ func (m *Manager) process(batch []*operation) {
 	m.note(batch)
 	for _, o := range batch {
 		close(o.done)
+	}
+}
+
+// retry tries the members of a failed batch one by one, so that one bad request never fails its neighbours. When the
+// failure took long, because disk or kernel hang, that would hold up everything for much longer: then whoever wants to
+// open something is told to come again, and what is to be closed is tried together.
+func (m *Manager) retry(batch []*operation, err error, took time.Duration) {
+	const hanging = 5 * time.Second
+	if took < hanging {
+		for _, o := range batch {
+			m.process([]*operation{o})
+		}
+		return
+	}
+	var opens, others []*operation
+	for _, o := range batch {
+		if o.request != nil {
+			opens = append(opens, o)
+		} else {
+			others = append(others, o)
+		}
+	}
+	m.answer(opens, err)
+	if len(others) > 0 {
+		m.process(others)
 	}
 }
 

@@ -1,8 +1,10 @@
 package lease
 
 import (
+	"cmp"
+	"maps"
 	"net/netip"
-	"sort"
+	"slices"
 	"time"
 )
 
@@ -84,10 +86,10 @@ func (m *Manager) buildSnapshot() *Snapshot {
 		external: make(map[Port]int, len(m.table.leases)),
 		internal: make(map[endpoint]int, len(m.table.leases)),
 	}
-	for _, l := range m.stuck {
-		s.Leases = append(s.Leases, l)
+	if len(m.stuck) > 0 {
+		s.Leases = slices.AppendSeq(s.Leases, maps.Values(m.stuck))
+		slices.SortFunc(s.Leases, func(a, b Lease) int { return bySeq(&a, &b) })
 	}
-	sort.SliceStable(s.Leases, func(i, j int) bool { return s.Leases[i].Seq < s.Leases[j].Seq })
 	for i := range s.Leases {
 		l := &s.Leases[i]
 		s.external[l.ExternalPort()] = i
@@ -98,7 +100,7 @@ func (m *Manager) buildSnapshot() *Snapshot {
 	for _, p := range m.problems {
 		s.Problems = append(s.Problems, p)
 	}
-	sort.Slice(s.Problems, func(i, j int) bool { return s.Problems[i].Source < s.Problems[j].Source })
+	slices.SortFunc(s.Problems, func(a, b Problem) int { return cmp.Compare(a.Source, b.Source) })
 	return s
 }
 

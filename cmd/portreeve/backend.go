@@ -33,7 +33,9 @@ func newCleanup() *cobra.Command {
 Leases stay in the store and come back when the daemon starts.`,
 		Args: cobra.NoArgs,
 	}
-	o := addOptionFlags(cmd)
+	o := &options{}
+	o.addConfigFlags(cmd)
+	o.addLogFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		cfg, err := o.load()

@@ -28,7 +28,7 @@ type finding struct {
 	Subject string `json:"subject"`
 	OK      bool   `json:"ok"`
 	What    string `json:"what"`
-	Do      string `json:"do,omitempty"` // what to do about it; empty if all is well
+	Do      string `json:"do,omitempty"` // what to do about it, or could be done
 }
 
 // report collects findings.
@@ -42,6 +42,10 @@ func (r *report) bad(subject, what, do string) {
 	*r = append(*r, finding{Subject: subject, What: what, Do: do})
 }
 
+func (r *report) note(subject, what, do string) {
+	*r = append(*r, finding{Subject: subject, OK: true, What: what, Do: do})
+}
+
 func newCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
@@ -50,7 +54,9 @@ func newCheck() *cobra.Command {
 beside a running daemon. Exits with 3 if the configuration is wrong and with 7 if something else would not work.`,
 		Args: cobra.NoArgs,
 	}
-	o, out := addOptionFlags(cmd), addOutputFlag(cmd)
+	o, out := &options{}, addOutputFlag(cmd)
+	o.addConfigFlags(cmd)
+	o.addPlaceFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := o.load()
 		if err != nil {
@@ -77,8 +83,11 @@ beside a running daemon. Exits with 3 if the configuration is wrong and with 7 i
 func printReport(w io.Writer, r report) {
 	for _, f := range r {
 		mark := "ok"
-		if !f.OK {
+		switch {
+		case !f.OK:
 			mark = "PROBLEM"
+		case f.Do != "":
+			mark = "note"
 		}
 		row(w, mark, f.Subject, f.What)
 		if f.Do != "" {
@@ -91,7 +100,7 @@ func check(ctx context.Context, cfg config.Config, o *options) report {
 	var r report
 	r.ok("configuration", "valid")
 	for _, w := range cfg.Warnings {
-		r.bad("configuration", w, "change the setting, or live with it")
+		r.note("configuration", w, "change the setting, or live with it")
 	}
 	running := reachable(ctx, o.socket)
 	if running {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,7 +39,8 @@ type daemon struct {
 	lan     *lan.Watcher
 	leases  *lease.Manager
 
-	disturbed chan struct{} // somebody else may have changed the firewall rules
+	disturbed    chan struct{} // somebody else may have changed the firewall rules
+	countersFail atomic.Bool   // the WAN's traffic counters cannot be read, and that was said
 
 	igd  *igd.Server  // nil: switched off
 	ssdp *ssdp.Server // nil: switched off
@@ -192,15 +194,13 @@ func (d *daemon) run(ctx context.Context, ready func()) (err error) {
 	defer context.AfterFunc(coreCtx, endServers)() // without the core there is nothing to serve
 	serveErr := d.serve(serverCtx, ready)
 	endCore()
-	if err := errors.Join(core.Wait(), serveErr); err != nil {
-		d.log.Error("ending", "err", err)
-	}
+	err = errors.Join(core.Wait(), serveErr)
 	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 	if cleanErr := d.backend.Cleanup(cleanup); cleanErr != nil {
 		err = errors.Join(err, fmt.Errorf("remove the firewall rules: %w; try portreeve cleanup", cleanErr))
 	}
-	return errors.Join(err, serveErr, core.Wait())
+	return err
 }
 
 // followNetwork tells the core of each change outside and inside.

@@ -34,9 +34,8 @@ func (o outside) State() igd.WANState {
 		DownstreamRate: primary.Speed,
 	}
 	traffic, err := o.wan.Traffic()
-	if err != nil {
+	if failed := err != nil; o.countersFail.Swap(failed) != failed && failed {
 		o.log.Warn("cannot read the traffic counters of the WAN", "interface", primary.Name, "err", err)
-		return state
 	}
 	state.BytesSent, state.BytesReceived = traffic.BytesSent, traffic.BytesReceived
 	state.PacketsSent, state.PacketsReceived = traffic.PacketsSent, traffic.PacketsReceived

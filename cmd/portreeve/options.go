@@ -30,18 +30,27 @@ type options struct {
 	logFormat  string
 }
 
-func addOptionFlags(cmd *cobra.Command) *options {
-	o := &options{}
+// addConfigFlags gives a command the flags that choose and override the configuration.
+func (o *options) addConfigFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.configFile, "config", "", "configuration file (default "+defaultConfig+", if it exists)")
-	f.StringArrayVar(&o.wans, "wan", nil, "interface to the internet (default: that of the default route)")
-	f.StringArrayVar(&o.lans, "lan", nil, "interface to the home network; may be repeated (default: those with a private address)")
 	f.StringVar(&o.backend, "backend", "", "firewall backend: auto, nftables or iptables (default auto)")
-	f.StringVar(&o.stateDir, "state-dir", defaultStateDir, "directory of the lease store")
 	f.StringVar(&o.socket, "socket", defaultSocket, "Unix socket for the command line")
+}
+
+// addPlaceFlags gives a command the flags that say where the daemon is at work.
+func (o *options) addPlaceFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringArrayVar(&o.wans, "wan", nil, "interface to the internet; may be repeated (default: that of the default route)")
+	f.StringArrayVar(&o.lans, "lan", nil, "interface to the home network; may be repeated (default: those with a private address)")
+	f.StringVar(&o.stateDir, "state-dir", defaultStateDir, "directory of the lease store")
+}
+
+// addLogFlags gives a command the flags that say what it logs.
+func (o *options) addLogFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
-	return o
 }
 
 // load reads the configuration file and lets the flags override it.

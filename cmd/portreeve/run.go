@@ -20,7 +20,10 @@ func newRun() *cobra.Command {
 connections that exist live on, and leases come back when it is started again.`,
 		Args: cobra.NoArgs,
 	}
-	o := addOptionFlags(cmd)
+	o := &options{}
+	o.addConfigFlags(cmd)
+	o.addPlaceFlags(cmd)
+	o.addLogFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := o.load()
 		if err != nil {
