@@ -44,6 +44,7 @@ func others() map[string][]string {
 		"github.com/google/nftables":     {"firewall"},
 		"github.com/huin/goupnp":         {"ssdp", "igd", "wan"},
 		"github.com/jackpal/go-nat-pmp":  {"wan"},
+		"github.com/mdlayher/netlink":    {"firewall"}, // below google/nftables
 		"github.com/mdlayher/sdnotify":   {"cmd"},
 		"github.com/pelletier/go-toml":   {"config"},
 		"github.com/pion/stun":           {"wan"},
