@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/portreeve/portreeve/firewall"
+	"github.com/portreeve/portreeve/firewall/passage"
 	"github.com/portreeve/portreeve/lease"
 )
 
@@ -24,16 +26,18 @@ type Options struct {
 
 // Backend writes the rules with iptables. Its methods may be called from any goroutine; one works at a time.
 type Backend struct {
-	program program
-	why     string
-	log     *slog.Logger
-	end     func(firewall.Mappings) (int, error) // ends connections
-	writes  atomic.Uint64                        // of rules, for Watch to know them from those of others
+	program  program
+	why      string
+	log      *slog.Logger
+	end      func(firewall.Mappings) (int, error) // ends connections
+	passages *passage.Passages                    // through chains of nf_tables that are not those of iptables
+	writes   atomic.Uint64                        // of rules, for Watch to know them from those of others
 
 	mu       sync.Mutex
-	model    *model    // nil: the kernel's state is unknown
-	others   []program // variants that an earlier run may have left rules in
-	noEnding bool      // the kernel cannot end connections, and that has been said
+	model    *model           // nil: the kernel's state is unknown
+	others   []program        // variants that an earlier run may have left rules in
+	made     map[builtin]bool // what iptables has made for us, see findMade
+	noEnding bool             // the kernel cannot end connections, and that has been said
 }
 
 var _ firewall.Backend = (*Backend)(nil)
@@ -41,10 +45,11 @@ var _ firewall.Backend = (*Backend)(nil)
 // Open finds iptables and chooses its variant. It changes nothing. The error says which package is missing, or why no
 // installed variant works.
 func Open(ctx context.Context, o Options) (*Backend, error) {
-	b := &Backend{log: o.Logger, end: firewall.EndConnections}
+	b := &Backend{log: o.Logger, end: firewall.EndConnections, made: map[builtin]bool{}}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
+	b.passages = passage.New(b.log)
 	if o.Program != "" {
 		p, err := find(ctx, o.Program)
 		if err != nil {
@@ -78,13 +83,13 @@ func (b *Backend) Why() string { return b.why }
 
 // Sync compares what iptables-save prints with what is wanted and writes the chains that differ, with one
 // iptables-restore: first the table filter, then nat, each in one transaction. If nothing differs it writes nothing. The
-// exception is a kernel that cannot take as much at once (see errTooLong): then there are several.
+// exception is a kernel that cannot take as much at once (see errTooLong): then there are several. Then it opens the chains
+// of nf_tables in which others would drop mapped connections, see package passage.
 //
 // Wrong names, addresses and ports are refused before anything changes.
 func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.writes.Add(1)
 	next, err := newModel(want)
 	if err != nil {
 		return 0, fmt.Errorf("iptables: %w", err)
@@ -93,13 +98,25 @@ func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, e
 	if err := b.leaveOthers(ctx); err != nil {
 		return 0, fmt.Errorf("iptables: %w", err)
 	}
-	nat := natTable(next.topology, next.rules(endpointsOf(want.Leases)))
-	before, err := remake(ctx, b.program, filterTable(), nat)
+	if err := b.findMade(); err != nil {
+		return 0, fmt.Errorf("iptables: %w", err)
+	}
+	filter, nat := filterTable(), natTable(next.topology, next.rules(endpointsOf(want.Leases)))
+	before, err := b.remake(ctx, b.program, b.withMarks(filter), b.withMarks(nat))
+	if err != nil {
+		return 0, fmt.Errorf("iptables: %w", err)
+	}
+	opened, err := b.passages.Sync(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("iptables: %w", err)
 	}
 	b.model = next
-	return broken(before, len(want.Leases), filterTable(), nat), b.endConnections()
+	repaired = broken(before, len(want.Leases), filter, nat)
+	if opened > 0 {
+		b.writes.Add(1)
+		repaired = len(want.Leases)
+	}
+	return repaired, b.endConnections()
 }
 
 // Apply writes the rules of the changed leases with one iptables-restore. It is one transaction of the table nat, and
@@ -134,15 +151,20 @@ func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
 	return b.endChanged(change)
 }
 
-// Cleanup removes our chains and jumps, in both variants of iptables. A chain of ours that somebody else's rule jumps to
-// is emptied but stays, because the rule is not ours to remove. A table that did not exist before us stays too, with its
-// built-in chains empty and accepting, which is what a table that does not exist means.
+// Cleanup removes our chains and jumps, in both variants of iptables, and our rules in the chains of others. A chain of ours that somebody else's rule jumps to
+// is emptied but stays, because the rule is not ours to remove. A table of iptables-legacy that did not exist before us stays
+// too, with its built-in chains empty and accepting, which is what a table that does not exist means.
 func (b *Backend) Cleanup(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.model = nil
-	_, err := remake(ctx, b.program, table{name: "nat"}, table{name: "filter"})
-	if err := errors.Join(b.leaveOthers(ctx), err); err != nil {
+	err := b.findMade()
+	if err == nil {
+		if _, err = b.remake(ctx, b.program, table{name: "nat"}, table{name: "filter"}); err == nil {
+			err = b.removeMade()
+		}
+	}
+	if err := errors.Join(b.leaveOthers(ctx), err, b.passages.Clear(ctx)); err != nil {
 		return fmt.Errorf("iptables: clean up: %w", err)
 	}
 	return nil
@@ -181,7 +203,7 @@ func (t *savedTable) ours(name string) string {
 }
 
 // remake makes tables of a variant as wanted, in this order, and returns what they were before.
-func remake(ctx context.Context, p program, wanted ...table) (before map[string]*savedTable, err error) {
+func (b *Backend) remake(ctx context.Context, p program, wanted ...table) (before map[string]*savedTable, err error) {
 	whole := func(blocks []block) []block { return blocks }
 	err = errTooLong
 	// The second time it is planned anew: the first tables may stand already.
@@ -196,7 +218,11 @@ func remake(ctx context.Context, p program, wanted ...table) (before map[string]
 		if before == nil {
 			before = have
 		}
-		err = p.write(ctx, cut(plan(have, wanted))...)
+		blocks := cut(plan(have, wanted))
+		if slices.ContainsFunc(blocks, func(b block) bool { return len(b.lines) > 0 }) {
+			b.writes.Add(1)
+		}
+		err = p.write(ctx, blocks...)
 	}
 	return before, err
 }
@@ -213,7 +239,7 @@ func plan(have map[string]*savedTable, wanted []table) []block {
 // leaveOthers removes what an earlier run has left in a variant that is not used any more.
 func (b *Backend) leaveOthers(ctx context.Context) error {
 	for _, p := range b.others {
-		if _, err := remake(ctx, p, table{name: "nat"}, table{name: "filter"}); err != nil {
+		if _, err := b.remake(ctx, p, table{name: "nat"}, table{name: "filter"}); err != nil {
 			return fmt.Errorf("remove old rules: %w", err)
 		}
 		b.log.Info("removed rules of an earlier run", "program", p.name)

@@ -11,7 +11,7 @@ import (
 )
 
 // Check looks at the kernel's forwarding, at the rights to read and end connections and to read rules, at the other
-// variant of iptables, and at what the owner's own rules do with packets that are forwarded.
+// variant of iptables, and at what the owner's own rules do with packets that are forwarded, those of nf_tables included.
 func (b *Backend) Check(ctx context.Context) []firewall.Problem {
 	var problems []firewall.Problem
 	report := func(what, do string) { problems = append(problems, firewall.Problem{What: what, Do: do}) }
@@ -38,6 +38,7 @@ func (b *Backend) Check(ctx context.Context) []firewall.Problem {
 			}
 		}
 	}
+	problems = append(problems, b.passages.Check(ctx)...)
 	tables, err := b.program.saved(ctx)
 	if err != nil {
 		report("the rules cannot be read: "+err.Error(), "run as root, or give the daemon the capabilities CAP_NET_ADMIN and CAP_NET_RAW")

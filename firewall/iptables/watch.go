@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -13,20 +14,18 @@ import (
 	"github.com/portreeve/portreeve/kernel"
 )
 
-// Watch implements [firewall.Backend]. Changes of nf_tables are told by the kernel. The legacy tables are not watched
-// by anything in the kernel, so they are asked twice a second how large they are.
+// Watch implements [firewall.Backend]. Changes of nf_tables are told by the kernel, and concern the legacy variant too:
+// others may drop there what it accepts. The legacy tables are not watched by anything in the kernel, so they are asked
+// twice a second how large they are.
 func (b *Backend) Watch(ctx context.Context, changed func()) {
-	hints, ended := make(chan struct{}, 1), make(chan struct{})
-	go func() {
-		defer close(ended)
-		if b.program.variant == variantNFT {
-			firewall.Rulesets().Hints(ctx, hints, b.log)
-		} else {
-			b.pollLegacy(ctx, hints)
-		}
-	}()
+	hints := make(chan struct{}, 1)
+	var watching sync.WaitGroup
+	watching.Go(func() { firewall.Rulesets().Hints(ctx, hints, b.log) })
+	if b.program.variant == variantLegacy {
+		watching.Go(func() { b.pollLegacy(ctx, hints) })
+	}
 	firewall.Settle(ctx, hints, b.writes.Load, changed)
-	<-ended
+	watching.Wait()
 }
 
 // pollEach is how often the size of the legacy tables is looked at: two system calls.
