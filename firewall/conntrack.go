@@ -46,11 +46,17 @@ type Mappings struct {
 //
 // The error is [errors.ErrUnsupported] if the kernel has no conntrack netlink; nothing was ended then. After any
 // other error some may be left, and calling again may help.
-func EndConnections(m Mappings) (ended int, err error) { return deleteConnections(m) }
+func EndConnections(m Mappings) (ended int, err error) {
+	var c Connections
+	defer c.Close()
+	return c.End(m)
+}
 
 // ProbeConnections tells by the same error whether connections could be ended. It ends none.
 func ProbeConnections() error {
-	_, err := deleteConnections(none{})
+	var c Connections
+	defer c.Close()
+	_, err := c.end(none{})
 	return err
 }
 
@@ -59,29 +65,56 @@ type none struct{}
 
 func (none) MatchConntrackFlow(*netlink.ConntrackFlow) bool { return false }
 
-func deleteConnections(filter netlink.CustomConntrackFilter) (ended int, err error) {
-	const patience = 5 * time.Second
-	handle, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
-	if err != nil {
-		return 0, connectionsError(err)
+// Connections keeps a socket to the kernel for [EndConnections] again and again. Closing one takes several milliseconds
+// if nf_tables has something to put away at that moment, so just after a rule was removed. The zero value is ready to be
+// used, and not safe for concurrent use.
+type Connections struct{ handle *netlink.Handle }
+
+// End is [EndConnections].
+func (c *Connections) End(m Mappings) (ended int, err error) { return c.end(m) }
+
+// Close closes the socket. End opens another.
+func (c *Connections) Close() {
+	if c.handle != nil {
+		c.handle.Close()
+		c.handle = nil
 	}
-	defer handle.Close()
-	if err := handle.SetSocketTimeout(patience); err != nil {
+}
+
+func (c *Connections) end(filter netlink.CustomConntrackFilter) (ended int, err error) {
+	if err := c.open(); err != nil {
 		return 0, connectionsError(err)
 	}
 	// A dump is interrupted when the table is resized meanwhile; then something may have been missed.
 	for range 3 {
 		var n uint
-		n, err = handle.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filter)
+		n, err = c.handle.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filter)
 		ended += int(n)
 		if !errors.Is(err, netlink.ErrDumpInterrupted) {
 			break
 		}
 	}
 	if err != nil {
+		c.Close() // something unread may be left in it
 		return ended, connectionsError(err)
 	}
 	return ended, nil
+}
+
+func (c *Connections) open() (err error) {
+	const patience = 5 * time.Second
+	if c.handle != nil {
+		return nil
+	}
+	if c.handle, err = netlink.NewHandle(unix.NETLINK_NETFILTER); err != nil {
+		c.handle = nil
+		return err
+	}
+	if err := c.handle.SetSocketTimeout(patience); err != nil {
+		c.Close()
+		return err
+	}
+	return nil
 }
 
 func connectionsError(err error) error {

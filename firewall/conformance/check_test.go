@@ -8,7 +8,7 @@ import (
 )
 
 func TestCheck(t *testing.T) {
-	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
+	inIptables(t, func(t *testing.T, s subject, home *lab.Home) {
 		found := func(want ...string) {
 			t.Helper()
 			problems := s.Check(t.Context())

@@ -12,37 +12,26 @@ import (
 	"github.com/portreeve/portreeve/test/lab"
 )
 
-// foreign is what iptables-save prints, without what is ours.
-func foreign(t *testing.T, home *lab.Home) string {
-	t.Helper()
-	var out strings.Builder
-	for line := range strings.Lines(home.Save(t)) {
-		if !strings.Contains(line, "PORTREEVE") {
-			out.WriteString(line)
-		}
-	}
-	return out.String()
-}
-
 func TestForeignRulesStayAsTheyAre(t *testing.T) {
 	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
-		before := home.Save(t)
-		same := func(when, now string) {
+		before := s.foreign(t)
+		same := func(when string) {
 			t.Helper()
-			if diff := cmp.Diff(before, now); diff != "" {
+			if diff := cmp.Diff(before, s.foreign(t)); diff != "" {
 				t.Errorf("%s (-before +now):\n%s", when, diff)
 			}
 		}
 		one, two := console(t), desktop(t)
 		s.sync(t, one)
-		same("after sync", foreign(t, home))
+		same("after sync")
 		s.add(t, two)
 		s.remove(t, one)
-		same("after apply", foreign(t, home))
+		same("after apply")
 		if err := s.Cleanup(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		same("after cleanup", home.Save(t))
+		same("after cleanup")
+		sameRules(t, "after cleanup", "", s.rules(t))
 	})
 }
 
@@ -85,17 +74,17 @@ func TestForeignChangesAreRepaired(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inReal(t, func(t *testing.T, s subject, home *lab.Home) {
+			inIptables(t, func(t *testing.T, s subject, home *lab.Home) {
 				home.LAN1.Echo(t, "udp", "0.0.0.0:3074")
 				s.sync(t, console(t))
 				want := s.rules(t)
 				for _, command := range commands {
 					home.Router.Run(t, "iptables", strings.Fields(command)...)
 				}
-				theirs := foreign(t, home)
+				theirs := s.foreign(t)
 				s.sync(t, console(t))
 				sameRules(t, "repaired", want, s.rules(t))
-				if diff := cmp.Diff(theirs, foreign(t, home)); diff != "" {
+				if diff := cmp.Diff(theirs, s.foreign(t)); diff != "" {
 					t.Errorf("the repair changed foreign rules (-before +after):\n%s", diff)
 				}
 				fromPeer(home, "udp", 0, 3074).MustReach(t)
@@ -111,7 +100,7 @@ func TestApplyNoticesWhatCutsItOff(t *testing.T) {
 		"-t nat -F PORTREEVE-MAP", "-t nat -F", "-F",
 	} {
 		t.Run(command, func(t *testing.T) {
-			inReal(t, func(t *testing.T, s subject, home *lab.Home) {
+			inIptables(t, func(t *testing.T, s subject, home *lab.Home) {
 				s.sync(t, console(t))
 				home.Router.Run(t, "iptables", strings.Fields(command)...)
 				before := home.Save(t)
@@ -136,15 +125,12 @@ func TestForeignTranslationsAreNotAccepted(t *testing.T) {
 		}
 		s.sync(t, console(t), mapping(t, "tcp 3074 192.168.1.10:3074"))
 		for _, network := range []string{"tcp", "udp"} {
-			for port, where := range map[string][]string{"5001": {"-A", "PREROUTING"}, "5002": {"-I", "PREROUTING", "1"}} {
-				rule := append([]string{"-t", "nat"}, where...)
-				rule = append(rule, "-i", "wan0", "-p", network, "--dport", port, "-j", "DNAT", "--to-destination", "192.168.1.11:5000")
-				home.Router.Run(t, "iptables", rule...)
-			}
+			s.owner.translate(t, network, "5001", false)
+			s.owner.translate(t, network, "5002", true)
 			fromPeer(home, network, 0, 5001).MustNotReach(t)
 			fromPeer(home, network, 0, 5002).MustNotReach(t)
 			// The owner's forward chain is what kept them out.
-			home.Router.Run(t, "iptables", "-I", "FORWARD", "2", "-p", network, "-d", "192.168.1.11", "--dport", "5000", "-j", "ACCEPT")
+			s.owner.permit(t, network)
 			fromPeer(home, network, 0, 5001).MustReach(t)
 			fromPeer(home, network, 0, 5002).MustReach(t)
 			fromPeer(home, network, 0, 3074).MustReach(t)
@@ -156,7 +142,7 @@ func TestForeignTranslationsAreNotAccepted(t *testing.T) {
 func TestOtherBitsOfTheMarkStay(t *testing.T) {
 	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
 		home.LAN1.Echo(t, "udp", "0.0.0.0:3074")
-		home.Router.Run(t, "iptables", "-t", "mangle", "-A", "PREROUTING", "-m", "conntrack", "--ctstate", "NEW", "-j", "CONNMARK", "--set-xmark", "0x2a/0xffffffff")
+		s.owner.markAll(t)
 		home.Router.Echo(t, "udp", "0.0.0.0:5353")
 		s.sync(t, console(t))
 		fromPeer(home, "udp", 0, 3074).MustReach(t)
@@ -172,7 +158,7 @@ func TestOtherBitsOfTheMarkStay(t *testing.T) {
 
 // A chain of ours that a foreign rule refers to cannot go without that rule. It is emptied.
 func TestForeignReferenceToOurChain(t *testing.T) {
-	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
+	inIptables(t, func(t *testing.T, s subject, home *lab.Home) {
 		s.sync(t, console(t))
 		home.Router.Run(t, "iptables", "-A", "office", "-j", "PORTREEVE-FORWARD")
 		if err := s.Cleanup(t.Context()); err != nil {
@@ -192,7 +178,8 @@ func TestForeignReferenceToOurChain(t *testing.T) {
 func TestHostileNamesAreRefused(t *testing.T) {
 	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
 		s.sync(t)
-		before := home.Save(t)
+		all := func() string { return s.rules(t) + s.foreign(t) }
+		before := all()
 		for _, name := range []string{"", "wan+", "-j", "a b", "wan0\n-A FORWARD -j ACCEPT", "sixteencharacter", "eth0;", "\"", "eth0/1"} {
 			bad := s
 			bad.topology = topology(home.WAN)
@@ -208,7 +195,7 @@ func TestHostileNamesAreRefused(t *testing.T) {
 				t.Errorf("lease ID %q: no error", id)
 			}
 		}
-		if diff := cmp.Diff(before, home.Save(t)); diff != "" {
+		if diff := cmp.Diff(before, all()); diff != "" {
 			t.Errorf("something was written (-before +after):\n%s", diff)
 		}
 	})

@@ -24,6 +24,23 @@ type subject struct {
 	rules func(t *testing.T) string
 	// flush loses everything of ours as if somebody else had flushed the firewall.
 	flush func(t *testing.T)
+
+	// What follows is absent from the fake.
+
+	// foreign is everything of others as text, with the counters of rules that no packet meets.
+	foreign func(t *testing.T) string
+	// owner has the router's own rules.
+	owner owner
+}
+
+// owner does what the owner of the router might, with the program in which the router's own rules are written.
+type owner interface {
+	// translate lets a port outside lead to port 5000 of LAN2, behind all other rules, or before everybody's.
+	translate(t *testing.T, network, port string, first bool)
+	// permit lets packets through that are for port 5000 of LAN2.
+	permit(t *testing.T, network string)
+	// markAll gives every new connection the mark 0x2a.
+	markAll(t *testing.T)
 }
 
 // inAll runs a test with every backend.
@@ -34,6 +51,12 @@ func inAll(t *testing.T, test func(t *testing.T, s subject)) {
 
 // inReal runs a test with every backend that has a kernel, each in a home of its own.
 func inReal(t *testing.T, test func(t *testing.T, s subject, home *lab.Home)) {
+	inIptables(t, test)
+	inNftables(t, test)
+}
+
+// inIptables runs a test with the variants of the backend for iptables, on routers whose rules are iptables'.
+func inIptables(t *testing.T, test func(t *testing.T, s subject, home *lab.Home)) {
 	for _, v := range lab.Variants() {
 		t.Run("iptables-"+string(v), func(t *testing.T) {
 			home := lab.New(t, lab.Options{IPTables: v})
@@ -58,6 +81,7 @@ func newIptables(t testing.TB, home *lab.Home, v lab.Variant) subject {
 	if err != nil {
 		t.Fatal(err)
 	}
+	owner := iptablesOwner{home}
 	return subject{
 		Backend:  onRouter{home.Router, b},
 		topology: topology(home.WAN),
@@ -73,21 +97,64 @@ func newIptables(t testing.TB, home *lab.Home, v lab.Variant) subject {
 			}
 			return rules
 		},
-		flush: func(t *testing.T) {
-			t.Helper()
-			for _, table := range []string{"nat", "filter"} {
-				home.Router.Run(t, "iptables", "-t", table, "-F")
-				home.Router.Run(t, "iptables", "-t", table, "-X")
-			}
-		},
+		flush:   owner.flush,
+		foreign: func(t *testing.T) string { return without(home.Save(t), "PORTREEVE") },
+		owner:   owner,
 	}
+}
+
+// without returns the lines of a text that do not contain a word.
+func without(text, word string) string {
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.Contains(line, word) {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
+}
+
+// iptablesOwner is the owner of the lab's usual router.
+type iptablesOwner struct{ home *lab.Home }
+
+func (o iptablesOwner) run(t *testing.T, args ...string) {
+	t.Helper()
+	o.home.Router.Run(t, "iptables", args...)
+}
+
+func (o iptablesOwner) flush(t *testing.T) {
+	t.Helper()
+	for _, table := range []string{"nat", "filter"} {
+		o.run(t, "-t", table, "-F")
+		o.run(t, "-t", table, "-X")
+	}
+}
+
+func (o iptablesOwner) translate(t *testing.T, network, port string, first bool) {
+	t.Helper()
+	where := []string{"-A", "PREROUTING"}
+	if first {
+		where = []string{"-I", "PREROUTING", "1"}
+	}
+	rule := append([]string{"-t", "nat"}, where...)
+	o.run(t, append(rule, "-i", "wan0", "-p", network, "--dport", port, "-j", "DNAT", "--to-destination", "192.168.1.11:5000")...)
+}
+
+func (o iptablesOwner) permit(t *testing.T, network string) {
+	t.Helper()
+	o.run(t, "-I", "FORWARD", "2", "-p", network, "-d", "192.168.1.11", "--dport", "5000", "-j", "ACCEPT")
+}
+
+func (o iptablesOwner) markAll(t *testing.T) {
+	t.Helper()
+	o.run(t, "-t", "mangle", "-A", "PREROUTING", "-m", "conntrack", "--ctstate", "NEW", "-j", "CONNMARK", "--set-xmark", "0x2a/0xffffffff")
 }
 
 // onRouter calls a backend in the network of the lab's router. Its methods neither start goroutines nor threads: what
 // they run and open belongs to the router.
 type onRouter struct {
 	router  *lab.Host
-	backend *iptables.Backend
+	backend firewall.Backend
 }
 
 func (r onRouter) Name() string { return r.backend.Name() }

@@ -1,0 +1,216 @@
+package nftables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/nftables"
+
+	"github.com/portreeve/portreeve/firewall"
+	"github.com/portreeve/portreeve/lease"
+)
+
+// Options configures a [Backend].
+type Options struct {
+	// Now reads the clock by which leases expire, with its monotonic reading: time.Now. It must not be nil.
+	Now func() time.Time
+
+	// Why tells why this backend was chosen, in a sentence for people. Empty means that somebody asked for it.
+	Why string
+
+	Logger *slog.Logger // nil discards
+}
+
+// grace is how long the kernel keeps a mapping open beyond the end of its lease, should nobody shut it before. It gives a
+// daemon that is restarted, or busy, the time to do so in order, and to renew.
+const grace = 2 * time.Minute
+
+// Backend keeps the mappings in a table of nf_tables. Its methods may be called from any goroutine; one works at a time.
+type Backend struct {
+	now         func() time.Time
+	why         string
+	log         *slog.Logger
+	grace       time.Duration
+	connections *firewall.Ender
+
+	mu         sync.Mutex
+	session    *session          // nil: to be opened
+	state      *firewall.State   // nil: the kernel's state is unknown
+	generation uint32            // of the ruleset after our last transaction
+	disturbed  bool              // somebody else has changed the ruleset since the last Sync
+	countless  bool              // this kernel cannot count for each element
+	shut       map[string]string // gates that cannot be opened, and why
+}
+
+var _ firewall.Backend = (*Backend)(nil)
+
+// Open asks the kernel whether it has nf_tables and whether this process may use it. It changes nothing.
+func Open(ctx context.Context, o Options) (*Backend, error) {
+	if o.Now == nil {
+		return nil, errors.New("nftables: no clock is given")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Why == "" {
+		o.Why = "nftables was asked for"
+	}
+	b := &Backend{
+		now: o.Now, why: o.Why, log: o.Logger, grace: grace,
+		connections: firewall.NewEnder(new(firewall.Connections).End, o.Logger),
+		shut:        map[string]string{},
+	}
+	err := b.with(ctx, func(s *session) error {
+		_, err := s.ListTablesOfFamily(nftables.TableFamilyINet)
+		return explain(err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// Name returns "nftables".
+func (b *Backend) Name() string { return "nftables" }
+
+// Why tells why this backend was chosen.
+func (b *Backend) Why() string { return b.why }
+
+// Sync reads our table and the chains that forwarded packets pass, and makes what differs in one transaction for the
+// table and one for each of those chains. If nothing differs it writes nothing. The exception is a kernel that cannot
+// take as much at once (see errTooLong): then the leases come in several.
+//
+// A chain of somebody else that cannot be changed is logged and shown by [Backend.Check], and is no error.
+// Wrong names, addresses and ports are refused before anything changes.
+func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	next, err := firewall.NewState(want)
+	if err != nil {
+		return 0, fmt.Errorf("nftables: %w", err)
+	}
+	b.state = nil
+	err = b.with(ctx, func(s *session) error {
+		repaired, err = b.synchronize(s, next)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	b.state = next
+	return repaired, b.connections.Synced(next.Mappings())
+}
+
+// Apply changes the elements of the changed leases in one transaction. It costs the same however many leases there are.
+// It fails as a whole if an element to be removed is not there, and if somebody has changed the ruleset since our last
+// transaction in a way that cuts the mappings off.
+func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
+	if change.Empty() {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state == nil {
+		return errUnsynced
+	}
+	before, after, err := b.state.Part(change)
+	if err != nil {
+		return fmt.Errorf("nftables: %w", err)
+	}
+	if err := b.transact(ctx, changeSteps(before, after, b.now(), b.grace)); err != nil {
+		return err
+	}
+	if err := b.state.Adopt(change); err != nil {
+		b.state = nil
+		return fmt.Errorf("nftables: %w", err)
+	}
+	return b.connections.Applied(b.state.Mappings(), change)
+}
+
+// Refresh makes the kernel keep leases open until their end as it is now, in one transaction. Sync and Apply tell the
+// kernel an end once, for a renewal shall cost nothing; so each lease has to be refreshed, if it was renewed, before the
+// end that the kernel knows, and at once if that is later than the new one. Leases that are not in the kernel with these
+// rules make it fail as a whole.
+func (b *Backend) Refresh(ctx context.Context, leases []lease.Lease) error {
+	if len(leases) == 0 {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state == nil {
+		return errUnsynced
+	}
+	var fresh []element
+	for _, l := range leases {
+		if err := b.state.Holds(l); err != nil {
+			return fmt.Errorf("nftables: refresh: %w", err)
+		}
+		fresh = append(fresh, inbound(l)...)
+		if b.state.Decides(l) {
+			fresh = append(fresh, outbound(l))
+		}
+	}
+	// An element takes no new end from Linux before 6.12. Removing and adding it is one step for the packets.
+	if err := b.transact(ctx, append(removeSteps(fresh), addSteps(fresh, b.now(), b.grace)...)); err != nil {
+		return err
+	}
+	for _, l := range leases {
+		if err := b.state.Renew(l); err != nil {
+			b.state = nil
+			return fmt.Errorf("nftables: refresh: %w", err)
+		}
+	}
+	return nil
+}
+
+// Cleanup removes our table and our rules in the chains of others.
+func (b *Backend) Cleanup(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.state = nil
+	return b.with(ctx, func(s *session) error {
+		if err := s.cleanup(); err != nil {
+			return fmt.Errorf("clean up: %w", err)
+		}
+		return nil
+	})
+}
+
+var errUnsynced = errors.New("nftables: the state of the rules is unknown: sync first")
+
+// with runs f with a session and names the backend in its error. The session is kept for the next call, unless something
+// has failed: closing a socket takes several milliseconds if nf_tables has something to put away at that moment, so just
+// after an element was removed.
+func (b *Backend) with(ctx context.Context, f func(*session) error) error {
+	err := b.begin(ctx)
+	if err == nil {
+		err = f(b.session)
+	}
+	if err != nil {
+		if b.session != nil {
+			b.session.close()
+			b.session = nil
+		}
+		return fmt.Errorf("nftables: %w", err)
+	}
+	return nil
+}
+
+// begin makes the session ready for a call. What has begun is not broken off when ctx is cancelled: what it has done would
+// be unknown. But what is not answered when ctx is due fails.
+func (b *Backend) begin(ctx context.Context) (err error) {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("not started: %w", err)
+	}
+	if b.session == nil {
+		if b.session, err = open(); err != nil {
+			return err
+		}
+	}
+	due, _ := ctx.Deadline()
+	return b.session.setDue(due)
+}

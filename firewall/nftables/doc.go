@@ -1,0 +1,72 @@
+// Package nftables is the firewall backend for routers whose kernel has nf_tables, from Linux 5.6 on.
+//
+// It writes one table of its own. The rules in it are static; what changes with the leases is an element of one of three
+// maps, so a change is one transaction that costs the same with any number of leases, and a packet is looked up at once.
+// This is what one lease looks like, as nft prints it (counters left out):
+//
+//	table inet portreeve {
+//		map leases {
+//			type inet_proto . inet_service : ipv4_addr . inet_service
+//			flags timeout
+//			elements = { udp . 3074 timeout 1h2m expires 59m comment "lease 1a2b3c4d" : 192.168.1.10 . 3074 }
+//		}
+//		map filtered {
+//			type inet_proto . inet_service . ipv4_addr . inet_service : ipv4_addr . inet_service
+//			flags interval,timeout
+//		}
+//		map ports {
+//			type ipv4_addr . inet_proto . inet_service : inet_service
+//			flags timeout
+//			elements = { 192.168.1.10 . udp . 3074 timeout 1h2m expires 59m comment "lease 1a2b3c4d" : 3074 }
+//		}
+//
+//		chain prerouting {
+//			type nat hook prerouting priority dstnat - 5; policy accept;
+//			ip daddr 192.168.1.0/24 return comment "the router's side of a LAN"
+//			meta nfproto ipv4 iifname "wan0" fib daddr type local jump mapping comment "from the internet"
+//			meta nfproto ipv4 iifname "br-lan" fib daddr type local jump mapping comment "from a LAN, to the address outside"
+//		}
+//		chain mapping {
+//			ct mark set ct mark | 0x10000000
+//			dnat ip to ip protocol . th dport map @leases
+//			dnat ip to ip protocol . th dport . ip saddr . th sport map @filtered
+//			ct mark set ct mark & 0xefffffff comment "no lease"
+//		}
+//
+//		chain postrouting {
+//			type nat hook postrouting priority srcnat - 5; policy accept;
+//			meta nfproto ipv4 oifname "wan0" jump source comment "to the internet"
+//			ip saddr 192.168.1.0/24 ct status dnat ct mark & 0x10000000 == 0x10000000 jump hairpin comment "from a LAN, back to a LAN"
+//		}
+//		chain source {
+//			meta nfproto ipv4 meta l4proto tcp masquerade to :ip saddr . meta l4proto . tcp sport map @ports
+//			meta nfproto ipv4 meta l4proto udp masquerade to :ip saddr . meta l4proto . udp sport map @ports
+//		}
+//		chain hairpin {
+//			meta nfproto ipv4 meta l4proto tcp snat ip to 203.0.113.2:ip saddr . meta l4proto . tcp sport map @ports
+//			meta nfproto ipv4 meta l4proto udp snat ip to 203.0.113.2:ip saddr . meta l4proto . udp sport map @ports
+//			meta nfproto ipv4 snat ip to 203.0.113.2
+//		}
+//	}
+//
+// Each element carries a timeout: the kernel removes it two minutes after its lease has ended, also if the daemon is dead
+// by then. Its counter tells how many connections it has let in, or out, since it was last written.
+//
+// The mark tells our translated connections from everybody else's. The chain source makes packets from a mapped internal
+// port leave with the mapped external port towards every peer (RFC 4787, REQ-1: endpoint-independent mapping), and the
+// chain hairpin lets LAN hosts that reach each other by the external address see that address, and the mapped port
+// (RFC 4787, REQ-9). The first of two mappings of one internal port decides which port that is.
+//
+// # The chains of others
+//
+// An accept in our table cannot override a drop in another one. Where a chain of the forward hook that is not ours may
+// drop what a mapping has translated, one rule is put into it, right before the first rule that may do so, or at the end
+// if only the policy does:
+//
+//	ct status dnat ct mark & 0x10000000 == 0x10000000 accept comment "portreeve: mapped connections"
+//
+// Rules before that place keep their say, among them those that block a sender. In the chain FORWARD of iptables, of
+// both variants, the rule is made by iptables itself, as the first of the chain, so that iptables-save still prints it:
+//
+//	-A FORWARD -m conntrack --ctstate DNAT -m connmark --mark 0x10000000/0x10000000 -m comment --comment "portreeve: mapped connections" -j ACCEPT
+package nftables
