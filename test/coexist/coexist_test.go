@@ -32,8 +32,10 @@ type framework interface {
 	reload(t *testing.T, router *lab.Host)
 }
 
-// port is the mapped one, inside and outside.
-const port = 3074
+const (
+	port    = 3074       // the mapped one, inside and outside
+	backend = "iptables" // which does not depend on what the router would be given by itself
+)
 
 // newHome returns a home whose firewall is a framework's and nobody else's.
 func newHome(t *testing.T, f framework) *lab.Home {
@@ -53,7 +55,7 @@ func coexist(t *testing.T, home *lab.Home, f framework, passages int) {
 	before := dump(t, home)
 
 	state := filepath.Join(t.TempDir(), "state")
-	daemon := home.StartDaemon(t, lab.DaemonOptions{StateDir: state})
+	daemon := home.StartDaemon(t, lab.DaemonOptions{StateDir: state, Backend: backend})
 	openPort(t, home)
 	passes(t, home)
 	ours(t, home, passages)
@@ -78,7 +80,7 @@ func coexist(t *testing.T, home *lab.Home, f framework, passages int) {
 	same(t, "after SIGTERM", before, dump(t, home))
 	mapped(home, "tcp").MustNotReach(t)
 
-	daemon = home.StartDaemon(t, lab.DaemonOptions{StateDir: state})
+	daemon = home.StartDaemon(t, lab.DaemonOptions{StateDir: state, Backend: backend})
 	passes(t, home)
 	daemon.Kill()
 	if dump(t, home) == before {

@@ -117,7 +117,7 @@ func TestStrictFirewalld(t *testing.T) {
 	lenient := dump(t, home)
 	home.Router.Run(t, "nft", "delete", "rule", "inet", "firewalld", "filter_FORWARD", "handle", f.acceptsTranslated(t, home.Router))
 	strict := dump(t, home)
-	daemon := home.StartDaemon(t, lab.DaemonOptions{})
+	daemon := home.StartDaemon(t, lab.DaemonOptions{Backend: backend})
 	openPort(t, home)
 	passes(t, home)
 	ours(t, home, 1)
@@ -125,7 +125,7 @@ func TestStrictFirewalld(t *testing.T) {
 	daemon.MustCLI(t, "cleanup")
 	same(t, "after cleanup", strict, dump(t, home))
 
-	daemon = home.StartDaemon(t, lab.DaemonOptions{})
+	daemon = home.StartDaemon(t, lab.DaemonOptions{Backend: backend})
 	ours(t, home, 1)
 	f.reload(t, home.Router)
 	ours(t, home, 0)
