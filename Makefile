@@ -3,6 +3,8 @@
 # make test       everything that must pass: tools installed, lint, all targets, all tests
 # make lint       the part of it that runs nothing
 # make fuzz       each fuzz target for FUZZTIME
+# make bench      portreeve and Debian's miniupnpd side by side, in 20 minutes; with QUICK=1 in one, to see that it works;
+#                 with PAGE=docs/performance.md the tables of that page are replaced
 # make build-all  the program for every kind of router
 
 GO       ?= go
@@ -10,7 +12,7 @@ FUZZTIME ?= 10s
 
 BUILD = CGO_ENABLED=0 $(GO) build -tags nomsgpack -trimpath -ldflags '-s -w'
 
-.PHONY: all build build-all demo test lint fuzz clean
+.PHONY: all build build-all demo test lint fuzz bench clean
 
 all: build
 
@@ -42,6 +44,11 @@ lint:
 
 fuzz:
 	scripts/fuzz $(FUZZTIME)
+
+bench: build
+	scripts/install-debian bench
+	$(GO) build -tags nomsgpack -o build/bench ./test/bench
+	build/bench $(if $(QUICK),-quick) $(if $(PAGE),-page $(PAGE))
 
 clean:
 	rm -rf build
