@@ -31,7 +31,9 @@ func (m *Manager) commit(t *tx) error {
 		m.takeBack(t)
 		return kernelErr
 	}
+	urgent := m.noteKernelEnds(t, false)
 	m.finish(t, events, kernelErr)
+	m.tellKernel(urgent)
 	if storeErr != nil {
 		m.remember(t, events)
 	}

@@ -39,6 +39,15 @@ func (d *deadlines) drop(id ID) {
 	}
 }
 
+// at returns a lease's end, and whether it is known.
+func (d *deadlines) at(id ID) (time.Time, bool) {
+	item, ok := d.byID[id]
+	if !ok {
+		return time.Time{}, false
+	}
+	return item.at, true
+}
+
 // next returns the earliest end, and whether there is any.
 func (d *deadlines) next() (time.Time, bool) {
 	if len(d.items) == 0 {

@@ -16,6 +16,7 @@ func (m *Manager) synchronize(ctx context.Context, t *tx) error {
 	if err != nil {
 		return m.trouble("firewall", fmt.Errorf("make the firewall rules: %w", err))
 	}
+	m.noteKernelEnds(t, true)
 	if m.fight.over(m.Now()) {
 		m.problem("rival", nil)
 	}

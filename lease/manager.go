@@ -53,15 +53,16 @@ type Manager struct {
 	// What follows belongs to the writer, the goroutine of Run. Three of them say what is not as it should be,
 	// and are worked off by repair: drift, that the kernel's state is not known; suspect, that it is known but
 	// somebody else may have changed it since; unsaved, what the store could not be told.
-	deadlines *deadlines
-	unsaved   map[ID]*Lease    // what the store should hold but could not be told; nil: nothing
-	pending   map[uint64]Event // by Seq: events that go with the next commit
-	drift     bool             // the kernel's state is unknown: the next change is a Sync
-	suspect   bool             // somebody may have changed the kernel's rules
-	fight     fight            // how often that was so lately
-	raised    []Event          // troubles of the current step, not recorded yet
-	retryAt   time.Time        // when to try again what failed; zero if nothing did
-	backoff   time.Duration    // between the last try and the next
+	deadlines  *deadlines
+	kernelEnds *deadlines       // by when the kernel shuts a lease by itself; nil if it does not, see Refresher
+	unsaved    map[ID]*Lease    // what the store should hold but could not be told; nil: nothing
+	pending    map[uint64]Event // by Seq: events that go with the next commit
+	drift      bool             // the kernel's state is unknown: the next change is a Sync
+	suspect    bool             // somebody may have changed the kernel's rules
+	fight      fight            // how often that was so lately
+	raised     []Event          // troubles of the current step, not recorded yet
+	retryAt    time.Time        // when to try again what failed; zero if nothing did
+	backoff    time.Duration    // between the last try and the next
 
 	// What follows is shared with readers. Only the writer changes it, for a moment and with mu held.
 	mu       sync.Mutex
@@ -121,6 +122,9 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	if state.Notice != "" {
 		m.problems["state"] = Problem{Source: "state", Text: state.Notice, Since: now.Time}
 	}
+	if _, ok := cfg.Firewall.(Refresher); ok {
+		m.kernelEnds = newDeadlines()
+	}
 	m.adopt(state.Leases, now.Time)
 	return m, nil
 }
@@ -165,7 +169,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	checkpoint := time.NewTicker(checkpointEvery)
 	defer checkpoint.Stop()
 	for {
-		expiry, repair := m.timers()
+		expiry, repair, refresh := m.timers()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -175,6 +179,8 @@ func (m *Manager) Run(ctx context.Context) error {
 			m.expire()
 		case <-repair:
 			m.repair()
+		case <-refresh:
+			m.refresh()
 		case <-m.cfg.Disturbed:
 			m.suspect = true
 		case <-checkpoint.C:
@@ -201,15 +207,18 @@ func (m *Manager) Epoch() time.Duration {
 	return m.epoch + time.Since(m.started.Time)
 }
 
-// timers returns the channels for the next expiry and the next repair; nil where nothing is due ever.
-func (m *Manager) timers() (expiry, repair <-chan time.Time) {
+// timers returns the channels for the next expiry, repair and refresh; nil where nothing is due ever.
+func (m *Manager) timers() (expiry, repair, refresh <-chan time.Time) {
 	if at, ok := m.deadlines.next(); ok {
 		expiry = time.After(time.Until(at))
 	}
 	if at := m.repairAt(); !at.IsZero() {
 		repair = time.After(time.Until(at))
 	}
-	return expiry, repair
+	if at, ok := m.refreshAt(); ok {
+		refresh = time.After(time.Until(at))
+	}
+	return expiry, repair, refresh
 }
 
 // waiting returns the first operation and all others that wait already: alone it waits for nobody.

@@ -20,6 +20,14 @@ type Firewall interface {
 	Apply(ctx context.Context, change Change) error
 }
 
+// Refresher is a [Firewall] whose kernel shuts a mapping by itself some time after its lease has ended, also if nobody
+// is there any more to tell it to. It learns the end of a lease by Sync and by Apply, when the lease is added.
+type Refresher interface {
+	// Refresh tells the ends of leases that are in the kernel and were renewed since, in one transaction. After an error
+	// nothing has changed, and Sync is called soon.
+	Refresh(ctx context.Context, leases []Lease) error
+}
+
 // Ruleset is the whole state that the kernel shall have.
 type Ruleset struct {
 	Topology
