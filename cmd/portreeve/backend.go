@@ -5,24 +5,70 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/portreeve/portreeve/firewall"
 	"github.com/portreeve/portreeve/firewall/iptables"
+	"github.com/portreeve/portreeve/firewall/nftables"
 )
 
-// openBackend opens the firewall backend of a name that the configuration has checked. This version has one, so
-// "auto" means iptables, which also works on hosts whose rules are nftables' (in its nf_tables variant).
-func openBackend(ctx context.Context, name string, log *slog.Logger) (firewall.Backend, error) {
-	if name == "nftables" {
-		return nil, exit{exitConfig, errors.New(`firewall.backend is "nftables": this version has no nftables backend of its own; allowed are "auto" and "iptables", and iptables-nft works beside nftables rules`)}
+// backends are the firewall backends that work on this machine.
+type backends struct {
+	chosen firewall.Backend
+	other  firewall.Backend // may hold rules of an earlier run; nil if it does not work here
+}
+
+// openBackends opens the backend of a name that the configuration has checked. "auto" is iptables where the router's own
+// rules are iptables', else nftables where the kernel has it: then nothing else has to be installed, and the kernel ends
+// leases even if portreeve is dead. It changes nothing.
+func openBackends(ctx context.Context, name string, log *slog.Logger) (backends, error) {
+	ipt, iptErr := iptables.Open(ctx, iptables.Options{Logger: log})
+	why := ""
+	if name == "auto" {
+		why = "the kernel has nf_tables, and this router's own rules are not iptables'"
 	}
-	b, err := iptables.Open(ctx, iptables.Options{Logger: log})
-	if err != nil {
-		return nil, fmt.Errorf("firewall: %w", err)
+	nft, nftErr := nftables.Open(ctx, nftables.Options{Now: time.Now, Why: why, Logger: log})
+	iptErr, nftErr = describe(iptErr), describe(nftErr)
+	// A nil pointer in an interface is not nil.
+	var iptBackend, nftBackend firewall.Backend
+	if iptErr == nil {
+		iptBackend = ipt
 	}
-	return b, nil
+	if nftErr == nil {
+		nftBackend = nft
+	}
+	switch {
+	case name == "iptables":
+		return backends{iptBackend, nftBackend}, iptErr
+	case name == "nftables":
+		return backends{nftBackend, iptBackend}, nftErr
+	case iptErr == nil && (ipt.Used() || nftErr != nil):
+		return backends{iptBackend, nftBackend}, nil
+	case nftErr == nil:
+		return backends{nftBackend, iptBackend}, nil
+	default:
+		return backends{}, errors.Join(iptErr, nftErr)
+	}
+}
+
+func describe(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("firewall: %w", err)
+}
+
+// cleanup removes what is ours from all backends.
+func (b backends) cleanup(ctx context.Context) error {
+	var errs []error
+	for _, backend := range []firewall.Backend{b.chosen, b.other} {
+		if backend != nil {
+			errs = append(errs, backend.Cleanup(ctx))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func newCleanup() *cobra.Command {
@@ -49,11 +95,11 @@ Leases stay in the store and come back when the daemon starts.`,
 		if reachable(ctx, o.socket) {
 			return exit{exitFailure, fmt.Errorf("a daemon answers at %s and needs its rules: stop it first, it cleans up by itself", o.socket)}
 		}
-		b, err := openBackend(ctx, cfg.Backend, log)
+		b, err := openBackends(ctx, cfg.Backend, log)
 		if err != nil {
 			return failure(err)
 		}
-		if err := b.Cleanup(ctx); err != nil {
+		if err := b.cleanup(ctx); err != nil {
 			return exit{exitFailure, fmt.Errorf("remove the firewall rules: %w", err)}
 		}
 		return nil

@@ -139,11 +139,12 @@ func (r *report) checkStore(path string) {
 }
 
 func (r *report) checkFirewall(ctx context.Context, cfg config.Config) {
-	b, err := openBackend(ctx, cfg.Backend, slog.New(slog.DiscardHandler))
+	all, err := openBackends(ctx, cfg.Backend, slog.New(slog.DiscardHandler))
 	if err != nil {
 		r.bad("firewall", err.Error(), "")
 		return
 	}
+	b := all.chosen
 	r.ok("firewall", "%s: %s", b.Name(), b.Why())
 	for _, p := range b.Check(ctx) {
 		r.bad("firewall", p.What, p.Do)

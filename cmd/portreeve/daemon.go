@@ -77,7 +77,7 @@ func newDaemon(ctx context.Context, cfg config.Config, o *options, log *slog.Log
 	if d.socket, err = listenLocal(ctx, o.socket); err != nil {
 		return d, err
 	}
-	if d.backend, err = openBackend(ctx, cfg.Backend, log); err != nil {
+	if err := d.openFirewall(ctx); err != nil {
 		return d, err
 	}
 	if err := d.watchNetwork(); err != nil {
@@ -90,6 +90,21 @@ func newDaemon(ctx context.Context, cfg config.Config, o *options, log *slog.Log
 		return d, err
 	}
 	return d, nil
+}
+
+// openFirewall opens the backend, and removes what an earlier run may have left in the other one.
+func (d *daemon) openFirewall(ctx context.Context) error {
+	all, err := openBackends(ctx, d.cfg.Backend, d.log)
+	if err != nil {
+		return err
+	}
+	if all.other != nil {
+		if err := all.other.Cleanup(ctx); err != nil {
+			d.log.Warn("rules of an earlier run may be left", "backend", all.other.Name(), "err", err)
+		}
+	}
+	d.backend = all.chosen
+	return nil
 }
 
 func (d *daemon) watchNetwork() (err error) {

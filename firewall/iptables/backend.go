@@ -28,6 +28,7 @@ type Options struct {
 type Backend struct {
 	program  program
 	why      string
+	used     bool // the router's own rules are in this variant
 	log      *slog.Logger
 	end      func(firewall.Mappings) (int, error) // ends connections
 	passages *passage.Passages                    // through chains of nf_tables that are not those of iptables
@@ -55,7 +56,7 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 		if err != nil {
 			return nil, fmt.Errorf("iptables: %w", err)
 		}
-		b.program, b.why = p, fmt.Sprintf("%s was asked for", o.Program)
+		b.program, b.why, b.used = p, fmt.Sprintf("%s was asked for", o.Program), inspect(ctx, p).rules > 0
 		return b, nil
 	}
 	found, err := candidates(ctx)
@@ -66,7 +67,7 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("iptables: no variant works: %w", err)
 	}
-	b.program, b.why = best.program, why
+	b.program, b.why, b.used = best.program, why, best.rules > 0
 	for _, c := range found {
 		if c.ours && c.variant != best.variant {
 			b.others = append(b.others, c.program)
@@ -77,6 +78,9 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 
 // Name returns "iptables (nf_tables)" or "iptables (legacy)".
 func (b *Backend) Name() string { return b.program.String() }
+
+// Used tells whether the router's own rules are iptables' in the chosen variant, as far as this process may know.
+func (b *Backend) Used() bool { return b.used }
 
 // Why tells why this variant was chosen.
 func (b *Backend) Why() string { return b.why }

@@ -82,7 +82,7 @@ func useBrowser(args []string) error {
 // and the packets stop.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
-	home, d := newHome(t, lab.NFT, lab.DaemonOptions{})
+	home, d := newHome(t, usual(), lab.DaemonOptions{})
 	home.LAN1.Echo(t, "udp", "192.168.1.10:3074")
 	probe := lab.Probe{Network: "udp", From: home.Internet, Local: at(home.Peers[0], 40000), To: at(home.WAN, 3074)}
 
@@ -135,7 +135,7 @@ func TestBrowser(t *testing.T) {
 // What is no page of this router for a browser of this LAN is refused.
 func TestForeignRequests(t *testing.T) {
 	t.Parallel()
-	home, d := newHome(t, lab.NFT, lab.DaemonOptions{})
+	home, d := newHome(t, usual(), lab.DaemonOptions{})
 	ui, upnp := "http://192.168.1.1:8351", "http://192.168.1.1:49000"
 	client := http.Client{
 		Timeout:       within,

@@ -11,7 +11,7 @@ import (
 // the values that clients are known to send.
 func TestBadValues(t *testing.T) {
 	t.Parallel()
-	home, d := newHome(t, lab.NFT, lab.DaemonOptions{})
+	home, d := newHome(t, usual(), lab.DaemonOptions{})
 	// A service of the router itself.
 	home.Router.Echo(t, "tcp", "0.0.0.0:9000")
 	me, other := "192.168.1.10", "192.168.1.11"
@@ -86,7 +86,7 @@ func TestBadValues(t *testing.T) {
 	if all := leases(t, d); len(all) != 0 {
 		t.Errorf("refused requests made leases: %+v", all)
 	}
-	if rules := ourRules(t, home, lab.NFT, "-j DNAT"); len(rules) != 0 {
+	if rules := usual().rules(t, home); len(rules) != 0 {
 		t.Errorf("refused requests made rules:\n%s", strings.Join(rules, "\n"))
 	}
 	more := []struct {
@@ -114,7 +114,7 @@ func TestBadValues(t *testing.T) {
 // Values that look odd and are right.
 func TestLenientValues(t *testing.T) {
 	t.Parallel()
-	home, d := newHome(t, lab.NFT, lab.DaemonOptions{})
+	home, d := newHome(t, usual(), lab.DaemonOptions{})
 	for name, args := range map[string][]arg{
 		"no internal client": mapping(5001, "UDP", 5001, "", "0"),
 		"spaces":             mapping(" 5002 ", " UDP ", " 5002", " 192.168.1.10 ", " 0 "),
@@ -135,8 +135,8 @@ func TestLenientValues(t *testing.T) {
 // Adding one's own mapping again renews it: one lease, one rule. Another host is told of the conflict and changes nothing.
 func TestConflictAndRenewal(t *testing.T) {
 	t.Parallel()
-	inBoth(t, func(t *testing.T, v lab.Variant) {
-		home, d := newHome(t, v, lab.DaemonOptions{})
+	inAll(t, func(t *testing.T, f flavour) {
+		home, d := newHome(t, f, lab.DaemonOptions{})
 		home.LAN1.Echo(t, "udp", "192.168.1.10:3074")
 		mine := mapping(3074, "UDP", 3074, "192.168.1.10", "600")
 		for range 3 {
@@ -149,14 +149,14 @@ func TestConflictAndRenewal(t *testing.T) {
 		if l.Renewals != 2 || l.RemainingSeconds < 590 || l.InternalAddress != home.LAN1.Addr {
 			t.Errorf("after two renewals and a conflict: %+v", l)
 		}
-		if n := dnatRules(t, home, v, "udp", 3074); n != 1 {
+		if n := f.count(t, home, "udp", 3074); n != 1 {
 			t.Errorf("%d rules for one mapping", n)
 		}
 		lab.Probe{Network: "udp", From: home.Internet, To: at(home.WAN, 3074)}.MustReach(t)
 		// Another internal port moves the mapping.
 		home.LAN1.Echo(t, "udp", "192.168.1.10:3076")
 		mustSOAP(t, home.LAN1, wanIP1, "AddPortMapping", mapping(3074, "UDP", 3076, "192.168.1.10", "600"))
-		if got := leaseAt(t, d, "udp", 3074); got.ID != l.ID || got.InternalPort != 3076 || dnatRules(t, home, v, "udp", 3074) != 1 {
+		if got := leaseAt(t, d, "udp", 3074); got.ID != l.ID || got.InternalPort != 3076 || f.count(t, home, "udp", 3074) != 1 {
 			t.Errorf("moved to %+v", got)
 		}
 	})

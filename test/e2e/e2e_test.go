@@ -8,7 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
+	"regexp"
 	"testing"
 	"time"
 
@@ -25,21 +25,49 @@ func TestMain(m *testing.M) {
 	netns.Main(m)
 }
 
-// inBoth runs a test in a home of each variant of iptables.
-func inBoth(t *testing.T, test func(t *testing.T, variant lab.Variant)) {
-	for _, v := range lab.Variants() {
-		t.Run(string(v), func(t *testing.T) {
+// flavour is a backend of the daemon on a router whose own rules are of one variant of iptables.
+type flavour struct {
+	name, backend string
+	router        lab.Variant
+}
+
+func flavours() []flavour {
+	return []flavour{byIPTables(lab.NFT), byIPTables(lab.Legacy), {"nftables", "nftables", lab.NFT}}
+}
+
+func byIPTables(v lab.Variant) flavour { return flavour{"iptables-" + string(v), "iptables", v} }
+
+// usual is the flavour for tests that are not about rules.
+func usual() flavour { return byIPTables(lab.NFT) }
+
+// inAll runs a test with each flavour.
+func inAll(t *testing.T, test func(t *testing.T, f flavour)) {
+	for _, f := range flavours() {
+		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			test(t, v)
+			test(t, f)
 		})
 	}
 }
 
-// newHome starts a home with the daemon on its router.
-func newHome(t *testing.T, v lab.Variant, o lab.DaemonOptions) (*lab.Home, *lab.Daemon) {
+// home builds a home whose router has rules of the flavour.
+func (f flavour) home(t *testing.T) *lab.Home {
 	t.Helper()
-	home := lab.New(t, lab.Options{IPTables: v})
-	return home, home.StartDaemon(t, o)
+	return lab.New(t, lab.Options{IPTables: f.router})
+}
+
+// start runs the daemon with the flavour's backend.
+func (f flavour) start(t *testing.T, home *lab.Home, o lab.DaemonOptions) *lab.Daemon {
+	t.Helper()
+	o.Backend = f.backend
+	return home.StartDaemon(t, o)
+}
+
+// newHome starts a home with the daemon on its router.
+func newHome(t *testing.T, f flavour, o lab.DaemonOptions) (*lab.Home, *lab.Daemon) {
+	t.Helper()
+	home := f.home(t)
+	return home, f.start(t, home, o)
 }
 
 func at(addr netip.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(addr, port) }
@@ -67,24 +95,27 @@ func leaseAt(t *testing.T, d *lab.Daemon, protocol string, port uint16) web.Leas
 	return web.Lease{}
 }
 
-// ourRules returns the lines of the router's rules that mention us and a text.
-func ourRules(t *testing.T, home *lab.Home, v lab.Variant, containing string) []string {
+// rules returns for each rule that leads to a mapping its external port, for example "udp 3074", in any order.
+func (f flavour) rules(t *testing.T, home *lab.Home) []string {
 	t.Helper()
-	var lines []string
-	for _, line := range strings.Split(home.Router.Run(t, "iptables-"+string(v)+"-save"), "\n") {
-		if strings.Contains(line, "PORTREEVE") && strings.Contains(line, containing) {
-			lines = append(lines, line)
-		}
+	pattern, command := `-A PORTREEVE-DNAT .*-p (tcp|udp) .*--dport (\d+) `, []string{"iptables-" + string(f.router) + "-save", "-t", "nat"}
+	if f.backend == "nftables" {
+		// An element of a map begins behind a brace or a comma; those that begin with an address are of another map.
+		pattern, command = `[{,]\s+(tcp|udp) \. (\d+) `, []string{"nft", "list", "ruleset", "inet"}
 	}
-	return lines
+	var ports []string
+	for _, found := range regexp.MustCompile(pattern).FindAllStringSubmatch(home.Router.Run(t, command[0], command[1:]...), -1) {
+		ports = append(ports, found[1]+" "+found[2])
+	}
+	return ports
 }
 
-// dnatRules counts the rules that lead to an external port.
-func dnatRules(t *testing.T, home *lab.Home, v lab.Variant, protocol string, port uint16) int {
+// count counts the rules that lead to an external port.
+func (f flavour) count(t *testing.T, home *lab.Home, protocol string, port uint16) int {
 	t.Helper()
 	n := 0
-	for _, line := range ourRules(t, home, v, "-j DNAT") {
-		if strings.Contains(line, "-p "+protocol+" ") && strings.Contains(line, fmt.Sprintf("--dport %d ", port)) {
+	for _, r := range f.rules(t, home) {
+		if r == fmt.Sprintf("%s %d", protocol, port) {
 			n++
 		}
 	}

@@ -110,7 +110,7 @@ func goClient(t *testing.T, from *lab.Host, task string, args ...string) string 
 
 func TestGoupnp(t *testing.T) {
 	t.Parallel()
-	home, d := newHome(t, lab.NFT, lab.DaemonOptions{})
+	home, d := newHome(t, usual(), lab.DaemonOptions{})
 	want := strings.Join([]string{home.WAN.String(), "6001", "192.168.1.10", "true", "goupnp", strconv.FormatBool(true)}, " ")
 	if got := goClient(t, home.LAN1, "goupnp", "192.168.1.10"); got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -122,7 +122,7 @@ func TestGoupnp(t *testing.T) {
 
 func TestGoNATPMP(t *testing.T) {
 	t.Parallel()
-	home, d := newHome(t, lab.NFT, lab.DaemonOptions{})
+	home, d := newHome(t, usual(), lab.DaemonOptions{})
 	want := home.WAN.String() + " 7001 7001 7200"
 	if got := goClient(t, home.LAN1, "go-nat-pmp", "192.168.1.1"); got != want {
 		t.Errorf("got %q, want %q", got, want)

@@ -19,15 +19,18 @@ import (
 // exactly once; what was not acknowledged is wholly there or wholly absent.
 func TestPromise1KilledAtRandomMoments(t *testing.T) {
 	t.Parallel()
+	inAll(t, killAtRandomMoments)
+}
+
+func killAtRandomMoments(t *testing.T, f flavour) {
 	const rounds, clients = 50, 8
-	home := lab.New(t, lab.Options{})
-	state := t.TempDir()
+	home, state := f.home(t), t.TempDir()
 	home.LAN1.Echo(t, "udp", "192.168.1.10:3074")
 	known := &book{entries: map[uint16]entry{}}
 	for round := range rounds {
-		d := home.StartDaemon(t, lab.DaemonOptions{StateDir: state})
+		d := f.start(t, home, lab.DaemonOptions{StateDir: state})
 		if round > 0 {
-			known.compare(t, home, d)
+			known.compare(t, f, home, d)
 		}
 		if t.Failed() {
 			t.Fatalf("in round %d", round)
@@ -43,8 +46,8 @@ func TestPromise1KilledAtRandomMoments(t *testing.T) {
 		cancel()
 		busy.Wait()
 	}
-	d := home.StartDaemon(t, lab.DaemonOptions{StateDir: state})
-	known.compare(t, home, d)
+	d := f.start(t, home, lab.DaemonOptions{StateDir: state})
+	known.compare(t, f, home, d)
 	known.reach(t, home)
 }
 
@@ -93,7 +96,7 @@ func (b *book) use(ctx context.Context, from *lab.Host, first uint16) {
 }
 
 // compare checks the list and the kernel against what the clients were told.
-func (b *book) compare(t *testing.T, home *lab.Home, d *lab.Daemon) {
+func (b *book) compare(t *testing.T, f flavour, home *lab.Home, d *lab.Daemon) {
 	t.Helper()
 	listed := map[uint16]web.Lease{}
 	now := time.Now()
@@ -112,15 +115,17 @@ func (b *book) compare(t *testing.T, home *lab.Home, d *lab.Daemon) {
 			t.Errorf("port %d: %s left, the client expects %s", port, left, e.until.Sub(now))
 		}
 	}
-	rules := ourRules(t, home, lab.NFT, "-j DNAT")
-	if len(rules) != len(listed) {
-		t.Errorf("%d leases are listed, %d rules stand", len(listed), len(rules))
+	standing := map[string]int{}
+	for _, r := range f.rules(t, home) {
+		standing[r]++
+	}
+	if len(standing) != len(listed) {
+		t.Errorf("%d leases are listed, rules stand for %d", len(listed), len(standing))
 	}
 	for port := range listed {
-		if n := dnatRules(t, home, lab.NFT, "udp", port); n != 1 {
+		if n := standing[fmt.Sprintf("udp %d", port)]; n != 1 {
 			t.Errorf("port %d has %d rules", port, n)
 		}
-		break // one stands for all: the number of rules is right and each call lists them
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 // Promise 8, the limits themselves: beyond them a host's connections are closed at once.
 func TestPromise8ConnectionsOfOneHost(t *testing.T) {
 	t.Parallel()
-	home, _ := newHome(t, lab.NFT, lab.DaemonOptions{})
+	home, _ := newHome(t, usual(), lab.DaemonOptions{})
 	for port, want := range map[string]int32{"49000": 32, "8351": 24} {
 		var kept atomic.Int32
 		var readers sync.WaitGroup

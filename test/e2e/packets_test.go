@@ -14,8 +14,8 @@ import (
 // expiry they do not.
 func TestPacketsThroughAMapping(t *testing.T) {
 	t.Parallel()
-	inBoth(t, func(t *testing.T, v lab.Variant) {
-		home, d := newHome(t, v, lab.DaemonOptions{})
+	inAll(t, func(t *testing.T, f flavour) {
+		home, d := newHome(t, f, lab.DaemonOptions{})
 		for _, network := range []string{"tcp", "udp"} {
 			protocol := map[string]string{"tcp": "TCP", "udp": "UDP"}[network]
 			home.LAN1.Echo(t, network, "192.168.1.10:3074")
@@ -47,7 +47,7 @@ func TestPacketsThroughAMapping(t *testing.T) {
 					return nil
 				})
 				probe.MustNotReach(t)
-				if n := dnatRules(t, home, v, network, 3075); n != 0 {
+				if n := f.count(t, home, network, 3075); n != 0 {
 					t.Errorf("%d rules are left", n)
 				}
 			})
@@ -59,8 +59,8 @@ func TestPacketsThroughAMapping(t *testing.T) {
 // peer: this is what makes a console's NAT type open.
 func TestTwoConsolesOneGame(t *testing.T) {
 	t.Parallel()
-	inBoth(t, func(t *testing.T, v lab.Variant) {
-		home, _ := newHome(t, v, lab.DaemonOptions{})
+	inAll(t, func(t *testing.T, f flavour) {
+		home, _ := newHome(t, f, lab.DaemonOptions{})
 		// The first console has talked before it asks, from a port that was chosen by masquerade alone.
 		peer := home.Internet.Echo(t, "udp", "0.0.0.0:9000")
 		out := func(from *lab.Host, to int) lab.Probe {
@@ -92,8 +92,8 @@ func TestTwoConsolesOneGame(t *testing.T) {
 // A LAN host reaches another one, and itself, by the external address.
 func TestHairpin(t *testing.T) {
 	t.Parallel()
-	inBoth(t, func(t *testing.T, v lab.Variant) {
-		home, _ := newHome(t, v, lab.DaemonOptions{})
+	inAll(t, func(t *testing.T, f flavour) {
+		home, _ := newHome(t, f, lab.DaemonOptions{})
 		home.LAN1.Echo(t, "tcp", "192.168.1.10:8080")
 		mustSOAP(t, home.LAN1, wanIP1, "AddPortMapping", mapping(8081, "TCP", 8080, "192.168.1.10", "0"))
 		for _, from := range []*lab.Host{home.LAN2, home.LAN1} {
@@ -108,8 +108,8 @@ func TestHairpin(t *testing.T) {
 // A specific NewRemoteHost lets that host in and nobody else.
 func TestRemoteHost(t *testing.T) {
 	t.Parallel()
-	inBoth(t, func(t *testing.T, v lab.Variant) {
-		home, _ := newHome(t, v, lab.DaemonOptions{})
+	inAll(t, func(t *testing.T, f flavour) {
+		home, _ := newHome(t, f, lab.DaemonOptions{})
 		home.LAN1.Echo(t, "udp", "192.168.1.10:5000")
 		args := mapping(5000, "UDP", 5000, "192.168.1.10", "0")
 		args[0].value = home.Peers[0].String()
@@ -123,7 +123,7 @@ func TestRemoteHost(t *testing.T) {
 // The WAN gets another address, the LAN host's mapping goes on without its help.
 func TestWANAddressChanges(t *testing.T) {
 	t.Parallel()
-	home, _ := newHome(t, lab.NFT, lab.DaemonOptions{})
+	home, _ := newHome(t, usual(), lab.DaemonOptions{})
 	home.LAN1.Echo(t, "udp", "192.168.1.10:5000")
 	mustSOAP(t, home.LAN1, wanIP1, "AddPortMapping", mapping(5000, "UDP", 5000, "192.168.1.10", "0"))
 	home.Router.Run(t, "ip", "addr", "del", home.WAN.String()+"/24", "dev", "wan0")
@@ -142,8 +142,8 @@ func TestWANAddressChanges(t *testing.T) {
 // The owner sees who talks through a lease at the moment, and how much.
 func TestTrafficOfALease(t *testing.T) {
 	t.Parallel()
-	inBoth(t, func(t *testing.T, v lab.Variant) {
-		home, d := newHome(t, v, lab.DaemonOptions{})
+	inAll(t, func(t *testing.T, f flavour) {
+		home, d := newHome(t, f, lab.DaemonOptions{})
 		if err := home.Router.Sysctl("net/netfilter/nf_conntrack_acct", "1"); err != nil {
 			t.Fatal(err)
 		}

@@ -16,11 +16,11 @@ import (
 // what it was before the start. The leases come back with the daemon.
 func TestStopLeavesNothingButConnections(t *testing.T) {
 	t.Parallel()
-	inBoth(t, func(t *testing.T, v lab.Variant) {
-		home := lab.New(t, lab.Options{IPTables: v})
+	inAll(t, func(t *testing.T, f flavour) {
+		home := f.home(t)
 		before := home.Save(t)
 		state := t.TempDir()
-		d := home.StartDaemon(t, lab.DaemonOptions{StateDir: state})
+		d := f.start(t, home, lab.DaemonOptions{StateDir: state})
 		home.LAN1.Echo(t, "tcp", "192.168.1.10:8080")
 		mustSOAP(t, home.LAN1, wanIP1, "AddPortMapping", mapping(8080, "TCP", 8080, "192.168.1.10", "3600"))
 		conn, err := home.Internet.Dial(t.Context(), "tcp", at(home.WAN, 8080).String())
@@ -51,7 +51,7 @@ func TestStopLeavesNothingButConnections(t *testing.T) {
 		say("after it has ended")
 		lab.Probe{Network: "tcp", From: home.Internet, To: at(home.WAN, 8080)}.MustNotReach(t)
 
-		home.StartDaemon(t, lab.DaemonOptions{StateDir: state})
+		f.start(t, home, lab.DaemonOptions{StateDir: state})
 		lab.Probe{Network: "tcp", From: home.Internet, To: at(home.WAN, 8080)}.MustReach(t)
 		say("and after it has come back")
 	})
@@ -60,10 +60,10 @@ func TestStopLeavesNothingButConnections(t *testing.T) {
 // portreeve cleanup after a daemon that was killed, and not under one that runs.
 func TestCleanup(t *testing.T) {
 	t.Parallel()
-	inBoth(t, func(t *testing.T, v lab.Variant) {
-		home := lab.New(t, lab.Options{IPTables: v})
+	inAll(t, func(t *testing.T, f flavour) {
+		home := f.home(t)
 		before := home.Save(t)
-		d := home.StartDaemon(t, lab.DaemonOptions{})
+		d := f.start(t, home, lab.DaemonOptions{})
 		mustSOAP(t, home.LAN1, wanIP1, "AddPortMapping", mapping(8080, "TCP", 8080, "192.168.1.10", "3600"))
 		if out, err := d.CLI(t.Context(), "cleanup"); err == nil {
 			t.Errorf("cleanup pulled the rules away under a running daemon: %s", out)
@@ -83,7 +83,7 @@ func TestCleanup(t *testing.T) {
 // Promise 8: from the WAN side nothing answers, on any port of ours, to any source address.
 func TestPromise8WANSideIsSilent(t *testing.T) {
 	t.Parallel()
-	home, _ := newHome(t, lab.NFT, lab.DaemonOptions{})
+	home, _ := newHome(t, usual(), lab.DaemonOptions{})
 	search := []byte("M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: \"ssdp:discover\"\r\nMX: 1\r\nST: upnp:rootdevice\r\n\r\n")
 	address := []byte{0, 0}
 	ours := map[uint16][]byte{1900: search, 5351: address, 49000: nil, 8351: nil}

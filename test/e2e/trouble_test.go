@@ -71,7 +71,7 @@ func TestStoreThatCannotBeUsed(t *testing.T) {
 			if err != nil || len(aside) != 1 {
 				t.Errorf("set aside: %v, %v", aside, err)
 			}
-			if n := len(ourRules(t, home, lab.NFT, "-j DNAT")); n != len(leases(t, d)) {
+			if n := len(usual().rules(t, home)); n != len(leases(t, d)) {
 				t.Errorf("%d rules and %d leases", n, len(leases(t, d)))
 			}
 			mustSOAP(t, home.LAN1, wanIP1, "AddPortMapping", mapping(5001, "UDP", 5001, "192.168.1.10", "0"))
@@ -141,7 +141,7 @@ func TestDiskFull(t *testing.T) {
 	if refused == 0 {
 		t.Fatal("the disk is full and nothing was refused")
 	}
-	if n, rules := len(leases(t, d)), len(ourRules(t, home, lab.NFT, "-j DNAT")); n != rules || n != 61-refused {
+	if n, rules := len(leases(t, d)), len(usual().rules(t, home)); n != rules || n != 61-refused {
 		t.Errorf("%d leases, %d rules, %d of 61 were refused", n, rules, refused)
 	}
 	if s := status(t, d); len(s.Problems) == 0 || !strings.Contains(fmt.Sprint(s.Problems), "no space") {
@@ -207,18 +207,19 @@ func TestStartsThatFail(t *testing.T) {
 	t.Run("iptables missing", func(t *testing.T) {
 		home := lab.New(t, lab.Options{})
 		hide := []string{"unshare", "-m", "sh", "-c", `mount -t tmpfs none /usr/sbin && exec "$@"`, "sh"}
-		fails(t, home, lab.DaemonOptions{Wrapper: hide}, "iptables", "install")
-	})
-	t.Run("a backend that is not there yet", func(t *testing.T) {
-		home := lab.New(t, lab.Options{})
-		fails(t, home, lab.DaemonOptions{Backend: "nftables"}, "nftables", `"auto" and "iptables"`)
+		fails(t, home, lab.DaemonOptions{Wrapper: hide, Backend: "iptables"}, "iptables", "install")
+		// By itself it takes what is there.
+		d := home.StartDaemon(t, lab.DaemonOptions{Wrapper: hide})
+		if s := status(t, d); s.Backend != "nftables" {
+			t.Errorf("the backend without iptables is %q, want nftables", s.Backend)
+		}
 	})
 	t.Run("a configuration with faults", func(t *testing.T) {
 		home := lab.New(t, lab.Options{})
 		fails(t, home, lab.DaemonOptions{Config: "[igd]\nport = 0\nprot = 1\n"}, "unknown setting", "prot")
 	})
 	t.Run("a second daemon on the same state", func(t *testing.T) {
-		home, d := newHome(t, lab.NFT, lab.DaemonOptions{})
+		home, d := newHome(t, usual(), lab.DaemonOptions{})
 		fails(t, home, lab.DaemonOptions{StateDir: d.StateDir}, "in use by another process")
 		leases(t, d) // the first one goes on
 	})
@@ -304,7 +305,7 @@ func TestCheck(t *testing.T) {
 // The command line's exit codes are part of its interface.
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
-	home, d := newHome(t, lab.NFT, lab.DaemonOptions{})
+	home, d := newHome(t, usual(), lab.DaemonOptions{})
 	binary := lab.Build(t)
 	for _, tt := range []struct {
 		want int

@@ -22,7 +22,7 @@ func expect(t *testing.T, output string, patterns ...string) {
 // Debian's upnpc: every command that concerns version 1, in the order of a user who tries them.
 func TestUpnpc(t *testing.T) {
 	t.Parallel()
-	home, d := newHome(t, lab.NFT, lab.DaemonOptions{})
+	home, d := newHome(t, usual(), lab.DaemonOptions{})
 	upnpc := func(args ...string) string { return home.LAN1.Run(t, "upnpc", args...) }
 
 	expect(t, upnpc("-s"),
@@ -65,7 +65,7 @@ func TestUpnpc(t *testing.T) {
 // upnpc knows a gateway by other searches as well, and in a larger list.
 func TestUpnpcListsMany(t *testing.T) {
 	t.Parallel()
-	home, _ := newHome(t, lab.NFT, lab.DaemonOptions{})
+	home, _ := newHome(t, usual(), lab.DaemonOptions{})
 	const n = 100
 	for i := range n {
 		mustSOAP(t, home.LAN1, wanIP1, "AddPortMapping", mapping(20000+i, "UDP", 1024+i, "192.168.1.10", "600"))
@@ -79,7 +79,7 @@ func TestUpnpcListsMany(t *testing.T) {
 // Debian's natpmpc.
 func TestNatpmpc(t *testing.T) {
 	t.Parallel()
-	home, d := newHome(t, lab.NFT, lab.DaemonOptions{})
+	home, d := newHome(t, usual(), lab.DaemonOptions{})
 	natpmpc := func(args ...string) string { return home.LAN1.Run(t, "natpmpc", args...) }
 	expect(t, natpmpc(), `Public IP address : 81\.2\.69\.10`)
 	expect(t, natpmpc("-a", "5000", "5001", "udp", "600"), `Mapped public port 5000 protocol UDP to local port 5001 li\w*time 600`)
