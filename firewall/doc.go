@@ -1,7 +1,7 @@
 // Package firewall makes the kernel match the leases.
 //
-// A [Backend] does so with one of the kernel's interfaces; package firewall/iptables is the one of this
-// version. [Fake] does so in memory, for tests. All of them pass the suite in package firewall/conformance,
+// A [Backend] does so with one of the kernel's interfaces: packages firewall/nftables and
+// firewall/iptables. [Fake] does so in memory, for tests. All of them pass the suite in package firewall/conformance,
 // the real ones with packets.
 //
 // What every backend promises: it writes rules of its own and touches nobody else's; rules are found again

@@ -10,16 +10,16 @@ import (
 
 // One lease opened and closed, with others present.
 func BenchmarkApply(b *testing.B) {
-	for _, v := range lab.Variants() {
-		for _, n := range []int{0, 100, 1000} {
-			b.Run(fmt.Sprintf("%s/%d", v, n), func(b *testing.B) {
-				s := newIptables(b, lab.New(b, lab.Options{IPTables: v}), v)
+	run := func(name string, make func(b *testing.B) subject, sizes ...int) {
+		for _, n := range sizes {
+			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
+				s := make(b)
 				var leases []lease.Lease
 				for port := 2000; port < 2000+n; port++ {
 					leases = append(leases, mapping(b, fmt.Sprintf("udp %d 192.168.1.10:%d", port, port)))
 				}
 				s.sync(b, leases...)
-				one := mapping(b, "udp 9000 192.168.1.11:9000")
+				one := mapping(b, "udp 1900 192.168.1.11:9000")
 				for b.Loop() {
 					s.add(b, one)
 					s.remove(b, one)
@@ -27,4 +27,8 @@ func BenchmarkApply(b *testing.B) {
 			})
 		}
 	}
+	for _, v := range lab.Variants() {
+		run("iptables-"+string(v), func(b *testing.B) subject { return newIptables(b, lab.New(b, lab.Options{IPTables: v}), v) }, 0, 100, 1000)
+	}
+	run("nftables", func(b *testing.B) subject { return newNftables(b, lab.New(b, lab.Options{})) }, 0, 1000, 10000)
 }

@@ -68,6 +68,28 @@ func TestClosingEndsEstablishedTCP(t *testing.T) {
 	})
 }
 
+// A renewal interrupts nothing: neither a connection nor the way in, for everybody or for some.
+func TestRenewal(t *testing.T) {
+	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
+		home.LAN1.Echo(t, "tcp", "0.0.0.0:8080")
+		all := mapping(t, "tcp 8080 192.168.1.10:8080")
+		some := mapping(t, "tcp 8081 192.168.1.10:8080", lease.Filter{Prefix: netip.PrefixFrom(home.Peers[0], 32)})
+		s.sync(t, all, some)
+		conn := dial(t, home.Internet, at(home.WAN, 8080))
+		talk(t, conn, "before")
+		for range 3 {
+			all.Expires = time.Now().Add(time.Hour)
+			some.Expires = all.Expires
+			s.renew(t, all, some)
+			talk(t, conn, "renewed")
+			fromPeer(home, "tcp", 0, 8080).MustReach(t)
+			fromPeer(home, "tcp", 0, 8081).MustReach(t)
+		}
+		fromPeer(home, "tcp", 1, 8081).MustNotReach(t)
+		s.repairs(t, "after renewals", 0, all, some)
+	})
+}
+
 func TestRenumber(t *testing.T) {
 	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
 		home.LAN1.Echo(t, "udp", "0.0.0.0:3074")

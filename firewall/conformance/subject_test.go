@@ -237,6 +237,20 @@ func (s subject) repairs(t testing.TB, when string, want int, leases ...lease.Le
 	}
 }
 
+// renew tells the kernel of renewals, if it is one that wants to know.
+func (s subject) renew(t testing.TB, leases ...lease.Lease) {
+	t.Helper()
+	on, ok := s.Backend.(onRouter)
+	if !ok {
+		return
+	}
+	if r, ok := on.backend.(lease.Refresher); ok {
+		if err := on.router.Do(func() error { return r.Refresh(t.Context(), leases) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func (s subject) add(t testing.TB, leases ...lease.Lease) {
 	t.Helper()
 	if err := s.Apply(t.Context(), lease.Change{Add: leases}); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/google/nftables"
 
 	"github.com/portreeve/portreeve/firewall"
+	"github.com/portreeve/portreeve/firewall/passage"
 	"github.com/portreeve/portreeve/lease"
 )
 
@@ -36,17 +37,21 @@ type Backend struct {
 	log         *slog.Logger
 	grace       time.Duration
 	connections *firewall.Ender
+	passages    *passage.Passages // through the chains of others, but for those of iptables
 
 	mu         sync.Mutex
-	session    *session          // nil: to be opened
-	state      *firewall.State   // nil: the kernel's state is unknown
-	generation uint32            // of the ruleset after our last transaction
-	disturbed  bool              // somebody else has changed the ruleset since the last Sync
-	countless  bool              // this kernel cannot count for each element
-	shut       map[string]string // gates that cannot be opened, and why
+	session    *session         // nil: to be opened
+	state      *firewall.State  // nil: the kernel's state is unknown
+	generation uint32           // of the ruleset after our last transaction
+	disturbed  bool             // somebody else has changed the ruleset since the last Sync
+	countless  bool             // this kernel cannot count for each element
+	shut       map[string]error // programs of iptables that cannot be told to let mapped connections pass
 }
 
-var _ firewall.Backend = (*Backend)(nil)
+var (
+	_ firewall.Backend = (*Backend)(nil)
+	_ lease.Refresher  = (*Backend)(nil)
+)
 
 // Open asks the kernel whether it has nf_tables and whether this process may use it. It changes nothing.
 func Open(ctx context.Context, o Options) (*Backend, error) {
@@ -62,7 +67,7 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	b := &Backend{
 		now: o.Now, why: o.Why, log: o.Logger, grace: grace,
 		connections: firewall.NewEnder(new(firewall.Connections).End, o.Logger),
-		shut:        map[string]string{},
+		passages:    passage.New(o.Logger),
 	}
 	err := b.with(ctx, func(s *session) error {
 		_, err := s.ListTablesOfFamily(nftables.TableFamilyINet)
@@ -93,9 +98,9 @@ func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, e
 	if err != nil {
 		return 0, fmt.Errorf("nftables: %w", err)
 	}
-	b.state = nil
 	err = b.with(ctx, func(s *session) error {
-		repaired, err = b.synchronize(s, next)
+		b.state = nil
+		repaired, err = b.synchronize(ctx, s, next)
 		return err
 	})
 	if err != nil {
@@ -131,10 +136,8 @@ func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
 	return b.connections.Applied(b.state.Mappings(), change)
 }
 
-// Refresh makes the kernel keep leases open until their end as it is now, in one transaction. Sync and Apply tell the
-// kernel an end once, for a renewal shall cost nothing; so each lease has to be refreshed, if it was renewed, before the
-// end that the kernel knows, and at once if that is later than the new one. Leases that are not in the kernel with these
-// rules make it fail as a whole.
+// Refresh makes the kernel keep leases open until their end as it is now, in one transaction. It fails as a whole, among
+// others if one of the leases is not in the kernel with these rules. The counters of its elements begin anew.
 func (b *Backend) Refresh(ctx context.Context, leases []lease.Lease) error {
 	if len(leases) == 0 {
 		return nil
@@ -171,9 +174,9 @@ func (b *Backend) Refresh(ctx context.Context, leases []lease.Lease) error {
 func (b *Backend) Cleanup(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.state = nil
 	return b.with(ctx, func(s *session) error {
-		if err := s.cleanup(); err != nil {
+		b.state = nil
+		if err := b.cleanup(ctx, s); err != nil {
 			return fmt.Errorf("clean up: %w", err)
 		}
 		return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
@@ -33,11 +34,12 @@ func (b *Backend) Check(ctx context.Context) []firewall.Problem {
 	} else if err != nil {
 		report("the kernel's connections cannot be read: "+err.Error(), "give the daemon the capability CAP_NET_ADMIN")
 	}
+	problems = append(problems, b.passages.Check(ctx)...)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	err := b.with(ctx, func(s *session) error {
-		gates, err := b.checkGates(s)
-		problems = append(problems, gates...)
+		more, err := b.checkChains(s)
+		problems = append(problems, more...)
 		return err
 	})
 	if err != nil {
@@ -46,40 +48,61 @@ func (b *Backend) Check(ctx context.Context) []firewall.Problem {
 	return problems
 }
 
-// checkGates looks at the chains that forwarded packets pass.
-func (b *Backend) checkGates(s *session) (problems []firewall.Problem, err error) {
-	all, err := s.ListChainsOfTableFamily(nftables.TableFamilyUnspecified)
-	if err != nil {
-		return nil, fmt.Errorf("list chains: %w", explain(err))
-	}
-	gates, err := findGates(s, all)
+// checkChains looks at the chains of others that forwarded packets pass.
+func (b *Backend) checkChains(s *session) (problems []firewall.Problem, err error) {
+	all, err := s.listChains()
 	if err != nil {
 		return nil, err
 	}
-	for _, g := range gates {
-		name := g.String()
-		if why := b.shut[name]; why != "" && g.needed() && !g.done() {
-			problems = append(problems, firewall.Problem{
-				What: fmt.Sprintf("%s may drop what mappings let in, and cannot be changed: %s", name, why),
-				Do:   fmt.Sprintf("let it accept connections with the mark %#x/%#[1]x (ct mark & %#[1]x == %#[1]x), the way its program wants", firewall.Mark),
-			})
+	var cutting []string // chains
+	for _, c := range all {
+		if !dropsForwarded(c) {
+			continue
 		}
-		if g.cutsEstablished() {
-			problems = append(problems, firewall.Problem{
-				What: fmt.Sprintf("%s drops packets and accepts no established connections: what runs through a mapping breaks when portreeve stops", name),
-				Do:   "accept them there first: ct state established,related accept (iptables: -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT), and save it the way this system does",
-			})
+		rules, err := s.GetRules(c.Table, c)
+		if err != nil {
+			return nil, fmt.Errorf("list rules of %s: %w", c.Name, explain(err))
 		}
+		if !slices.ContainsFunc(rules, looksAtState) {
+			cutting = append(cutting, fmt.Sprintf("the chain %s of the table %s", c.Name, c.Table.Name))
+		}
+	}
+	found, lost := findXtables(all)
+	for _, x := range found {
+		if x.state.mayDrop && !x.state.established {
+			cutting = append(cutting, "the FORWARD chain of "+x.program)
+		}
+		if err := b.shut[x.program]; err != nil && !x.done() {
+			lost[x.program] = err
+		}
+	}
+	for _, name := range cutting {
+		problems = append(problems, firewall.Problem{
+			What: name + " drops packets and accepts no established connections: what runs through a mapping breaks when portreeve stops",
+			Do:   "accept them there first: ct state established,related accept (iptables: -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT), and save it the way this system does",
+		})
+	}
+	for program, err := range lost {
+		problems = append(problems, firewall.Problem{
+			What: fmt.Sprintf("there are rules in %s, which may drop what comes through a mapping, and portreeve cannot put one there: %v", program, err),
+			Do:   "install " + program + ", or move its rules to nftables",
+		})
 	}
 	return problems, nil
 }
 
-// mentionsState tells whether a rule looks at the state of the connection, as those do that accept the established ones.
-func mentionsState(r *nftables.Rule) bool {
-	for _, e := range r.Exprs {
-		if ct, ok := e.(*expr.Ct); ok && ct.Key == expr.CtKeySTATE {
-			return true
-		}
-	}
-	return false
+// dropsForwarded tells whether forwarded IPv4 packets that no rule of a chain accepts are dropped. Those of iptables are
+// looked at otherwise.
+func dropsForwarded(c *nftables.Chain) bool {
+	return c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookForward && c.Type == nftables.ChainTypeFilter &&
+		(c.Table.Family == nftables.TableFamilyIPv4 || c.Table.Family == nftables.TableFamilyINet) && !isXtables(c) &&
+		c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop
+}
+
+// looksAtState tells whether a rule looks at the state of the connection, as those do that accept the established ones.
+func looksAtState(r *nftables.Rule) bool {
+	return slices.ContainsFunc(r.Exprs, func(e expr.Any) bool {
+		ct, ok := e.(*expr.Ct)
+		return ok && ct.Key == expr.CtKeySTATE
+	})
 }

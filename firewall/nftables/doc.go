@@ -59,14 +59,9 @@
 //
 // # The chains of others
 //
-// An accept in our table cannot override a drop in another one. Where a chain of the forward hook that is not ours may
-// drop what a mapping has translated, one rule is put into it, right before the first rule that may do so, or at the end
-// if only the policy does:
-//
-//	ct status dnat ct mark & 0x10000000 == 0x10000000 accept comment "portreeve: mapped connections"
-//
-// Rules before that place keep their say, among them those that block a sender. In the chain FORWARD of iptables, of
-// both variants, the rule is made by iptables itself, as the first of the chain, so that iptables-save still prints it:
+// An accept in our table cannot override a drop in another one. Chains of others that forwarded packets pass are opened
+// by package passage. The chain FORWARD of iptables is opened here, in both variants, by a rule that iptables makes, as
+// the first of the chain, so that iptables-save still prints it:
 //
 //	-A FORWARD -m conntrack --ctstate DNAT -m connmark --mark 0x10000000/0x10000000 -m comment --comment "portreeve: mapped connections" -j ACCEPT
 package nftables

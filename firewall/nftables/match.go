@@ -97,23 +97,17 @@ func setMark(on bool) []expr.Any {
 	}
 }
 
-// translated matches connections whose target has been translated, by anybody, in both directions.
-func translated() []expr.Any {
+// ourConnections matches what a mapping has translated, and nothing that others have, in both directions.
+func ourConnections() []expr.Any {
 	const statusDNAT = 1 << 5 // IPS_DST_NAT of nf_conntrack_common.h
 	return []expr.Any{
 		&expr.Ct{Key: expr.CtKeySTATUS, Register: reg},
 		masked(statusDNAT, 0),
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: make([]byte, 4)},
-	}
-}
-
-// ourConnections matches what a mapping has translated, and nothing that others have.
-func ourConnections() []expr.Any {
-	return append(translated(),
 		&expr.Ct{Key: expr.CtKeyMARK, Register: reg},
 		masked(firewall.Mark, 0),
 		equals(binaryutil.NativeEndian.PutUint32(firewall.Mark)),
-	)
+	}
 }
 
 // masked changes the register: bits outside of mask are cleared, then those of xor turned over.
@@ -143,4 +137,3 @@ func jump(chain string) []expr.Any {
 	return []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: chain}}
 }
 func giveBack() []expr.Any { return []expr.Any{&expr.Verdict{Kind: expr.VerdictReturn}} }
-func accept() []expr.Any   { return []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}} }

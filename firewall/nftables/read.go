@@ -26,8 +26,17 @@ type heldElement struct {
 	left time.Duration // zero: for ever
 }
 
+// listChains lists the chains of everybody.
+func (s *session) listChains() ([]*nftables.Chain, error) {
+	all, err := s.ListChainsOfTableFamily(nftables.TableFamilyUnspecified)
+	if err != nil {
+		return nil, fmt.Errorf("list chains: %w", explain(err))
+	}
+	return all, nil
+}
+
 // readFrame reads our table without its elements; nil means that there is none.
-func (s *session) readFrame(all []*nftables.Chain) (*held, error) {
+func (s *session) readFrame() (*held, error) {
 	tables, err := s.ListTablesOfFamily(nftables.TableFamilyINet)
 	if err != nil {
 		return nil, fmt.Errorf("list tables: %w", explain(err))
@@ -43,6 +52,10 @@ func (s *session) readFrame(all []*nftables.Chain) (*held, error) {
 	if h.sets, err = s.GetSets(ourTable()); err != nil {
 		// Maps of ours can be read. What cannot is no map of ours, and the table is made anew.
 		h.sets = nil
+	}
+	all, err := s.listChains()
+	if err != nil {
+		return nil, err
 	}
 	for _, c := range all {
 		if !isOurs(c) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 
 	"github.com/portreeve/portreeve/firewall"
@@ -16,19 +15,25 @@ import (
 const patience = 3
 
 // synchronize makes the kernel hold a state and returns how many of its leases it lacked.
-func (b *Backend) synchronize(s *session, next *firewall.State) (repaired int, err error) {
+func (b *Backend) synchronize(ctx context.Context, s *session, next *firewall.State) (repaired int, err error) {
 	want := wanted{chains(next.Topology), elementsOf(next)}
 	for range patience {
 		before, err := s.generation()
 		if err != nil {
 			return 0, err
 		}
-		r, err := b.mend(s, want, next.Len())
+		lost, transactions, err := b.mend(s, want, next.Len())
 		if err != nil {
 			return 0, err
 		}
-		repaired = max(repaired, r.lost)
-		b.generation = before + uint32(r.transactions)
+		opened, err := b.openWays(ctx, s)
+		if err != nil {
+			return 0, err
+		}
+		if repaired = max(repaired, lost); opened {
+			repaired = next.Len()
+		}
+		b.generation = before + uint32(transactions)
 		after, err := s.generation()
 		if err != nil {
 			return 0, err
@@ -40,40 +45,20 @@ func (b *Backend) synchronize(s *session, next *firewall.State) (repaired int, e
 	return repaired, nil
 }
 
-// mended is the outcome of [Backend.mend].
-type mended struct {
-	lost         int // leases that lacked something
-	transactions int // made for that in our table
-}
-
-// mend compares once and makes what differs.
-func (b *Backend) mend(s *session, want wanted, leases int) (mended, error) {
-	all, err := s.ListChainsOfTableFamily(nftables.TableFamilyUnspecified)
+// mend compares our table once and makes what differs. It returns how many leases lacked something.
+func (b *Backend) mend(s *session, want wanted, leases int) (lost, transactions int, err error) {
+	have, err := s.readFrame()
 	if err != nil {
-		return mended{}, fmt.Errorf("list chains: %w", explain(err))
-	}
-	have, err := s.readFrame(all)
-	if err != nil {
-		return mended{}, err
+		return 0, 0, err
 	}
 	if have.built(want.chains) {
 		if err := s.readElements(have); err != nil {
-			return mended{}, err
+			return 0, 0, err
 		}
 	}
 	p := syncPlan(have, want, b.now(), b.grace, leases)
-	n, err := b.write(s, p)
-	if err != nil {
-		return mended{}, err
-	}
-	opened, err := b.openGates(s, all)
-	if err != nil {
-		return mended{}, err
-	}
-	if opened {
-		p.lost = leases
-	}
-	return mended{p.lost, n}, nil
+	transactions, err = b.write(s, p)
+	return p.lost, transactions, err
 }
 
 // write makes a plan so: in one transaction, and another for chainSource, which seldom needs one.
@@ -102,33 +87,22 @@ func isAnyOf(err error, targets ...error) bool {
 // transact makes steps one transaction, after a look whether what they build on still stands.
 func (b *Backend) transact(ctx context.Context, steps []step) error {
 	return b.with(ctx, func(s *session) error {
-		before, err := s.generation()
-		if err != nil {
+		if err := b.verify(ctx, s); err != nil {
 			return err
 		}
-		if before != b.generation {
-			b.disturbed = true
-			if err := b.verify(s); err != nil {
-				return err
-			}
+		if len(steps) == 0 {
+			return nil
 		}
-		err = s.commit(steps)
+		err := s.commit(steps)
 		if errors.Is(err, errUnknown) {
 			b.state = nil
 		}
 		if err != nil {
 			return err
 		}
-		if b.generation, err = s.generation(); err != nil {
-			b.state = nil
-			return err
-		}
-		if b.generation == before+1 {
-			return nil
-		}
-		// Somebody else was at work at the same time.
-		b.disturbed = true
-		if err := b.verify(s); err != nil {
+		b.generation++
+		// Somebody else may have been at work at the same time.
+		if err := b.verify(ctx, s); err != nil {
 			b.state = nil
 			return err
 		}
@@ -136,64 +110,64 @@ func (b *Backend) transact(ctx context.Context, steps []step) error {
 	})
 }
 
-// verify returns an error unless what all leases share stands: our chains with their rules, and our rules in the chains
-// of others.
-func (b *Backend) verify(s *session) error {
-	all, err := s.ListChainsOfTableFamily(nftables.TableFamilyUnspecified)
-	if err != nil {
-		return fmt.Errorf("list chains: %w", explain(err))
-	}
-	have, err := s.readFrame(all)
-	if err != nil {
-		return err
-	}
-	if !framePlan(have, chains(b.state.Topology)).empty() {
-		return fmt.Errorf("somebody else has changed the table %s", tableName)
-	}
-	gates, err := findGates(s, all)
-	if err != nil {
-		return err
-	}
-	for _, g := range gates {
-		if _, known := b.shut[g.String()]; !known && !g.done() {
-			return fmt.Errorf("somebody else has changed %s, where mapped connections have to pass", g)
+// verify looks whether somebody else has changed the ruleset since our last transaction. If so it returns an error unless
+// our chains stand with their rules, and opens the chains of others again.
+func (b *Backend) verify(ctx context.Context, s *session) error {
+	for range patience {
+		now, err := s.generation()
+		if err != nil || now == b.generation {
+			return err
 		}
+		b.disturbed = true
+		have, err := s.readFrame()
+		if err != nil {
+			return err
+		}
+		if !framePlan(have, chains(b.state.Topology)).empty() {
+			return fmt.Errorf("somebody else has changed the table %s", tableName)
+		}
+		if _, err := b.openWays(ctx, s); err != nil {
+			return err
+		}
+		b.generation = now // or again another by now
 	}
 	return nil
 }
 
-// openGates makes the gates as they should be, as far as possible. It returns whether one kept mapped connections out.
-func (b *Backend) openGates(s *session, all []*nftables.Chain) (opened bool, err error) {
-	gates, err := findGates(s, all)
+// openWays lets mapped connections pass the chains of others, as far as possible. It returns whether one has kept them
+// out.
+func (b *Backend) openWays(ctx context.Context, s *session) (opened bool, err error) {
+	n, err := b.passages.Sync(ctx)
 	if err != nil {
 		return false, err
 	}
-	shut := map[string]string{}
-	for _, g := range gates {
-		if g.done() {
+	all, err := s.listChains()
+	if err != nil {
+		return false, err
+	}
+	found, shut := findXtables(all)
+	for _, x := range found {
+		if x.done() {
 			continue
 		}
-		err := g.mend(s)
-		if err == nil {
-			opened = opened || g.needed()
+		if err := x.mend(); err != nil {
+			shut[x.program] = err
 			continue
 		}
-		name := g.String()
-		if shut[name] = err.Error(); b.shut[name] != shut[name] {
-			b.log.Warn("a chain that is not ours may drop mapped connections and cannot be changed", "chain", name, "err", err)
+		opened = opened || x.state.mayDrop
+	}
+	for program, err := range shut {
+		if before := b.shut[program]; before == nil || before.Error() != err.Error() {
+			b.log.Warn("iptables may drop mapped connections, and cannot be told not to", "program", program, "err", err)
 		}
 	}
 	b.shut = shut
-	return opened, nil
+	return opened || n > 0, nil
 }
 
 // cleanup removes everything of ours.
-func (s *session) cleanup() error {
-	all, err := s.ListChainsOfTableFamily(nftables.TableFamilyUnspecified)
-	if err != nil {
-		return fmt.Errorf("list chains: %w", explain(err))
-	}
-	have, err := s.readFrame(all)
+func (b *Backend) cleanup(ctx context.Context, s *session) error {
+	have, err := s.readFrame()
 	if err != nil {
 		return err
 	}
@@ -201,10 +175,11 @@ func (s *session) cleanup() error {
 	if have != nil {
 		errs = append(errs, s.commit([]step{removeTable}))
 	}
-	gates, err := findGates(s, all)
+	all, err := s.listChains()
 	errs = append(errs, err)
-	for _, g := range gates {
-		errs = append(errs, g.clear(s))
+	found, _ := findXtables(all)
+	for _, x := range found {
+		errs = append(errs, x.clear())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, b.passages.Clear(ctx))...)
 }

@@ -14,22 +14,17 @@ import (
 	"github.com/google/nftables"
 
 	"github.com/portreeve/portreeve/firewall"
+	"github.com/portreeve/portreeve/firewall/passage"
 )
 
-// xtablesGate is a gate that iptables looks after, in one of its variants. The rule there is made by iptables itself: one
-// of nf_tables' own expressions in a chain of iptables-nft makes it refuse to list the table ever after, and a chain of
-// iptables-legacy is not in nf_tables at all.
-type xtablesGate struct {
+// xtables is the chain FORWARD of one variant of iptables. Other chains that may drop what a mapping has translated are
+// opened by package passage. Here the rule is made by iptables itself: one of nf_tables' own expressions in a chain of
+// iptables-nft makes it refuse to list the table ever after, and a chain of iptables-legacy is not in nf_tables at all.
+type xtables struct {
 	program string
 	tool    *goiptables.IPTables
 	state   xtablesState
 }
-
-// The programs of the variants.
-const (
-	xtablesNFT    = "iptables-nft"
-	xtablesLegacy = "iptables-legacy"
-)
 
 // Where the rule is: the only place in which iptables is meant to drop forwarded packets.
 const (
@@ -37,50 +32,43 @@ const (
 	xtablesChain = "FORWARD"
 )
 
-// xtablesRule is the rule of a gate, see [gateRule].
+// xtablesRule accepts what a mapping has translated, and nothing else.
 func xtablesRule() []string {
 	return []string{
 		"-m", "conntrack", "--ctstate", "DNAT", "-m", "connmark", "--mark", fmt.Sprintf("%#x/%#[1]x", firewall.Mark),
-		"-m", "comment", "--comment", gateComment, "-j", "ACCEPT",
+		"-m", "comment", "--comment", passage.Comment, "-j", "ACCEPT",
 	}
 }
 
-// isXtables tells whether a chain belongs to iptables-nft, which gives its tables and chains the names of old.
-func isXtables(c *nftables.Chain) bool {
-	return c.Table.Family == nftables.TableFamilyIPv4 && c.Name == xtablesChain &&
-		slices.Contains([]string{xtablesTable, "mangle", "security"}, c.Table.Name)
-}
-
-// xtablesGates returns the gates of iptables and those chains that it does not look after.
-func xtablesGates(chains []*nftables.Chain) (gates []gate, rest []*nftables.Chain) {
-	isFilter := func(c *nftables.Chain) bool { return isXtables(c) && c.Table.Name == xtablesTable }
-	rest = slices.DeleteFunc(slices.Clone(chains), isXtables)
-	if slices.ContainsFunc(chains, isFilter) {
-		g, err := openXtables(xtablesNFT)
-		switch {
-		case err == nil:
-			gates = append(gates, g)
-		case g != nil:
-			// It is there and cannot read the chain, so the chain was made with nft in spite of its name.
-			rest = chains
-		default:
-			gates = append(gates, lostGate{xtablesNFT, err})
-		}
+// findXtables returns the chains of the variants in use, and what keeps others from being looked after, by the names of
+// their programs.
+func findXtables(all []*nftables.Chain) (found []*xtables, lost map[string]error) {
+	lost = map[string]error{}
+	var programs []string
+	if slices.ContainsFunc(all, isXtables) {
+		programs = append(programs, "iptables-nft")
 	}
 	if legacyInUse() {
-		g, err := openXtables(xtablesLegacy)
-		if err == nil {
-			gates = append(gates, g)
+		programs = append(programs, "iptables-legacy")
+	}
+	for _, program := range programs {
+		if x, err := openXtables(program); err == nil {
+			found = append(found, x)
 		} else {
-			gates = append(gates, lostGate{xtablesLegacy, err})
+			lost[program] = err
 		}
 	}
-	return gates, rest
+	return found, lost
+}
+
+// isXtables tells whether a chain is that of iptables-nft, which gives its tables and chains the names of old.
+func isXtables(c *nftables.Chain) bool {
+	return c.Table.Family == nftables.TableFamilyIPv4 && c.Table.Name == xtablesTable && c.Name == xtablesChain
 }
 
 // legacyInUse tells whether iptables-legacy has a table filter. Asking itself would make one.
 func legacyInUse() bool {
-	tables, err := os.ReadFile("/proc/net/ip_tables_names")
+	tables, err := os.ReadFile("/proc/thread-self/net/ip_tables_names")
 	if errors.Is(err, fs.ErrPermission) {
 		// The kernel tells only root. A module that nothing uses is seldom loaded.
 		_, err := os.Stat("/sys/module/iptable_filter")
@@ -90,8 +78,8 @@ func legacyInUse() bool {
 }
 
 // openXtables finds an installed variant, in the path or where distributions keep it when the path is that of an ordinary
-// user, and reads the chain. The gate is nil if the variant is not installed.
-func openXtables(program string) (*xtablesGate, error) {
+// user, and reads the chain.
+func openXtables(program string) (*xtables, error) {
 	path, err := exec.LookPath(program)
 	for _, dir := range []string{"/usr/sbin", "/sbin"} {
 		if err != nil {
@@ -106,13 +94,11 @@ func openXtables(program string) (*xtablesGate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", program, err)
 	}
-	g := &xtablesGate{program: program, tool: tool}
 	lines, err := tool.List(xtablesTable, xtablesChain)
 	if err != nil {
-		return g, fmt.Errorf("%s: list %s: %w", program, xtablesChain, err)
+		return nil, fmt.Errorf("%s: list %s: %w", program, xtablesChain, err)
 	}
-	g.state = parseXtables(lines)
-	return g, nil
+	return &xtables{program, tool, parseXtables(lines)}, nil
 }
 
 // xtablesState is what matters of the chain.
@@ -133,7 +119,7 @@ func parseXtables(lines []string) xtablesState {
 		case strings.HasPrefix(line, "-P "):
 			s.mayDrop = s.mayDrop || !strings.HasSuffix(line, " ACCEPT")
 			continue
-		case strings.Contains(line, `--comment "`+gateComment+`"`):
+		case strings.Contains(line, `--comment "`+passage.Comment+`"`):
 			s.ours++
 			s.first = s.first || rules == 0
 		case !strings.HasSuffix(line, " -j ACCEPT"):
@@ -146,38 +132,34 @@ func parseXtables(lines []string) xtablesState {
 	return s
 }
 
-// String returns for example "iptables-nft FORWARD".
-func (g *xtablesGate) String() string { return g.program + " " + xtablesChain }
-
-func (g *xtablesGate) needed() bool { return g.state.mayDrop }
-
-func (g *xtablesGate) cutsEstablished() bool { return g.state.mayDrop && !g.state.established }
-
-func (g *xtablesGate) done() bool {
-	if g.state.mayDrop {
-		return g.state.ours == 1 && g.state.first
+// done tells whether our rule is where it should be: the first, as those of firewall/iptables are, or not there if it is
+// not needed.
+func (x *xtables) done() bool {
+	if x.state.mayDrop {
+		return x.state.ours == 1 && x.state.first
 	}
-	return g.state.ours == 0
+	return x.state.ours == 0
 }
 
-// mend makes ours the first rule, as the rules of firewall/iptables are, or takes it away.
-func (g *xtablesGate) mend(s *session) error {
-	if err := g.clear(s); err != nil {
+// mend makes it so.
+func (x *xtables) mend() error {
+	if err := x.clear(); err != nil {
 		return err
 	}
-	if !g.state.mayDrop {
+	if !x.state.mayDrop {
 		return nil
 	}
-	if err := g.tool.Insert(xtablesTable, xtablesChain, 1, xtablesRule()...); err != nil {
-		return fmt.Errorf("%s: insert a rule: %w", g.program, err)
+	if err := x.tool.Insert(xtablesTable, xtablesChain, 1, xtablesRule()...); err != nil {
+		return fmt.Errorf("%s: insert a rule: %w", x.program, err)
 	}
 	return nil
 }
 
-func (g *xtablesGate) clear(*session) error {
-	for range g.state.ours {
-		if err := g.tool.Delete(xtablesTable, xtablesChain, xtablesRule()...); err != nil {
-			return fmt.Errorf("%s: delete our rule: %w", g.program, err)
+// clear takes our rule away.
+func (x *xtables) clear() error {
+	for range x.state.ours {
+		if err := x.tool.Delete(xtablesTable, xtablesChain, xtablesRule()...); err != nil {
+			return fmt.Errorf("%s: delete our rule: %w", x.program, err)
 		}
 	}
 	return nil
