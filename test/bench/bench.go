@@ -105,7 +105,11 @@ func (b *bench) add(ctx context.Context, s *subject, home *house) (err error) {
 
 // addMiniupnpd adds both of Debian's packages.
 func (b *bench) addMiniupnpd(ctx context.Context) error {
-	for variant, t := range map[string]technique{"iptables": byIPTablesLegacy, "nftables": byNFTables} {
+	for _, t := range []technique{byNFTables, byIPTablesLegacy} {
+		variant := "nftables"
+		if t == byIPTablesLegacy {
+			variant = "iptables"
+		}
 		path := filepath.Join(b.incumbent, variant, "usr", "sbin", "miniupnpd")
 		if _, err := os.Stat(path); err != nil {
 			return fmt.Errorf("%w: run scripts/install-debian bench first", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -49,16 +50,8 @@ func newHouse(ctx context.Context, variant lab.Variant) (h *house, err error) {
 			err = errors.Join(err, home.Close())
 		}
 	}()
-	var batch strings.Builder
-	for i := range hosts {
-		addr := netip.AddrFrom4([4]byte{192, 168, 1, byte(firstHost + i)})
-		h.hosts = append(h.hosts, addr)
-		fmt.Fprintf(&batch, "addr add %s/24 dev eth0\n", addr)
-	}
-	cmd := home.LAN1.Command(ctx, "ip", "-batch", "-")
-	cmd.Stdin = strings.NewReader(batch.String())
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("give the LAN host its addresses: %w\n%s", err, out)
+	if err := h.settle(ctx); err != nil {
+		return nil, err
 	}
 	// The few connections that a small router remembers after their end; else miniupnpd, which reads the table of
 	// all of them for each new mapping, would be slow for a reason that such a router does not have.
@@ -68,6 +61,34 @@ func newHouse(ctx context.Context, variant lab.Variant) (h *house, err error) {
 		}
 	}
 	return h, nil
+}
+
+// settle gives the LAN hosts their addresses and tells the router where they are: the kernel remembers about a thousand
+// neighbours that it has found by itself, for all houses together.
+func (h *house) settle(ctx context.Context) error {
+	var link *net.Interface
+	err := h.LAN1.Do(func() (err error) {
+		link, err = net.InterfaceByName("eth0")
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var addresses, neighbours strings.Builder
+	for i := range hosts {
+		addr := netip.AddrFrom4([4]byte{192, 168, 1, byte(firstHost + i)})
+		h.hosts = append(h.hosts, addr)
+		fmt.Fprintf(&addresses, "addr add %s/24 dev eth0\n", addr)
+		fmt.Fprintf(&neighbours, "neigh replace %s lladdr %s dev br-lan nud permanent\n", addr, link.HardwareAddr)
+	}
+	for host, batch := range map[*lab.Host]string{h.LAN1: addresses.String(), h.Router: neighbours.String()} {
+		cmd := host.Command(ctx, "ip", "-batch", "-")
+		cmd.Stdin = strings.NewReader(batch)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("addresses of the LAN hosts: %w\n%s", err, out)
+		}
+	}
+	return nil
 }
 
 // smallTables gives the homes that are built from now on socket tables like those of a router with 512 MB, instead of

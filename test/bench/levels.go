@@ -113,8 +113,10 @@ func (b *bench) request(ctx context.Context, s *subject, n int, m request) error
 		t.Budget, t.Most = b.walk, 0
 	case load.SearchGroup, load.SearchHost:
 		t.Count = b.searches
+	case load.Address:
+		t.Most = 0
 	case load.MapCycle, load.AddCycle:
-		t.Each, t.Deletes = s.cycle(n, t.Workers)
+		t.Each, t.Deletes = s.cycle(n, t)
 	default:
 	}
 	r, err := s.home.lan(ctx, t)
@@ -132,21 +134,25 @@ func (b *bench) request(ctx context.Context, s *subject, n int, m request) error
 
 // cycle is how many leases each client has at once, and how many of them it deletes by NAT-PMP. miniupnpd-iptables
 // needs more than a second for each deletion with 1,000 leases, and minutes with 10,000.
-func (s *subject) cycle(n, clients int) (each, deletes int) {
-	each = 10
-	if clients > 1 {
+func (s *subject) cycle(n int, t load.Task) (each, deletes int) {
+	switch {
+	case t.Workers == 1:
+		each = 10
+	case t.Kind == load.AddCycle:
+		each = 15 // connections that miniupnpd does not take at once are tried again after a second
+	default:
 		each = 5
 	}
 	if s.ours {
 		return each, each
 	}
 	if n >= crowded {
-		each = max(1, 3/clients)
+		each = max(1, 3/t.Workers)
 	}
 	switch {
 	case s.technique == byNFTables:
 		return each, each
-	case n >= crowded, n >= 1000 && clients > 1:
+	case n >= crowded, n >= 1000 && t.Workers > 1:
 		return each, 0
 	case n >= 1000:
 		return each, 1

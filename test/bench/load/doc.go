@@ -208,6 +208,32 @@ func (m *meter) run(workers, each int, do func(worker, i int) error) error {
 	return errors.Join(errs...)
 }
 
+// runFor makes requests by so many workers side by side until the time is up or there were so many (0: no limit).
+// Workers do not wait for each other; what ends after the time does not count.
+func (m *meter) runFor(workers int, budget time.Duration, most int, do func(worker int) error) error {
+	times := make([][]time.Duration, workers)
+	errs := make([]error, workers)
+	var group sync.WaitGroup
+	start := time.Now()
+	for w := range workers {
+		group.Go(func() {
+			for most == 0 || len(times[w]) < most/workers {
+				began := time.Now()
+				errs[w] = do(w)
+				ended := time.Now()
+				if errs[w] != nil || ended.Sub(start) > budget {
+					return
+				}
+				times[w] = append(times[w], ended.Sub(began))
+			}
+		})
+	}
+	group.Wait()
+	m.wall += min(time.Since(start), budget)
+	m.times = append(m.times, slices.Concat(times...)...)
+	return errors.Join(errs...)
+}
+
 // series sums up.
 func (m *meter) series() Series {
 	slices.Sort(m.times)

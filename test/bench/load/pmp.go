@@ -41,7 +41,7 @@ func DialPMP(client, router netip.Addr) (PMP, error) {
 }
 
 // Close closes its socket.
-func (p PMP) Close() error { return p.conn.Close() }
+func (p PMP) Close() { p.conn.Close() }
 
 // Greet asks for the public address once and waits so long for an answer. That nobody listens there is
 // os.ErrDeadlineExceeded too, after no time.

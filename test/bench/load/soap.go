@@ -160,7 +160,11 @@ func (t Task) addCycle(ctx context.Context, clients []*soapClient) (Result, erro
 		if err != nil {
 			return Result{}, err
 		}
-		err = deleted.run(len(clients), t.Each, func(w, i int) error { return clients[w].deleteMapping(ctx, "UDP", port(w, i)) })
+		// One after the other: what is not measured shall not make anybody wait.
+		err = deleted.run(1, len(clients)*t.Each, func(_, n int) error {
+			w, i := n/t.Each, n%t.Each
+			return clients[w].deleteMapping(ctx, "UDP", port(w, i))
+		})
 		if err != nil {
 			return Result{}, err
 		}
@@ -170,15 +174,12 @@ func (t Task) addCycle(ctx context.Context, clients []*soapClient) (Result, erro
 
 func (t Task) addresses(ctx context.Context, clients []*soapClient) (Result, error) {
 	var asked meter
-	const each = 20
-	for asked.wall == 0 || !t.enough(&asked) {
-		err := asked.run(len(clients), each, func(w, _ int) error {
-			_, err := clients[w].call(ctx, service1, "GetExternalIPAddress", "")
-			return err
-		})
-		if err != nil {
-			return Result{}, err
-		}
+	err := asked.runFor(len(clients), t.Budget, t.Most, func(w int) error {
+		_, err := clients[w].call(ctx, service1, "GetExternalIPAddress", "")
+		return err
+	})
+	if err != nil {
+		return Result{}, err
 	}
 	return Result{Series: map[string]Series{SeriesAddress: asked.series()}}, nil
 }
