@@ -3,21 +3,40 @@ package firewall
 import (
 	"errors"
 	"log/slog"
+	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/portreeve/portreeve/lease"
 )
 
 // Ender brings the kernel's connections in line with a backend's mappings, and decides what it means for a call of
-// [Backend] if that fails. It is not safe for concurrent use.
+// [Backend] if that fails. Its methods are called with the backend's lock held.
+//
+// Looking through all connections takes the kernel some time: a few tenths of a millisecond on a small router, several
+// milliseconds on a machine with much memory, whose table of connections is large even if it is empty. So after some
+// changes in a row it is done for all of them together, up to a tenth of a second later.
 type Ender struct {
-	end  func(Mappings) (int, error)
-	log  *slog.Logger
-	said bool // that the kernel cannot do it
+	end     func(Mappings) (int, error)
+	current func(use func(m Mappings, known bool))
+	log     *slog.Logger
+	limit   *rate.Limiter
+	pending bool // a look is due
+	said    bool // that the kernel cannot do it
 }
 
-// NewEnder returns an Ender that uses end, which is [Connections.End] except in tests.
-func NewEnder(end func(Mappings) (int, error), log *slog.Logger) *Ender {
-	return &Ender{end: end, log: log}
+const (
+	looksPerSecond = 10
+	looksAtOnce    = 10 // before they have to wait
+	lookDelay      = time.Second / looksPerSecond
+	lookAgain      = time.Second // after a failure
+)
+
+// NewEnder returns an Ender that uses end, which is [Connections.End] except in tests. For what it does later it is given
+// the mappings by current, which must call use with the backend's lock held. While they are unknown nothing is done: a Sync
+// must follow, which looks by itself.
+func NewEnder(end func(Mappings) (int, error), current func(use func(m Mappings, known bool)), log *slog.Logger) *Ender {
+	return &Ender{end: end, current: current, log: log, limit: rate.NewLimiter(looksPerSecond, looksAtOnce)}
 }
 
 // Synced is for the end of Sync. A kernel that cannot end connections is logged once and is no error.
@@ -37,7 +56,8 @@ func (e *Ender) Synced(m Mappings) error {
 }
 
 // Applied is for the end of Apply. It does nothing if the change can have made no difference to any connection. When
-// the change closes nothing, a failure is logged and is no error.
+// the change closes nothing, a failure is logged and is no error. When there have been many changes lately it is done
+// later, and tried again until it succeeds.
 func (e *Ender) Applied(m Mappings, change lease.Change) error {
 	closes := len(change.Remove) > 0
 	opensUDP := false
@@ -47,10 +67,34 @@ func (e *Ender) Applied(m Mappings, change lease.Change) error {
 	if !closes && !opensUDP {
 		return nil
 	}
+	if !e.limit.Allow() {
+		e.later(lookDelay)
+		return nil
+	}
 	err := e.Synced(m)
 	if err != nil && !closes {
 		e.log.Warn("old connections may keep a new mapping from working until they are idle", "err", err)
 		return nil
 	}
 	return err
+}
+
+// later makes a look due.
+func (e *Ender) later(delay time.Duration) {
+	if e.pending {
+		return
+	}
+	e.pending = true
+	time.AfterFunc(delay, func() { e.current(e.catchUp) })
+}
+
+func (e *Ender) catchUp(m Mappings, known bool) {
+	e.pending = false
+	if !known {
+		return
+	}
+	if err := e.Synced(m); err != nil {
+		e.log.Warn("connections of closed mappings may go on, and old ones may keep new mappings from working; trying again", "err", err)
+		e.later(lookAgain)
+	}
 }

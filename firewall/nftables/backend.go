@@ -66,9 +66,9 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	}
 	b := &Backend{
 		now: o.Now, why: o.Why, log: o.Logger, grace: grace,
-		connections: firewall.NewEnder(new(firewall.Connections).End, o.Logger),
-		passages:    passage.New(o.Logger),
+		passages: passage.New(o.Logger),
 	}
+	b.connections = firewall.NewEnder(new(firewall.Connections).End, b.withMappings, o.Logger)
 	err := b.with(ctx, func(s *session) error {
 		_, err := s.ListTablesOfFamily(nftables.TableFamilyINet)
 		return explain(err)
@@ -184,6 +184,17 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 }
 
 var errUnsynced = errors.New("nftables: the state of the rules is unknown: sync first")
+
+// withMappings calls use with the mappings that are in force.
+func (b *Backend) withMappings(use func(m firewall.Mappings, known bool)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state == nil {
+		use(firewall.Mappings{}, false)
+		return
+	}
+	use(b.state.Mappings(), true)
+}
 
 // with runs f with a session and names the backend in its error. The session is kept for the next call, unless something
 // has failed: closing a socket takes several milliseconds if nf_tables has something to put away at that moment, so just
