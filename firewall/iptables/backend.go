@@ -67,7 +67,7 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("iptables: no variant works: %w", err)
 	}
-	b.program, b.why, b.used = best.program, why, best.rules > 0
+	b.program, b.why, b.used = best.program, why, best.rules > 0 || best.unread
 	for _, c := range found {
 		if c.ours && c.variant != best.variant {
 			b.others = append(b.others, c.program)
@@ -79,7 +79,8 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 // Name returns "iptables (nf_tables)" or "iptables (legacy)".
 func (b *Backend) Name() string { return b.program.String() }
 
-// Used tells whether the router's own rules are iptables' in the chosen variant, as far as this process may know.
+// Used tells whether the router's own rules are iptables' in the chosen variant. Where this process may not know, they are
+// taken to be: what they drop must be let through.
 func (b *Backend) Used() bool { return b.used }
 
 // Why tells why this variant was chosen.
