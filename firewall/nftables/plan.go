@@ -86,7 +86,7 @@ func timely(left, want, grace time.Duration) bool {
 	if left == 0 || want == 0 {
 		return left == want
 	}
-	return (left - want).Abs() <= grace/10
+	return (left - want).Abs() <= grace/4
 }
 
 // steps returns the messages of a plan, without the rules of chainSource: see fillMasquerading. Any beginning of them leaves some mappings shut, but none open that should not

@@ -137,11 +137,12 @@ func (s *session) commit(steps []step) error {
 
 // outcome explains the error of a transaction and makes the session usable again.
 func (s *session) outcome(err error) error {
-	if err == nil {
-		return nil
+	err = explain(err)
+	if err == nil || errors.Is(err, errTooLong) { // then nothing was sent
+		return err
 	}
 	s.close()
-	return errors.Join(explain(err), s.dial())
+	return errors.Join(err, s.dial())
 }
 
 // commitParts is commit for steps of which any beginning may stand alone. They are one transaction where the kernel

@@ -47,6 +47,7 @@ func (b *Backend) synchronize(ctx context.Context, s *session, next *firewall.St
 
 // mend compares our table once and makes what differs. It returns how many leases lacked something.
 func (b *Backend) mend(s *session, want wanted, leases int) (lost, transactions int, err error) {
+	now := b.now() // before reading, which takes a while where there is much
 	have, err := s.readFrame()
 	if err != nil {
 		return 0, 0, err
@@ -56,7 +57,7 @@ func (b *Backend) mend(s *session, want wanted, leases int) (lost, transactions 
 			return 0, 0, err
 		}
 	}
-	p := syncPlan(have, want, b.now(), b.grace, leases)
+	p := syncPlan(have, want, now, b.grace, leases)
 	transactions, err = b.write(s, p)
 	return p.lost, transactions, err
 }
