@@ -9,7 +9,7 @@ import (
 )
 
 // Watch implements [firewall.Backend]. The kernel tells about our own changes too. The generation of the ruleset says
-// whose they were, so changed is called for those of others only, and every half minute.
+// whose they were, so changed is called for those of others only, and every few minutes.
 func (b *Backend) Watch(ctx context.Context, changed func()) {
 	hints, foreign := make(chan struct{}, 1), make(chan struct{}, 1)
 	ended := make(chan struct{}, 2)
@@ -21,8 +21,17 @@ func (b *Backend) Watch(ctx context.Context, changed func()) {
 		b.sift(ctx, hints, foreign)
 		ended <- struct{}{}
 	}()
+	const inAnyCase = 10 // occasions in a row, half a minute each, of which none speaks for a look
+	idle := 0
 	none := func() uint64 { return 0 } // writes of our own come through
-	firewall.Settle(ctx, foreign, none, changed)
+	firewall.Settle(ctx, foreign, none, func() {
+		disturbed, err := b.isDisturbed(ctx)
+		// Nobody tells of changes of iptables-legacy.
+		if idle++; disturbed || err != nil || idle == inAnyCase || legacyInUse() {
+			idle = 0
+			changed()
+		}
+	})
 	<-ended
 	<-ended
 }
