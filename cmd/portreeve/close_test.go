@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -44,7 +45,9 @@ func TestCloseTriesAll(t *testing.T) {
 	if err := server.Close(); err != nil {
 		t.Error(err)
 	}
-	<-ended
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		t.Error(err)
+	}
 	if code != exitNotFound || !slices.Equal(asked, []string{"first", "gone", "last"}) {
 		t.Errorf("exit code %d after %q, want %d after all three", code, asked, exitNotFound)
 	}

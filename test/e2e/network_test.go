@@ -133,12 +133,15 @@ func flushAgainAndAgain(t *testing.T, f flavour) {
 		clients.Go(func() { known.use(ctx, home.LAN1, 10000+100*c) })
 	}
 	flushes := [][]string{
-		{"iptables", "-t", "nat", "-F", "PORTREEVE-MAP"}, {"iptables", "-F", "PORTREEVE-FORWARD"},
-		{"iptables", "-t", "nat", "-F", "PORTREEVE-DNAT"}, {"iptables", "-t", "nat", "-D", "PREROUTING", "1"},
+		{"iptables", "-t", "nat", "-F", "PORTREEVE-MAP"},
+		{"iptables", "-F", "PORTREEVE-FORWARD"},
+		{"iptables", "-t", "nat", "-F", "PORTREEVE-DNAT"},
+		{"iptables", "-t", "nat", "-D", "PREROUTING", "1"},
 	}
 	if f.backend == "nftables" {
 		flushes = [][]string{
-			{"nft", "flush", "map", "inet", "portreeve", "leases"}, {"nft", "delete", "table", "inet", "portreeve"},
+			{"nft", "flush", "map", "inet", "portreeve", "leases"},
+			{"nft", "delete", "table", "inet", "portreeve"},
 			{"nft", "flush", "chain", "inet", "portreeve", "prerouting"},
 		}
 	}
