@@ -103,8 +103,7 @@ func (f *firewalld) try(t *testing.T, router *lab.Host, args ...string) ([]byte,
 // By default firewalld accepts what has been translated, by whomever: nothing is to be added.
 func TestFirewalld(t *testing.T) {
 	t.Parallel()
-	f := &firewalld{}
-	coexist(t, newHome(t, f), f, 0)
+	tell(t, on(func() framework { return &firewalld{} }), story{"iptables", 0, false}, story{"nftables", 0, true})
 }
 
 // With StrictForwardPorts=yes, which newer versions have, that rule is not there. Then ours has to be, and as soon as
@@ -117,7 +116,7 @@ func TestStrictFirewalld(t *testing.T) {
 	lenient := dump(t, home)
 	home.Router.Run(t, "nft", "delete", "rule", "inet", "firewalld", "filter_FORWARD", "handle", f.acceptsTranslated(t, home.Router))
 	strict := dump(t, home)
-	daemon := home.StartDaemon(t, lab.DaemonOptions{Backend: backend})
+	daemon := home.StartDaemon(t, lab.DaemonOptions{Backend: "iptables"})
 	openPort(t, home)
 	passes(t, home)
 	ours(t, home, 1)
@@ -125,7 +124,7 @@ func TestStrictFirewalld(t *testing.T) {
 	daemon.MustCLI(t, "cleanup")
 	same(t, "after cleanup", strict, dump(t, home))
 
-	daemon = home.StartDaemon(t, lab.DaemonOptions{Backend: backend})
+	daemon = home.StartDaemon(t, lab.DaemonOptions{Backend: "iptables"})
 	ours(t, home, 1)
 	f.reload(t, home.Router)
 	ours(t, home, 0)

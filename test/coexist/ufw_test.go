@@ -103,6 +103,5 @@ func (u *ufw) ask(t *testing.T, router *lab.Host, args ...string) string {
 
 func TestUfw(t *testing.T) {
 	t.Parallel()
-	u := &ufw{}
-	coexist(t, newHome(t, u), u, 0)
+	tell(t, on(func() framework { return &ufw{} }), story{"iptables", 0, false}, story{"nftables", 0, true})
 }
