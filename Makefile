@@ -3,7 +3,7 @@
 # make test       everything that must pass: tools installed, lint, all targets, all tests
 # make lint       the part of it that runs nothing
 # make fuzz       each fuzz target for FUZZTIME
-# make bench      portreeve and Debian's miniupnpd side by side, in 20 minutes; with QUICK=1 in one, to see that it works;
+# make bench      portreeve and Debian's miniupnpd side by side, in 20 minutes; with QUICK=1 in two, to see that it works;
 #                 with PAGE=docs/performance.md the tables of that page are replaced
 # make build-all  the program for every kind of router
 

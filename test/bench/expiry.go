@@ -49,10 +49,8 @@ func (b *bench) expire(ctx context.Context, s *subject) error {
 		return err
 	}
 	first := slices.MinFunc(leases, func(a, b *expiring) int { return a.due.Compare(b.due) }).due
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(time.Until(first) - 500*time.Millisecond):
+	if err := sleep(ctx, time.Until(first)-500*time.Millisecond); err != nil {
+		return err
 	}
 	before, err := cpuTime(pid)
 	if err != nil {

@@ -15,12 +15,11 @@ func (b *bench) levels(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if n == b.idleLevel {
-			if err := b.idling(ctx); err != nil {
-				return err
-			}
+		reps := b.reps
+		if n >= crowded {
+			reps = b.crowdedReps
 		}
-		for rep := range b.reps {
+		for rep := range reps {
 			b.say("%d leases: requests, repetition %d", n, rep+1)
 			for _, m := range requests() {
 				err := b.each(ctx, func(s *subject) error { return b.request(ctx, s, n, m) })
@@ -30,6 +29,11 @@ func (b *bench) levels(ctx context.Context) error {
 			}
 			b.say("%d leases: packets, repetition %d", n, rep+1)
 			if err := b.each(ctx, func(s *subject) error { return b.packetsTo(ctx, s, n) }); err != nil {
+				return err
+			}
+		}
+		if n == b.idleLevel {
+			if err := b.idling(ctx); err != nil {
 				return err
 			}
 		}
@@ -133,7 +137,7 @@ func (b *bench) request(ctx context.Context, s *subject, n int, m request) error
 }
 
 // cycle is how many leases each client has at once, and how many of them it deletes by NAT-PMP. miniupnpd-iptables
-// needs more than a second for each deletion with 1,000 leases, and minutes with 10,000.
+// needs more than a second for each deletion with 1,000 leases, and with 10,000 both variants need minutes.
 func (s *subject) cycle(n int, t load.Task) (each, deletes int) {
 	switch {
 	case t.Workers == 1:
@@ -143,18 +147,17 @@ func (s *subject) cycle(n int, t load.Task) (each, deletes int) {
 	default:
 		each = 5
 	}
+	if n >= crowded && (!s.ours || s.technique != byNFTables) {
+		each = max(1, 4/t.Workers)
+	}
 	if s.ours {
 		return each, each
 	}
-	if n >= crowded {
-		each = max(1, 3/t.Workers)
-	}
+	slow := s.technique == byIPTablesLegacy && n >= 1000
 	switch {
-	case s.technique == byNFTables:
-		return each, each
-	case n >= crowded, n >= 1000 && t.Workers > 1:
+	case n >= crowded, slow && t.Workers > 1:
 		return each, 0
-	case n >= 1000:
+	case slow:
 		return each, 1
 	default:
 		return each, each
@@ -176,17 +179,28 @@ func (b *bench) idling(ctx context.Context) error {
 			return err
 		})
 	}
+	// What the last requests have caused is over after a while.
+	if err := sleep(ctx, b.idle/4); err != nil {
+		return err
+	}
 	if err := look(func(s *subject, used time.Duration) { before[s] = used }); err != nil {
 		return err
 	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(b.idle):
+	if err := sleep(ctx, b.idle); err != nil {
+		return err
 	}
 	return look(func(s *subject, used time.Duration) {
 		b.report.add("idle", b.idleLevel, s, milliseconds(used-before[s])*float64(time.Minute)/float64(b.idle))
 	})
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

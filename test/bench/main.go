@@ -17,6 +17,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -30,6 +32,7 @@ const workerRole = "worker"
 // options are the command line.
 type options struct {
 	quick     bool
+	leases    []int  // instead of the plan's
 	portreeve string // path of the program
 	incumbent string // folder of what scripts/install-debian has unpacked
 	out       string // folder for the results
@@ -60,6 +63,9 @@ func run(args []string) (code int, err error) {
 		return 0, nil
 	}
 	o, err := parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0, nil
+	}
 	if err != nil {
 		return 2, err
 	}
@@ -78,6 +84,16 @@ func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.BoolVar(&o.quick, "quick", false, "few leases and short measurements: shows that all works, not how fast it is")
+	flags.Func("leases", "with how many leases present requests and packets are measured, as 0,1000", func(text string) error {
+		for n := range strings.SplitSeq(text, ",") {
+			leases, err := strconv.Atoi(n)
+			if err != nil || leases < 0 || leases > cyclePort-firstPort {
+				return fmt.Errorf("want numbers from 0 to %d", cyclePort-firstPort)
+			}
+			o.leases = append(o.leases, leases)
+		}
+		return nil
+	})
 	flags.StringVar(&o.portreeve, "portreeve", "build/portreeve", "the program to measure")
 	flags.StringVar(&o.incumbent, "miniupnpd", "build/miniupnpd", "the folder into which scripts/install-debian has unpacked miniupnpd")
 	flags.StringVar(&o.out, "out", "build", "folder for bench.json and bench.md")
@@ -103,6 +119,9 @@ func measure(ctx context.Context, o options) (err error) {
 	p := full()
 	if o.quick {
 		p = quick()
+	}
+	if o.leases != nil {
+		p.levels, p.idleLevel = o.leases, o.leases[len(o.leases)-1]
 	}
 	b, err := newBench(ctx, o, p)
 	if err != nil {

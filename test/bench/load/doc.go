@@ -136,7 +136,7 @@ func Run(cmd *exec.Cmd, t Task) (Result, error) {
 	cmd.Stdin = strings.NewReader(string(text))
 	out, err := cmd.Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return Result{}, fmt.Errorf("%s", strings.TrimSpace(string(exit.Stderr)))
+		return Result{}, fmt.Errorf("%s: %w: %s", t.Kind, err, strings.TrimSpace(string(exit.Stderr)))
 	}
 	if err != nil {
 		return Result{}, err
