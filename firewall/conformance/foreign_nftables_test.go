@@ -104,6 +104,8 @@ func TestTheWayThroughTheOwnersChainIsKeptOpen(t *testing.T) {
 		"chain flushed":  "flush chain inet filter forward",
 		"a drop before":  "insert rule inet filter forward drop",
 		"another before": "insert rule inet filter forward iifname wan0 meta l4proto udp drop",
+		"a goto before":  "add chain inet filter office; insert rule inet filter forward iifname wan0 goto office",
+		"a return":       "insert rule inet filter forward iifname wan0 return",
 		"doubled":        `add rule inet filter forward ct status dnat accept comment "portreeve: mapped connections"`,
 		"replaced":       `replace rule inet filter forward handle HANDLE ip daddr 192.168.1.99 accept comment "portreeve: mapped connections"`,
 	} {

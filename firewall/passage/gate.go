@@ -161,11 +161,12 @@ func (r *reader) examine(c *nftables.Chain) (*gate, error) {
 			theirs = append(theirs, r)
 		}
 	}
-	at, drops := obstacle(theirs, list, maxDepth)
+	policyDrops := c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop
+	at, drops := search{list, maxDepth, policyDrops}.obstacle(theirs)
 	if at < len(theirs) {
 		g.mayDrop, g.before = drops, theirs[at]
 	} else {
-		g.mayDrop = c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop
+		g.mayDrop = policyDrops
 	}
 	g.placed = len(g.ours) == 1 && place == at && standsAsWritten(g.ours[0])
 	return g, nil

@@ -15,15 +15,22 @@ type lister func(chain string) ([]*nftables.Rule, error)
 // maxDepth is how far the kernel lets chains jump to chains (NFT_JUMP_STACK_SIZE of nf_tables.h).
 const maxDepth = 16
 
+// search is how the rules of a chain are looked through.
+type search struct {
+	list     lister
+	depth    int  // how many chains deep it may still lead
+	endDrops bool // packets that leave the chain undecided are dropped: they meet a policy
+}
+
 // obstacle returns the place of the first rule that may drop what a mapping has translated. The place is behind the last
 // rule if there is none. If drops is false before, a rule accepts all of it.
-func obstacle(rules []*nftables.Rule, list lister, depth int) (at int, drops bool) {
+func (s search) obstacle(rules []*nftables.Rule) (at int, drops bool) {
 	for i, r := range rules {
 		switch {
 		case irrelevant(r):
 		case acceptsTranslated(r):
 			return i, false
-		case mayDrop(r, list, depth):
+		case s.mayDrop(r):
 			return i, true
 		}
 	}
@@ -31,7 +38,7 @@ func obstacle(rules []*nftables.Rule, list lister, depth int) (at int, drops boo
 }
 
 // mayDrop tells whether a rule may drop what a mapping has translated. Where it cannot be told, it may.
-func mayDrop(r *nftables.Rule, list lister, depth int) bool {
+func (s search) mayDrop(r *nftables.Rule) bool {
 	for _, e := range r.Exprs {
 		switch e := e.(type) {
 		case *expr.Reject, *expr.Queue, *expr.Target:
@@ -41,20 +48,37 @@ func mayDrop(r *nftables.Rule, list lister, depth int) bool {
 				return true
 			}
 		case *expr.Verdict:
-			switch e.Kind {
-			case expr.VerdictDrop, expr.VerdictQueue:
-				return true
-			case expr.VerdictJump, expr.VerdictGoto:
-				rules, err := list(e.Chain)
-				if err != nil || depth == 0 {
-					return true
-				}
-				_, drops := obstacle(rules, list, depth-1)
-				return drops
-			}
+			return s.verdictDrops(e)
 		}
 	}
 	return false
+}
+
+// verdictDrops tells whether a verdict may be the end of what a mapping has translated. Packets come back from a jump, but
+// not from a goto: they leave the chain that they are sent to as they would have left this one.
+func (s search) verdictDrops(v *expr.Verdict) bool {
+	switch v.Kind {
+	case expr.VerdictDrop, expr.VerdictQueue:
+		return true
+	case expr.VerdictReturn:
+		return s.endDrops
+	case expr.VerdictJump:
+		return s.chainDrops(v.Chain, false)
+	case expr.VerdictGoto:
+		return s.chainDrops(v.Chain, s.endDrops)
+	default:
+		return false
+	}
+}
+
+// chainDrops tells whether a chain may drop what a mapping has translated, by its rules or at its end.
+func (s search) chainDrops(chain string, endDrops bool) bool {
+	rules, err := s.list(chain)
+	if err != nil || s.depth == 0 {
+		return true
+	}
+	at, drops := search{s.list, s.depth - 1, endDrops}.obstacle(rules)
+	return drops || at == len(rules) && endDrops
 }
 
 // irrelevant tells whether a rule cannot match what a mapping has translated: IPv6, or packets that belong to no

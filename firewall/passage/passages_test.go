@@ -53,6 +53,10 @@ func forward(policy, rules string) string {
 		chain zones { jump wan; }
 		chain wan { counter; reject; }
 		chain log_only { ip saddr @banned drop; counter; }
+		chain detour { goto log_only; }
+		chain further { goto detour; }
+		chain open { counter; ct status dnat accept; }
+		chain ajar { iifname wan0 return; ct status dnat accept; }
 		chain forward { type filter hook forward priority filter; policy ` + policy + ";\n" + rules + "\n} }"
 }
 
@@ -67,6 +71,13 @@ func TestWhereOurRuleIsPut(t *testing.T) {
 		{"behind what is no connection", forward("drop", "ct state invalid drop\nmeta nfproto ipv6 drop\nreject"), "reject"},
 		{"before a verdict map", forward("drop", "ct state vmap { established : accept, related : accept, invalid : drop }"), "ct state vmap"},
 		{"before a chain that rejects, two jumps away", forward("accept", "ct state established accept\njump log_only\njump zones"), "jump zones"},
+		{"before a goto to what leaves the rest to the policy", forward("drop", "iifname br-lan accept\niifname wan0 goto log_only\ncounter accept"), `iifname "wan0" goto log_only`},
+		{"before a goto, two gotos away", forward("drop", "iifname br-lan accept\ngoto further"), "goto further"},
+		{"before a goto to a chain that rejects", forward("accept", "iifname br-lan accept\ngoto zones"), "goto zones"},
+		{"before a goto to what returns some to the policy", forward("drop", "iifname br-lan accept\ngoto ajar"), "goto ajar"},
+		{"before what is returned to the policy", forward("drop", "iifname br-lan accept\niifname wan0 return\ncounter accept"), `iifname "wan0" return`},
+		{"behind a goto that a jump comes back from", forward("drop", "jump further\nreject"), "reject"},
+		{"behind a goto to what accepts all that is translated", forward("drop", "iifname wan0 goto open"), "}"},
 		{"in a table of IPv4", "table ip mine { chain f { type filter hook forward priority 10; policy drop; } }", "}"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -100,15 +111,18 @@ func TestWhereOurRuleIsPut(t *testing.T) {
 
 func TestWhereNoRuleIsNeeded(t *testing.T) {
 	for name, script := range map[string]string{
-		"no rules at all":                    "",
-		"policy accepts":                     forward("accept", "ct state established accept\niifname br-lan counter"),
-		"all that is translated is accepted": forward("drop", "ct state established,related accept\ncounter ct status dnat accept\nct state invalid drop\nreject"),
-		"only the banned are dropped":        forward("accept", "jump log_only"),
-		"IPv6":                               "table ip6 filter { chain forward { type filter hook forward priority 0; policy drop; } }",
-		"IPv6 in a common table":             forward("accept", "meta nfproto ipv6 jump zones"),
-		"another hook":                       "table inet filter { chain input { type filter hook input priority 0; policy drop; } }",
-		"a table that is not in force":       "table inet filter { flags dormant; chain forward { type filter hook forward priority 0; policy drop; } }",
-		"the chain of iptables, left to it":  "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; } }",
+		"no rules at all":                                 "",
+		"policy accepts":                                  forward("accept", "ct state established accept\niifname br-lan counter"),
+		"all that is translated is accepted":              forward("drop", "ct state established,related accept\ncounter ct status dnat accept\nct state invalid drop\nreject"),
+		"only the banned are dropped":                     forward("accept", "jump log_only"),
+		"a goto leaves the rest to a policy that accepts": forward("accept", "goto further"),
+		"a return, too":                                   forward("accept", "iifname wan0 return"),
+		"a goto to what accepts, and so does the rest":    forward("drop", "iifname wan0 goto open\nct status dnat accept\nreject"),
+		"IPv6":                              "table ip6 filter { chain forward { type filter hook forward priority 0; policy drop; } }",
+		"IPv6 in a common table":            forward("accept", "meta nfproto ipv6 jump zones"),
+		"another hook":                      "table inet filter { chain input { type filter hook input priority 0; policy drop; } }",
+		"a table that is not in force":      "table inet filter { flags dormant; chain forward { type filter hook forward priority 0; policy drop; } }",
+		"the chain of iptables, left to it": "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; } }",
 	} {
 		t.Run(name, func(t *testing.T) {
 			load(t, script)
