@@ -116,7 +116,7 @@ func readBuiltins() (there, drops map[builtin]bool, err error) {
 
 // removeUnused removes a chain, or a table, if nothing is in it: else the kernel answers EBUSY. The library that we use
 // elsewhere cannot say the condition, and a rule that somebody adds at this moment must not go with the chain.
-func (b builtin) removeUnused() error {
+func (b builtin) removeUnused() (err error) {
 	attributes := netlink.NewAttributeEncoder()
 	kind := unix.NFT_MSG_DELTABLE
 	attributes.String(unix.NFTA_CHAIN_TABLE, b.table) // of a table it is the same number
@@ -132,7 +132,7 @@ func (b builtin) removeUnused() error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { err = errors.Join(err, conn.Close()) }()
 	const ifUnused = netlink.HeaderFlags(unix.NLM_F_NONREC)
 	_, err = conn.SendMessages([]netlink.Message{
 		nfnetlink(unix.NFNL_MSG_BATCH_BEGIN, 0, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil),
