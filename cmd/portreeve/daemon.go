@@ -33,11 +33,12 @@ type daemon struct {
 	socket net.Listener
 	log    *slog.Logger
 
-	backend firewall.Backend
-	store   *boltstore.Store // nil: nothing is kept
-	wan     *wan.Watcher
-	lan     *lan.Watcher
-	leases  *lease.Manager
+	firewalls backends
+	backend   firewall.Backend // the chosen one
+	store     *boltstore.Store // nil: nothing is kept
+	wan       *wan.Watcher
+	lan       *lan.Watcher
+	leases    *lease.Manager
 
 	disturbed    chan struct{} // somebody else may have changed the firewall rules
 	countersFail atomic.Bool   // the WAN's traffic counters cannot be read, and that was said
@@ -77,9 +78,10 @@ func newDaemon(ctx context.Context, cfg config.Config, o *options, log *slog.Log
 	if d.socket, err = listenLocal(ctx, o.socket); err != nil {
 		return d, err
 	}
-	if err := d.openFirewall(ctx); err != nil {
+	if d.firewalls, err = openBackends(ctx, cfg.Backend, log); err != nil {
 		return d, err
 	}
+	d.backend = d.firewalls.chosen
 	if err := d.watchNetwork(); err != nil {
 		return d, err
 	}
@@ -90,21 +92,6 @@ func newDaemon(ctx context.Context, cfg config.Config, o *options, log *slog.Log
 		return d, err
 	}
 	return d, nil
-}
-
-// openFirewall opens the backend, and removes what an earlier run may have left in the other one.
-func (d *daemon) openFirewall(ctx context.Context) error {
-	all, err := openBackends(ctx, d.cfg.Backend, d.log)
-	if err != nil {
-		return err
-	}
-	if all.other != nil {
-		if err := all.other.Cleanup(ctx); err != nil {
-			d.log.Warn("rules of an earlier run may be left", "backend", all.other.Name(), "err", err)
-		}
-	}
-	d.backend = all.chosen
-	return nil
 }
 
 func (d *daemon) watchNetwork() (err error) {
@@ -187,6 +174,7 @@ func (d *daemon) newIGD(o *options) error {
 // that they can say goodbye; then the core, so that whatever they began is finished; the firewall rules go last.
 func (d *daemon) run(ctx context.Context, ready func()) (err error) {
 	defer func() { err = errors.Join(err, d.close()) }()
+	d.removeOldRules(ctx)
 	coreCtx, endCore := context.WithCancel(context.WithoutCancel(ctx))
 	defer endCore()
 	core, coreCtx := errgroup.WithContext(coreCtx)
@@ -216,6 +204,17 @@ func (d *daemon) run(ctx context.Context, ready func()) (err error) {
 		err = errors.Join(err, fmt.Errorf("remove the firewall rules: %w; try portreeve cleanup", cleanErr))
 	}
 	return err
+}
+
+// removeOldRules removes what an earlier run may have left in a backend that is not used any more.
+func (d *daemon) removeOldRules(ctx context.Context) {
+	other := d.firewalls.other
+	if other == nil {
+		return
+	}
+	if err := other.Cleanup(ctx); err != nil {
+		d.log.Warn("rules of an earlier run may be left", "backend", other.Name(), "err", err)
+	}
 }
 
 // followNetwork tells the core of each change outside and inside.

@@ -150,3 +150,30 @@ func answered(t *testing.T, from *lab.Host, to string, question []byte) {
 		return err
 	})
 }
+
+// A daemon that is started with the other backend takes over: the leases stay, and nothing is left of the rules of the
+// one before.
+func TestAnotherBackend(t *testing.T) {
+	t.Parallel()
+	home, state := lab.New(t, lab.Options{}), t.TempDir()
+	home.LAN1.Echo(t, "udp", "192.168.1.10:5000")
+	all := flavours()
+	ipt, nft := all[0], all[2]
+	for i, f := range []flavour{ipt, nft, ipt} {
+		d := f.start(t, home, lab.DaemonOptions{StateDir: state})
+		if i == 0 {
+			mustSOAP(t, home.LAN1, wanIP1, "AddPortMapping", mapping(5000, "UDP", 5000, "192.168.1.10", "0"))
+		}
+		lab.Probe{Network: "udp", From: home.Internet, To: at(home.WAN, 5000)}.MustReach(t)
+		for _, g := range []flavour{ipt, nft} {
+			want := 0
+			if g == f {
+				want = 1
+			}
+			if n := g.count(t, home, "udp", 5000); n != want {
+				t.Errorf("started with %s: %d rules in %s, want %d", f.name, n, g.name, want)
+			}
+		}
+		d.Kill()
+	}
+}
