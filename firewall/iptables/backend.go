@@ -26,19 +26,18 @@ type Options struct {
 
 // Backend writes the rules with iptables. Its methods may be called from any goroutine; one works at a time.
 type Backend struct {
-	program  program
-	why      string
-	used     bool // the router's own rules are in this variant
-	log      *slog.Logger
-	end      func(firewall.Mappings) (int, error) // ends connections
-	passages *passage.Passages                    // through chains of nf_tables that are not those of iptables
-	writes   atomic.Uint64                        // of rules, for Watch to know them from those of others
+	program     program
+	why         string
+	used        bool // the router's own rules are in this variant
+	log         *slog.Logger
+	connections *firewall.Ender
+	passages    *passage.Passages // through chains of nf_tables that are not those of iptables
+	writes      atomic.Uint64     // of rules, for Watch to know them from those of others
 
-	mu       sync.Mutex
-	model    *model           // nil: the kernel's state is unknown
-	others   []program        // variants that an earlier run may have left rules in
-	made     map[builtin]bool // what iptables has made for us, see findMade
-	noEnding bool             // the kernel cannot end connections, and that has been said
+	mu     sync.Mutex
+	state  *firewall.State  // nil: the kernel's state is unknown
+	others []program        // variants that an earlier run may have left rules in
+	made   map[builtin]bool // what iptables has made for us, see findMade
 }
 
 var _ firewall.Backend = (*Backend)(nil)
@@ -46,10 +45,11 @@ var _ firewall.Backend = (*Backend)(nil)
 // Open finds iptables and chooses its variant. It changes nothing. The error says which package is missing, or why no
 // installed variant works.
 func Open(ctx context.Context, o Options) (*Backend, error) {
-	b := &Backend{log: o.Logger, end: firewall.EndConnections, made: map[builtin]bool{}}
+	b := &Backend{log: o.Logger, made: map[builtin]bool{}}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
+	b.connections = firewall.NewEnder(new(firewall.Connections).End, b.withMappings, b.log)
 	b.passages = passage.New(b.log)
 	if o.Program != "" {
 		p, err := find(ctx, o.Program)
@@ -95,18 +95,18 @@ func (b *Backend) Why() string { return b.why }
 func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	next, err := newModel(want)
+	next, err := firewall.NewState(want)
 	if err != nil {
 		return 0, fmt.Errorf("iptables: %w", err)
 	}
-	b.model = nil
+	b.state = nil
 	if err := b.leaveOthers(ctx); err != nil {
 		return 0, fmt.Errorf("iptables: %w", err)
 	}
 	if err := b.findMade(); err != nil {
 		return 0, fmt.Errorf("iptables: %w", err)
 	}
-	filter, nat := filterTable(), natTable(next.topology, next.rules(endpointsOf(want.Leases)))
+	filter, nat := filterTable(), natTable(next.Topology, leaseRules(next, want.Leases))
 	before, err := b.remake(ctx, b.program, b.withMarks(filter), b.withMarks(nat))
 	if err != nil {
 		return 0, fmt.Errorf("iptables: %w", err)
@@ -115,13 +115,13 @@ func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, e
 	if err != nil {
 		return 0, fmt.Errorf("iptables: %w", err)
 	}
-	b.model = next
+	b.state = next
 	repaired = broken(before, len(want.Leases), filter, nat)
 	if opened > 0 {
 		b.writes.Add(1)
 		repaired = len(want.Leases)
 	}
-	return repaired, b.endConnections()
+	return repaired, b.connections.Synced(next.Mappings())
 }
 
 // Apply writes the rules of the changed leases with one iptables-restore. It is one transaction of the table nat, and
@@ -134,26 +134,26 @@ func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.writes.Add(1)
-	if b.model == nil {
+	if b.state == nil {
 		return errors.New("iptables: the state of the rules is unknown: sync first")
 	}
-	before, after, err := b.model.plan(change)
+	before, after, err := b.state.Part(change)
 	if err != nil {
 		return fmt.Errorf("iptables: %w", err)
 	}
-	lines := append(checkPlan(natTable(b.model.topology, nil)), changePlan(before, after)...)
+	lines := append(checkPlan(natTable(b.state.Topology, nil)), changePlan(before, after)...)
 	err = b.program.write(ctx, block{"filter", checkPlan(filterTable())}, block{"nat", lines})
 	if errors.Is(err, errUnknown) {
-		b.model = nil
+		b.state = nil
 	}
 	if err != nil {
 		return fmt.Errorf("iptables: %w", err)
 	}
-	if err := b.model.adopt(change); err != nil {
-		b.model = nil
+	if err := b.state.Adopt(change); err != nil {
+		b.state = nil
 		return fmt.Errorf("iptables: %w", err)
 	}
-	return b.endChanged(change)
+	return b.connections.Applied(b.state.Mappings(), change)
 }
 
 // Cleanup removes our chains and jumps, in both variants of iptables, and our rules in the chains of others. A chain of ours that somebody else's rule jumps to
@@ -162,7 +162,7 @@ func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
 func (b *Backend) Cleanup(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.model = nil
+	b.state = nil
 	err := b.findMade()
 	if err == nil {
 		if _, err = b.remake(ctx, b.program, table{name: "nat"}, table{name: "filter"}); err == nil {
@@ -205,6 +205,17 @@ func (t *savedTable) ours(name string) string {
 		return ""
 	}
 	return "*" + name + "\n" + out.String()
+}
+
+// withMappings calls use with the mappings that are in force.
+func (b *Backend) withMappings(use func(m firewall.Mappings, known bool)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state == nil {
+		use(firewall.Mappings{}, false)
+		return
+	}
+	use(b.state.Mappings(), true)
 }
 
 // remake makes tables of a variant as wanted, in this order, and returns what they were before.
@@ -251,38 +262,4 @@ func (b *Backend) leaveOthers(ctx context.Context) error {
 	}
 	b.others = nil
 	return nil
-}
-
-// endConnections brings the kernel's connections in line with the model.
-func (b *Backend) endConnections() error {
-	n, err := b.end(b.model.mappings())
-	if errors.Is(err, errors.ErrUnsupported) {
-		if !b.noEnding {
-			b.log.Warn("connections of a closed mapping will go on until they are idle", "err", err)
-		}
-		b.noEnding = true
-		return nil
-	}
-	if n > 0 {
-		b.log.Debug("connections ended", "count", n)
-	}
-	return err
-}
-
-// endChanged does so after a change, if the change can have made a difference.
-func (b *Backend) endChanged(change lease.Change) error {
-	closes := len(change.Remove) > 0
-	opensUDP := false
-	for _, l := range change.Add {
-		opensUDP = opensUDP || l.Protocol == lease.UDP
-	}
-	if !closes && !opensUDP {
-		return nil
-	}
-	err := b.endConnections()
-	if err != nil && !closes {
-		b.log.Warn("old connections may keep a new mapping from working until they are idle", "err", err)
-		return nil
-	}
-	return err
 }

@@ -29,6 +29,11 @@ func open(t *testing.T, logger *slog.Logger) *Backend {
 	return b
 }
 
+// endBy makes a backend end connections by a function.
+func endBy(b *Backend, end func(firewall.Mappings) (int, error)) {
+	b.connections = firewall.NewEnder(end, b.withMappings, b.log)
+}
+
 func TestFailureToEndConnections(t *testing.T) {
 	var log bytes.Buffer
 	b := open(t, slog.New(slog.NewTextHandler(&log, nil)))
@@ -36,10 +41,10 @@ func TestFailureToEndConnections(t *testing.T) {
 	tcp.ID, tcp.Protocol = "tcp00000", lease.TCP
 	broken := errors.New("broken")
 	ended := 0
-	b.end = func(firewall.Mappings) (int, error) {
+	endBy(b, func(firewall.Mappings) (int, error) {
 		ended++
 		return 0, broken
-	}
+	})
 
 	// What only opens succeeds: the mapping is there.
 	if err := b.Apply(t.Context(), lease.Change{Add: []lease.Lease{tcp}}); err != nil || ended != 0 {
@@ -64,7 +69,7 @@ func TestFailureToEndConnections(t *testing.T) {
 	if _, err := b.Sync(t.Context(), want); !errors.Is(err, broken) {
 		t.Errorf("sync: error %v, want %v", err, broken)
 	}
-	b.end = func(firewall.Mappings) (int, error) { return 1, nil }
+	endBy(b, func(firewall.Mappings) (int, error) { return 1, nil })
 	if _, err := b.Sync(t.Context(), want); err != nil {
 		t.Errorf("sync, working again: %v", err)
 	}
@@ -74,7 +79,7 @@ func TestFailureToEndConnections(t *testing.T) {
 func TestKernelThatCannotEndConnections(t *testing.T) {
 	var log bytes.Buffer
 	b := open(t, slog.New(slog.NewTextHandler(&log, nil)))
-	b.end = func(firewall.Mappings) (int, error) { return 0, errors.ErrUnsupported }
+	endBy(b, func(firewall.Mappings) (int, error) { return 0, errors.ErrUnsupported })
 	for range 2 {
 		if err := b.Apply(t.Context(), lease.Change{Add: []lease.Lease{console()}}); err != nil {
 			t.Error(err)
@@ -88,15 +93,15 @@ func TestKernelThatCannotEndConnections(t *testing.T) {
 	}
 }
 
-func TestConnectionsAreComparedWithTheModel(t *testing.T) {
+func TestConnectionsAreComparedWithTheState(t *testing.T) {
 	b := open(t, nil)
 	newer := console()
 	newer.ID, newer.Seq, newer.External = "newer000", 2, netip.AddrPortFrom(netip.Addr{}, 9)
 	var m firewall.Mappings
-	b.end = func(given firewall.Mappings) (int, error) {
+	endBy(b, func(given firewall.Mappings) (int, error) {
 		m = given
 		return 0, nil
-	}
+	})
 	if _, err := b.Sync(t.Context(), lease.Ruleset{Topology: home(), Leases: []lease.Lease{console(), newer}}); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,8 @@ package iptables
 import (
 	"slices"
 	"strings"
+
+	"github.com/portreeve/portreeve/firewall"
 )
 
 // A plan is a list of lines for iptables-restore --noflush within one table. Plans are pure: from what is there and
@@ -119,18 +121,19 @@ func (t *savedTable) foreignReference(chain string) bool {
 	return false
 }
 
-// changePlan turns one set of rules of the leases' chains into another by deleting and appending single rules.
-// Deleting a rule that is not there makes the whole transaction fail.
-func changePlan(before, after map[string][]string) []string {
+// changePlan turns the rules of what a change touches into those of what it shall be, see [firewall.State.Part], by
+// deleting and appending single rules. Deleting a rule that is not there makes the whole transaction fail.
+func changePlan(before, after *firewall.State) []string {
+	had, have := leaseRules(before, leasesOf(before)), leaseRules(after, leasesOf(after))
 	var remove, add []string
 	for _, chain := range []string{chainDNAT, chainSNAT, chainHairpin} {
-		for _, r := range before[chain] {
-			if !slices.Contains(after[chain], r) {
+		for _, r := range had[chain] {
+			if !slices.Contains(have[chain], r) {
 				remove = append(remove, "-D "+chain+" "+r)
 			}
 		}
-		for _, r := range after[chain] {
-			if !slices.Contains(before[chain], r) {
+		for _, r := range have[chain] {
+			if !slices.Contains(had[chain], r) {
 				add = append(add, "-A "+chain+" "+r)
 			}
 		}

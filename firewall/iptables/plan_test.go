@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/portreeve/portreeve/firewall"
 	"github.com/portreeve/portreeve/lease"
 )
 
@@ -30,12 +31,12 @@ func console() lease.Lease {
 // render writes wanted tables as iptables-save would print them.
 func render(t *testing.T, r lease.Ruleset) string {
 	t.Helper()
-	m, err := newModel(r)
+	s, err := firewall.NewState(r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	for _, want := range []table{natTable(m.topology, m.rules(endpointsOf(r.Leases))), filterTable()} {
+	for _, want := range []table{natTable(s.Topology, leaseRules(s, r.Leases)), filterTable()} {
 		fmt.Fprintf(&out, "*%s\n", want.name)
 		for _, j := range want.jumps {
 			fmt.Fprintf(&out, "-A %s %s\n", j.from, j.text())
@@ -69,7 +70,7 @@ func TestRulesAsText(t *testing.T) {
 		leases   []lease.Lease
 	}{
 		{"one", home(), []lease.Lease{console()}},
-		{"filters-and-a-shared-endpoint", home(), []lease.Lease{second, filtered, console()}},
+		{"filters-and-a-shared-endpoint", home(), []lease.Lease{second, console(), filtered}},
 		{"wan-without-address", down, []lease.Lease{console()}},
 		{"nowhere", lease.Topology{}, []lease.Lease{console()}},
 	} {
@@ -158,11 +159,11 @@ func TestChangePlan(t *testing.T) {
 	newer.ID, newer.Seq, newer.External = "newer000", 2, netip.AddrPortFrom(netip.Addr{}, 3075)
 	other := console()
 	other.ID, other.Seq, other.External, other.Internal = "other000", 3, netip.AddrPortFrom(netip.Addr{}, 9), netip.MustParseAddrPort("192.168.1.11:9")
-	m, err := newModel(lease.Ruleset{Topology: home(), Leases: []lease.Lease{console(), newer, other}})
+	s, err := firewall.NewState(lease.Ruleset{Topology: home(), Leases: []lease.Lease{console(), newer, other}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, after, err := m.plan(lease.Change{Remove: []lease.Lease{console()}})
+	before, after, err := s.Part(lease.Change{Remove: []lease.Lease{console()}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +175,7 @@ func TestChangePlan(t *testing.T) {
 	if diff := cmp.Diff(want, changePlan(before, after)); diff != "" {
 		t.Errorf("plan (-want +got):\n%s", diff)
 	}
-	if len(m.byPort) != 3 {
-		t.Error("planning has changed the model")
+	if s.Len() != 3 {
+		t.Error("planning has changed the state")
 	}
 }

@@ -3,7 +3,6 @@ package iptables
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -90,7 +89,7 @@ func prerouting(t lease.Topology) []string {
 		return nil
 	}
 	var rules []string
-	for _, p := range subnets(t) {
+	for _, p := range firewall.Subnets(t) {
 		rules = append(rules, fmt.Sprintf("-d %s -j RETURN", p))
 	}
 	enter := func(name string) {
@@ -115,10 +114,10 @@ func postrouting(t lease.Topology) []string {
 	for _, w := range t.WANs {
 		rules = append(rules, fmt.Sprintf("-o %s -j %s", w.Name, chainSNAT))
 	}
-	for _, p := range subnets(t) {
+	for _, p := range firewall.Subnets(t) {
 		hairpin := fmt.Sprintf("-s %s %s -j ", p, ourConnections)
 		rules = append(rules, hairpin+chainHairpin)
-		if addr, ok := external(t); ok {
+		if addr, ok := firewall.External(t); ok {
 			rules = append(rules, hairpin+"SNAT --to-source "+addr.String())
 		} else {
 			rules = append(rules, hairpin+"MASQUERADE")
@@ -127,61 +126,45 @@ func postrouting(t lease.Topology) []string {
 	return rules
 }
 
-// subnets returns the LANs' subnets, each once.
-func subnets(t lease.Topology) []netip.Prefix {
-	var all []netip.Prefix
-	for _, l := range t.LANs {
-		for _, p := range l.Prefixes {
-			if p := p.Masked(); !slices.Contains(all, p) {
-				all = append(all, p)
-			}
+// leaseRules returns the rules of leases of a state by chain, in the order of the leases: the way in for each, the way out
+// for those that decide with which port packets of their endpoint leave.
+func leaseRules(s *firewall.State, leases []lease.Lease) map[string][]string {
+	rules := map[string][]string{}
+	for _, l := range leases {
+		rules[chainDNAT] = append(rules[chainDNAT], dnat(l)...)
+		if !s.Decides(l) {
+			continue
+		}
+		outside, hairpin := source(s.Topology, l)
+		rules[chainSNAT] = append(rules[chainSNAT], outside)
+		rules[chainHairpin] = append(rules[chainHairpin], hairpin)
+	}
+	return rules
+}
+
+// leasesOf returns all leases of a state, the oldest first.
+func leasesOf(s *firewall.State) []lease.Lease {
+	all := make([]lease.Lease, 0, s.Len())
+	for leases := range s.ByEndpoint() {
+		for _, l := range leases {
+			all = append(all, *l)
 		}
 	}
+	slices.SortFunc(all, func(a, b lease.Lease) int {
+		return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.External.Port(), b.External.Port()), cmp.Compare(a.Protocol, b.Protocol))
+	})
 	return all
 }
 
-// external returns the address by which LAN hosts see each other through the mappings: the first that is known.
-func external(t lease.Topology) (addr netip.Addr, ok bool) {
-	for _, w := range t.WANs {
-		if len(w.Addrs) > 0 {
-			return w.Addrs[0], true
-		}
+// source returns the way out: the rules that give packets of a lease's endpoint the mapped port, to peers outside and to
+// other LAN hosts.
+func source(t lease.Topology, l lease.Lease) (outside, hairpin string) {
+	from := fmt.Sprintf("-s %s/32 -p %s -m %[2]s --sport %d %s -j ", l.Internal.Addr(), l.Protocol, l.Internal.Port(), comment(l))
+	outside = fmt.Sprintf("%sMASQUERADE --to-ports %d", from, l.External.Port())
+	if addr, ok := firewall.External(t); ok {
+		return outside, fmt.Sprintf("%sSNAT --to-source %s:%d", from, addr, l.External.Port())
 	}
-	return netip.Addr{}, false
-}
-
-// endpoint is the inner side of a mapping.
-type endpoint struct {
-	protocol lease.Protocol
-	addr     netip.AddrPort
-}
-
-func endpointOf(l lease.Lease) endpoint { return endpoint{l.Protocol, l.Internal} }
-
-// oldest returns the lease that decides with which port packets of an endpoint leave.
-func oldest(leases []lease.Lease) lease.Lease {
-	return slices.MinFunc(leases, func(a, b lease.Lease) int {
-		return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.External.Port(), b.External.Port()))
-	})
-}
-
-// endpointRules adds to rules, by chain, those for all leases of one internal endpoint.
-func endpointRules(t lease.Topology, leases []lease.Lease, rules map[string][]string) {
-	if len(leases) == 0 {
-		return
-	}
-	for _, l := range leases {
-		rules[chainDNAT] = append(rules[chainDNAT], dnat(l)...)
-	}
-	first := oldest(leases)
-	from := fmt.Sprintf("-s %s/32 -p %s -m %[2]s --sport %d %s -j ", first.Internal.Addr(), first.Protocol, first.Internal.Port(), comment(first))
-	masquerade := fmt.Sprintf("%sMASQUERADE --to-ports %d", from, first.External.Port())
-	rules[chainSNAT] = append(rules[chainSNAT], masquerade)
-	if addr, ok := external(t); ok {
-		rules[chainHairpin] = append(rules[chainHairpin], fmt.Sprintf("%sSNAT --to-source %s:%d", from, addr, first.External.Port()))
-	} else {
-		rules[chainHairpin] = append(rules[chainHairpin], masquerade)
-	}
+	return outside, outside
 }
 
 // dnat returns the way in: one rule for everybody, or one for each filter.
