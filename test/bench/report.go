@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"debug/buildinfo"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -58,7 +57,7 @@ func newReport(ctx context.Context, b *bench) (*report, error) {
 	for _, s := range b.subjects {
 		r.Subjects = append(r.Subjects, s.name)
 		if s.ours {
-			r.Versions["portreeve"] = firstLine(version(ctx, s.home, s.binary(), "version")) + commit(s.binary())
+			r.Versions["portreeve"] = firstLine(version(ctx, s.home, s.binary(), "version"))
 		} else {
 			r.Versions[s.name] = firstLine(version(ctx, s.home, s.binary(), "--version"))
 		}
@@ -66,27 +65,6 @@ func newReport(ctx context.Context, b *bench) (*report, error) {
 	r.Versions["iptables"] = firstLine(version(ctx, b.houses[0], "iptables", "--version"))
 	r.Versions["nft"] = firstLine(version(ctx, b.houses[0], "nft", "--version"))
 	return r, nil
-}
-
-// commit is the one that a program was built from, as far as it knows.
-func commit(path string) string {
-	info, err := buildinfo.ReadFile(path)
-	if err != nil {
-		return ""
-	}
-	settings := map[string]string{}
-	for _, s := range info.Settings {
-		settings[s.Key] = s.Value
-	}
-	revision := settings["vcs.revision"]
-	if revision == "" {
-		return ""
-	}
-	text := ", commit " + revision[:min(12, len(revision))]
-	if settings["vcs.modified"] == "true" {
-		text += " and changes"
-	}
-	return text
 }
 
 // of returns the result of a metric, which is made if there is none yet.
