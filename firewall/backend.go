@@ -21,7 +21,7 @@ const Mark uint32 = 0x10000000
 // is at work.
 //
 // Sync and Apply do more than the rules: they end the connections that a closed mapping had let in, see
-// [EndConnections]. Where the kernel fails to do so although the rules are in force, a call that closes something
+// [Connections.End]. Where the kernel fails to do so although the rules are in force, a call that closes something
 // returns an error, so that the caller goes on with Sync until the connections are gone; a call that only opens logs
 // it and succeeds. After many changes in a row it may be done shortly after the call, see [Ender]. A kernel that cannot
 // do it at all is shown by Check.

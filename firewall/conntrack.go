@@ -30,7 +30,25 @@ type Mappings struct {
 	Internal func(lease.Protocol, netip.AddrPort) (lease.Lease, bool)
 }
 
-// EndConnections deletes from the kernel's table, in one pass, the connections that do not go with the mappings:
+// ProbeConnections tells by the error of [Connections.End] whether connections could be ended. It ends none.
+func ProbeConnections() error {
+	var c Connections
+	defer c.Close()
+	_, err := c.end(none{})
+	return err
+}
+
+// none is a filter that no connection matches.
+type none struct{}
+
+func (none) MatchConntrackFlow(*netlink.ConntrackFlow) bool { return false }
+
+// Connections ends connections, again and again, over one socket to the kernel. Closing one takes several milliseconds if
+// nf_tables has something to put away at that moment, so just after a rule was removed. The zero value is ready to be
+// used, and not safe for concurrent use.
+type Connections struct{ handle *netlink.Handle }
+
+// End deletes from the kernel's table, in one pass, the connections that do not go with the mappings:
 //
 //   - inbound ones (TCP and UDP) that a mapping has let in which is closed by now, leads elsewhere, or has filters
 //     that keep this peer out;
@@ -46,31 +64,6 @@ type Mappings struct {
 //
 // The error is [errors.ErrUnsupported] if the kernel has no conntrack netlink; nothing was ended then. After any
 // other error some may be left, and calling again may help.
-func EndConnections(m Mappings) (ended int, err error) {
-	var c Connections
-	defer c.Close()
-	return c.End(m)
-}
-
-// ProbeConnections tells by the same error whether connections could be ended. It ends none.
-func ProbeConnections() error {
-	var c Connections
-	defer c.Close()
-	_, err := c.end(none{})
-	return err
-}
-
-// none is a filter that no connection matches.
-type none struct{}
-
-func (none) MatchConntrackFlow(*netlink.ConntrackFlow) bool { return false }
-
-// Connections keeps a socket to the kernel for [EndConnections] again and again. Closing one takes several milliseconds
-// if nf_tables has something to put away at that moment, so just after a rule was removed. The zero value is ready to be
-// used, and not safe for concurrent use.
-type Connections struct{ handle *netlink.Handle }
-
-// End is [EndConnections].
 func (c *Connections) End(m Mappings) (ended int, err error) { return c.end(m) }
 
 // Close closes the socket. End opens another.
@@ -127,7 +120,7 @@ func connectionsError(err error) error {
 	return fmt.Errorf("end connections: %w", err)
 }
 
-// MatchConntrackFlow tells whether a connection does not go with the mappings, see [EndConnections]. It makes Mappings
+// MatchConntrackFlow tells whether a connection does not go with the mappings, see [Connections.End]. It makes Mappings
 // a filter for package netlink.
 func (m Mappings) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	var (

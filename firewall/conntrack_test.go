@@ -95,7 +95,9 @@ func TestConnectionsOfAnEmptyNetwork(t *testing.T) {
 		External: func(lease.Port) (lease.Lease, bool) { return lease.Lease{}, false },
 		Internal: func(lease.Protocol, netip.AddrPort) (lease.Lease, bool) { return lease.Lease{}, false },
 	}
-	if n, err := firewall.EndConnections(nobody); n != 0 || err != nil {
+	var connections firewall.Connections
+	defer connections.Close()
+	if n, err := connections.End(nobody); n != 0 || err != nil {
 		t.Errorf("ended %d, %v; want nothing to do", n, err)
 	}
 	if err := firewall.ProbeConnections(); err != nil {

@@ -126,7 +126,7 @@ func (s *State) Decides(l lease.Lease) bool {
 	return len(leases) > 0 && leases[0].ExternalPort() == l.ExternalPort()
 }
 
-// Mappings returns the state as the kernel's connections are compared with it, see [EndConnections].
+// Mappings returns the state as the kernel's connections are compared with it, see [Connections.End].
 func (s *State) Mappings() Mappings {
 	var wan []netip.Addr
 	for _, w := range s.Topology.WANs {
