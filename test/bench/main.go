@@ -140,9 +140,16 @@ func measure(ctx context.Context, o options) (err error) {
 	} {
 		b.say("%s", phase.name)
 		if err := phase.run(ctx); err != nil {
-			return fmt.Errorf("%s: %w", phase.name, err)
+			// What there is may help to find out why.
+			return errors.Join(fmt.Errorf("%s: %w", phase.name, err), b.report.write(o.out))
 		}
 	}
 	b.report.Took = time.Since(start).Round(time.Second).String()
-	return b.report.write(o)
+	if err := b.report.write(o.out); err != nil {
+		return err
+	}
+	if o.page == "" {
+		return nil
+	}
+	return replaceTables(o.page, b.report.markdown())
 }

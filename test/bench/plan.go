@@ -32,11 +32,11 @@ func full() plan {
 	return plan{
 		name:   "full",
 		levels: []int{0, 1000, 10000}, reps: 3, crowdedReps: 2,
-		budget: 500 * time.Millisecond, packets: 400 * time.Millisecond,
+		budget: 400 * time.Millisecond, packets: 400 * time.Millisecond,
 		most: 1500, searches: 10, walk: 2 * time.Second,
 		idle: 20 * time.Second, idleLevel: 1000,
 		restarts: []int{1000, 10000}, restartsMost: 1000, restartReps: 3,
-		expiry: 1000, lifetime: 30 * time.Second, expiryReps: 1,
+		expiry: 1000, lifetime: 25 * time.Second, expiryReps: 1,
 		reads: 40000, readsReps: 1,
 	}
 }

@@ -94,7 +94,7 @@ func (r *report) note(metric string, leases int, s *subject, text string) {
 }
 
 // write writes the report as JSON and as Markdown.
-func (r *report) write(o options) error {
+func (r *report) write(folder string) error {
 	r.Load[1] = loadAverage()
 	slices.SortStableFunc(r.Results, func(a, b *result) int {
 		return cmp.Or(strings.Compare(a.Metric, b.Metric), a.Leases-b.Leases)
@@ -103,17 +103,10 @@ func (r *report) write(o options) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(o.out, "bench.json"), append(text, '\n'), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(folder, "bench.json"), append(text, '\n'), 0o644); err != nil {
 		return err
 	}
-	tables := r.markdown()
-	if err := os.WriteFile(filepath.Join(o.out, "bench.md"), []byte(tables), 0o644); err != nil {
-		return err
-	}
-	if o.page == "" {
-		return nil
-	}
-	return replaceTables(o.page, tables)
+	return os.WriteFile(filepath.Join(folder, "bench.md"), []byte(r.markdown()), 0o644)
 }
 
 // The comments around the tables in a page that is otherwise written by hand.

@@ -3,7 +3,6 @@ package load
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -105,7 +104,7 @@ func TestRefusedActionsAreErrors(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				w.WriteHeader(tt.status)
-				fmt.Fprint(w, tt.body)
+				_, _ = io.WriteString(w, tt.body)
 			}))
 			defer server.Close()
 			client := soapClient{gateway: gatewayOf(t, server), from: loopback()}
@@ -119,7 +118,7 @@ func TestConnectionsAreKeptOnlyIfTheyShall(t *testing.T) {
 		opened := 0
 		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body) // else the server closes the connection
-			fmt.Fprint(w, "<u:GetExternalIPAddressResponse/>")
+			_, _ = io.WriteString(w, "<u:GetExternalIPAddressResponse/>")
 		}))
 		server.Config.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
 			opened++
