@@ -95,7 +95,7 @@ func (h *house) settle(ctx context.Context) error {
 // smallTables gives the homes that are built from now on socket tables like those of a router with 512 MB, instead of
 // those of this machine.
 func smallTables() error {
-	for name, entries := range map[string]string{"tcp_child_ehash_entries": "4096", "udp_child_hash_entries": "512"} {
+	for name, entries := range map[string]string{"tcp_child_ehash_entries": "4096", "udp_child_hash_entries": "256"} {
 		if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(entries), 0); err != nil {
 			return err
 		}

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/portreeve/portreeve/test/bench/load"
@@ -148,39 +150,46 @@ func (b *bench) lists(ctx context.Context, n int) error {
 	})
 }
 
-// stalls measures AddPortMapping without any leases, before and after very many harmless requests whose connections
-// the kernel still remembers.
+// stalls measures AddPortMapping without any leases, before and after very many harmless requests whose connections the
+// kernel still remembers: as sockets of the router, and as connections through its firewall.
 func (b *bench) stalls(ctx context.Context) error {
 	for range b.readsReps {
-		err := b.each(ctx, func(s *subject) error {
-			if err := s.fill(ctx, nil); err != nil {
-				return err
-			}
-			if err := s.home.Router.Sysctl("net/ipv4/tcp_max_tw_buckets", "100000"); err != nil {
-				return err
-			}
-			add := load.Task{Kind: load.AddCycle, Gateway: s.gateway, Port: cyclePort, Each: 10, Most: 50, Budget: b.budget}
-			before, err := s.home.lan(ctx, add)
+		for _, protocol := range []string{"TCP", "UDP"} {
+			err := b.each(ctx, func(s *subject) error { return b.stall(ctx, s, protocol) })
 			if err != nil {
 				return err
 			}
-			reads := load.Task{Kind: load.Address, Gateway: s.gateway, Workers: 8, Most: b.reads, Budget: time.Minute}
-			if _, err := s.home.lan(ctx, reads); err != nil {
-				return err
-			}
-			after, err := s.home.lan(ctx, add)
-			if err != nil {
-				return err
-			}
-			slower := float64(after.Series[load.SeriesAdd].P50) / float64(before.Series[load.SeriesAdd].P50)
-			b.report.add("stall", 0, s, slower)
-			return s.home.Router.Sysctl("net/ipv4/tcp_max_tw_buckets", "64")
-		})
-		if err != nil {
-			return err
 		}
 	}
 	return nil
+}
+
+func (b *bench) stall(ctx context.Context, s *subject, protocol string) error {
+	if err := errors.Join(s.fill(ctx, nil), s.home.forget(ctx)); err != nil {
+		return err
+	}
+	if err := s.home.Router.Sysctl("net/ipv4/tcp_max_tw_buckets", "100000"); err != nil {
+		return err
+	}
+	add := load.Task{
+		Kind: load.AddCycle, Gateway: s.gateway, Port: cyclePort, Protocol: protocol, Each: 10, Most: 50, Budget: b.budget,
+	}
+	reads := load.Task{Kind: load.Address, Gateway: s.gateway, Workers: 8, Most: b.reads, Budget: time.Minute}
+	var took []float64 // half of the requests
+	for _, t := range []load.Task{add, reads, add} {
+		r, err := s.home.lan(ctx, t)
+		if err != nil {
+			return err
+		}
+		if t.Kind == load.AddCycle {
+			took = append(took, milliseconds(r.Series[load.SeriesAdd].P50))
+		}
+	}
+	metric := "stall-" + strings.ToLower(protocol)
+	b.report.add(metric+"-before", 0, s, took[0])
+	b.report.add(metric+"-after", 0, s, took[1])
+	b.report.add(metric, 0, s, took[1]/took[0])
+	return s.home.Router.Sysctl("net/ipv4/tcp_max_tw_buckets", "64")
 }
 
 // version is what a program says of itself.

@@ -80,6 +80,9 @@ type Task struct {
 	// Count is the number of entries of a walk, or of searches.
 	Count int `json:"count"`
 
+	// Protocol is what AddCycle adds; empty means "UDP".
+	Protocol string `json:"protocol"`
+
 	// Port is the port of Open, Shut and of the packets, or the first one of a cycle.
 	Port uint16 `json:"port"`
 }

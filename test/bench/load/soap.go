@@ -3,6 +3,7 @@ package load
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -154,16 +155,17 @@ func (t Task) soap(ctx context.Context) (Result, error) {
 // addCycle adds and deletes, round by round.
 func (t Task) addCycle(ctx context.Context, clients []*soapClient) (Result, error) {
 	var added, deleted meter
+	protocol := cmp.Or(t.Protocol, "UDP")
 	for round := 0; round == 0 || !t.enough(&added); round++ {
 		port := func(worker, i int) uint16 { return t.Port + uint16(worker*t.Each+i) }
-		err := added.run(len(clients), t.Each, func(w, i int) error { return clients[w].addMapping(ctx, "UDP", port(w, i)) })
+		err := added.run(len(clients), t.Each, func(w, i int) error { return clients[w].addMapping(ctx, protocol, port(w, i)) })
 		if err != nil {
 			return Result{}, err
 		}
 		// One after the other: what is not measured shall not make anybody wait.
 		err = deleted.run(1, len(clients)*t.Each, func(_, n int) error {
 			w, i := n/t.Each, n%t.Each
-			return clients[w].deleteMapping(ctx, "UDP", port(w, i))
+			return clients[w].deleteMapping(ctx, protocol, port(w, i))
 		})
 		if err != nil {
 			return Result{}, err
