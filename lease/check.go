@@ -15,16 +15,20 @@ func (m *Manager) CheckInvariants() error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 
-	t, held, internal := m.table, map[string]int{}, 0
+	t, held, internal, ports := m.table, map[string]int{}, 0, 0
 	for id, l := range t.leases {
 		for _, holder := range l.holders() {
-			held[holder]++
+			held[holder] += l.PortCount()
+		}
+		ports += l.PortCount()
+		for place := range l.Places() {
+			if !slices.Contains(t.external[place], l) {
+				fault("lease %s is not found by its external port %s", id, place.Port)
+			}
 		}
 		switch {
 		case l.ID != id:
 			fault("lease %s is filed as %s", l.ID, id)
-		case t.external[l.ExternalPort()] != l:
-			fault("lease %s is not found by its external port %s", id, l.ExternalPort())
 		case !slices.Contains(t.internal[l.endpoint()], l):
 			fault("lease %s is not found by its internal endpoint %s", id, l.Internal)
 		case m.deadlines.byID[id] == nil || !m.deadlines.byID[id].at.Equal(l.Expires):
@@ -36,8 +40,15 @@ func (m *Manager) CheckInvariants() error {
 			fault("the leases of %v are none or not in order", e)
 		}
 	}
-	if n := len(t.leases); len(t.external) != n || internal != n || m.deadlines.Len() != n || len(m.deadlines.byID) != n {
-		fault("%d leases, but %d by external port, %d by internal endpoint, %d deadlines", n, len(t.external), internal, m.deadlines.Len())
+	places := 0
+	for _, leases := range t.external {
+		places += len(leases)
+	}
+	if n := len(t.leases); internal != n || m.deadlines.Len() != n || len(m.deadlines.byID) != n {
+		fault("%d leases, but %d by internal endpoint, %d deadlines", n, internal, m.deadlines.Len())
+	}
+	if places != ports || t.ports != ports {
+		fault("%d ports, but %d by place, %d counted", ports, places, t.ports)
 	}
 	if !maps.Equal(t.held, held) {
 		fault("the holders are said to hold %v leases and hold %v", t.held, held)

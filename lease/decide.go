@@ -13,30 +13,62 @@ import (
 // validate refuses what no policy could allow and cleans what is shown to people. It runs in the goroutine of
 // the asking client, so that nonsense does not cost the writer's time.
 func (r *Request) validate() error {
+	invalid := func(format string, args ...any) error {
+		return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
+	}
+	target := r.Internal.Addr()
 	switch {
 	case r.Protocol != TCP && r.Protocol != UDP:
 		return fmt.Errorf("%w: %s, allowed are tcp and udp", ErrProtocol, r.Protocol)
-	case !r.Client.Is4():
-		return fmt.Errorf("%w: client address %s, allowed is an IPv4 address", ErrInvalid, r.Client)
-	case !r.Internal.Addr().Is4():
-		return fmt.Errorf("%w: internal address %s, allowed is an IPv4 address", ErrInvalid, r.Internal.Addr())
+	case !r.Client.IsValid() || r.Client.Is4In6():
+		return invalid("client address %s, allowed is an IPv4 or IPv6 address", r.Client)
+	case !target.Is4() && !isPinholeTarget(target):
+		return invalid("internal address %s, allowed is an IPv4 address or a global IPv6 address", target)
 	case r.Internal.Port() == 0:
-		return fmt.Errorf("%w: internal port 0, allowed are 1 to 65535", ErrInvalid)
+		return invalid("internal port 0, allowed are 1 to 65535")
 	case r.External.Port() == 0 && r.Choice == Exact:
-		return fmt.Errorf("%w: external port 0, allowed are 1 to 65535", ErrInvalid)
+		return invalid("external port 0, allowed are 1 to 65535")
+	case r.PortCount() > MaxPorts:
+		return invalid("%d ports, allowed are %d", r.PortCount(), MaxPorts)
+	case max(int(r.Internal.Port()), int(r.External.Port()))+r.PortCount()-1 > 65535:
+		return invalid("%d ports from %d outside and %d inside, allowed are ports to 65535", r.PortCount(), r.External.Port(), r.Internal.Port())
 	case r.Lifetime <= 0 && !r.Permanent:
-		return fmt.Errorf("%w: lifetime %s, allowed is more than 0", ErrInvalid, r.Lifetime)
+		return invalid("lifetime %s, allowed is more than 0", r.Lifetime)
 	case len(r.Filters) > MaxFilters:
-		return fmt.Errorf("%w: %d filters, allowed are %d", ErrInvalid, len(r.Filters), MaxFilters)
+		return invalid("%d filters, allowed are %d", len(r.Filters), MaxFilters)
 	}
 	for _, f := range r.Filters {
-		if !f.Prefix.IsValid() || !f.Prefix.Addr().Is4() {
-			return fmt.Errorf("%w: filter %s, allowed is an IPv4 prefix", ErrInvalid, f.Prefix)
+		if !f.Prefix.IsValid() || f.Prefix.Addr().BitLen() != target.BitLen() || f.Prefix.Addr().Is4In6() {
+			return invalid("filter %s, allowed is a prefix of the family of %s", f.Prefix, target)
 		}
 	}
-	r.External = netip.AddrPortFrom(netip.Addr{}, r.External.Port())
+	if err := r.setExternal(); err != nil {
+		return err
+	}
+	if r.Ports == 1 {
+		r.Ports = 0
+	}
 	r.Description = CleanText(r.Description, MaxDescription)
 	r.Agent = CleanText(r.Agent, MaxDescription)
+	return nil
+}
+
+// isPinholeTarget tells whether a host with this address can be reached from outside by it.
+func isPinholeTarget(a netip.Addr) bool {
+	return a.Is6() && !a.Is4In6() && a.Zone() == "" && a.IsGlobalUnicast()
+}
+
+// setExternal makes External what a lease of the request would have: no address, or for a pinhole just that of Internal.
+// There a suggestion of something else counts for nothing, but if it is the condition the answer is no.
+func (r *Request) setExternal() error {
+	if !r.Pinhole() {
+		r.External = netip.AddrPortFrom(netip.Addr{}, r.External.Port())
+		return nil
+	}
+	if r.Choice == Exact && r.External.Port() != r.Internal.Port() {
+		return fmt.Errorf("%w: port %d outside for %s, allowed is the same port: nothing is translated", ErrConflict, r.External.Port(), r.Internal)
+	}
+	r.External = r.Internal
 	return nil
 }
 
@@ -49,18 +81,21 @@ type facts struct {
 }
 
 // open decides one request against the batch so far. On success the new lease is part of the batch.
-func (p Policy) open(t *tx, r Request, device string, f facts) (Lease, Trace, error) {
+func (p Policy) open(t *tx, r Request, d devices, f facts) (Lease, Trace, error) {
 	listeners, err := f.listeners()
 	if err != nil {
 		return Lease{}, nil, fmt.Errorf("%w: cannot ask for the router's own ports: %w", ErrUnavailable, err)
 	}
-	current, found := t.find(r)
+	device := d.internal
+	r.WAN = cmp.Or(r.WAN, p.wanFor(f.topology, r.Internal.Addr()))
+	current, found := t.find(r, device)
 	decision := p.Authorize(r, Facts{
-		Topology:  f.topology,
-		Listeners: listeners,
-		Device:    t.heldBy(holders(device, r.Internal.Addr())),
-		Total:     t.count(),
-		Renewal:   current != nil,
+		Topology:   f.topology,
+		Listeners:  listeners,
+		SameDevice: d.same(),
+		Device:     t.heldBy(holders(device, r.Internal.Addr())),
+		Total:      t.portCount(),
+		Renewal:    current != nil,
 	})
 	if decision.Err == nil && found != nil {
 		decision.Err = found
@@ -76,7 +111,7 @@ func (p Policy) open(t *tx, r Request, device string, f facts) (Lease, Trace, er
 		return l, decision.Trace, nil
 	}
 	port := r.External.Port()
-	if r.Choice == Nearest {
+	if r.Choice == Nearest && !r.Pinhole() {
 		if port, err = p.pick(t, r, listeners); err != nil {
 			return Lease{}, decision.Trace, err
 		}
@@ -85,7 +120,7 @@ func (p Policy) open(t *tx, r Request, device string, f facts) (Lease, Trace, er
 		Mapping: r.Mapping, ID: t.newID(), Origin: r.Origin, Client: r.Client, Device: device,
 		Agent: r.Agent, Nonce: r.Nonce, Created: f.now,
 	}
-	l.External = netip.AddrPortFrom(netip.Addr{}, port)
+	l.External = netip.AddrPortFrom(r.External.Addr(), port)
 	l.Filters = slices.Clone(r.Filters)
 	l.extend(decision, f.now)
 	t.opened(&l, decision.Trace)
@@ -94,11 +129,11 @@ func (p Policy) open(t *tx, r Request, device string, f facts) (Lease, Trace, er
 
 // find returns the client's own mapping that the request is about, or an error if the wanted port belongs to
 // somebody else and no other will do. Neither means that a new mapping is to be made.
-func (t *tx) find(r Request) (*Lease, error) {
+func (t *tx) find(r Request, device string) (*Lease, error) {
 	if r.Key == ByInternal {
-		current := t.atInternal(endpoint{r.Protocol, r.Internal}, r.Origin)
+		current := t.atInternal(endpoint{r.Protocol, r.Internal}, r.Origin, r.WAN)
 		switch {
-		case current == nil, !current.Origin.sameFamily(r.Origin) && !slices.Equal(current.Filters, r.Filters):
+		case current == nil, current.PortCount() != r.PortCount(), !current.Origin.sameFamily(r.Origin) && !slices.Equal(current.Filters, r.Filters):
 			return nil, t.conflict(r)
 		case current.Origin == OriginPCP && r.Origin == OriginPCP && current.Nonce != r.Nonce:
 			return nil, fmt.Errorf("%w for %s", ErrNonce, current.Mapping)
@@ -107,13 +142,14 @@ func (t *tx) find(r Request) (*Lease, error) {
 		}
 		return current, nil
 	}
-	current := t.atExternal(r.ExternalPort())
-	if current == nil || current.Internal.Addr() != r.Internal.Addr() {
+	current := t.atExternal(r.Mapping)
+	if current == nil || !current.belongsTo(r.Internal.Addr(), device) {
 		return nil, t.conflict(r)
 	}
 	// One's own mapping is overwritten (WANIPConnection:2, table 2-19), but not by turning a mapping for one
 	// remote host into one for another, nor what was made by another protocol into something else.
-	overwrites := slices.Equal(current.Filters, r.Filters) &&
+	overwrites := slices.Equal(current.Filters, r.Filters) && current.WAN == r.WAN &&
+		current.External.Port() == r.External.Port() && current.PortCount() == r.PortCount() &&
 		(current.Origin.sameFamily(r.Origin) || current.Internal == r.Internal)
 	if overwrites {
 		return current, nil
@@ -121,24 +157,30 @@ func (t *tx) find(r Request) (*Lease, error) {
 	return nil, t.conflict(r)
 }
 
-// conflict returns an error if the exact port that is asked for is taken.
+// conflict returns an error if the exact ports that are asked for are taken. A pinhole has no others either.
 func (t *tx) conflict(r Request) error {
-	if r.Choice != Exact {
+	if r.Choice != Exact && !r.Pinhole() {
 		return nil
 	}
-	if l := t.takenBy(r, r.External.Port()); l != nil {
-		return fmt.Errorf("%w: %s is held by %s", ErrConflict, r.ExternalPort(), l.Internal.Addr())
+	for place := range r.Places() {
+		if l := t.takenBy(r, place); l != nil {
+			return fmt.Errorf("%w: %s is held by %s", ErrConflict, place.Port, l.Internal.Addr())
+		}
 	}
 	return nil
 }
 
-// takenBy returns the lease that keeps a new mapping from getting an external port. A NAT-PMP mapping reserves
-// its port number for its host in the other protocol too, without opening it (RFC 6886, section 3.3).
-func (t *tx) takenBy(r Request, number uint16) *Lease {
-	if l := t.atExternal(Port{r.Protocol, number}); l != nil {
+// takenBy returns the lease that keeps a new mapping from getting a place. A NAT-PMP mapping reserves its port number
+// for its host in the other protocol too, without opening it (RFC 6886, section 3.3).
+func (t *tx) takenBy(r Request, place Place) *Lease {
+	if l := sharing(t.at(place), r.Mapping); l != nil {
 		return l
 	}
-	companion := t.atExternal(Port{TCP + UDP - r.Protocol, number})
+	if r.Pinhole() {
+		return nil
+	}
+	place.Protocol = TCP + UDP - r.Protocol
+	companion := sharing(t.at(place), r.Mapping)
 	if companion != nil && companion.Internal.Addr() != r.Internal.Addr() &&
 		(companion.Origin == OriginNATPMP || r.Origin == OriginNATPMP) {
 		return companion
@@ -147,7 +189,7 @@ func (t *tx) takenBy(r Request, number uint16) *Lease {
 }
 
 // pick returns the free external port nearest to the one suggested; without a usable suggestion nearest to the
-// internal port, or to a random one.
+// internal port, or to a random one. Of a mapping with several ports it is the first.
 func (p Policy) pick(t *tx, r Request, listeners Listeners) (uint16, error) {
 	start := int(r.External.Port())
 	for _, try := range []int{start, int(r.Internal.Port())} {
@@ -158,17 +200,45 @@ func (p Policy) pick(t *tx, r Request, listeners Listeners) (uint16, error) {
 	if !p.MayOpen(uint16(start)) {
 		start = 1024 + mathrand.IntN(65536-1024)
 	}
+	fits := p.fits(t, r, listeners)
 	for distance := range 65536 {
 		for _, port := range []int{start + distance, start - distance} {
-			if port < 1 || port > 65535 || !p.MayOpen(uint16(port)) || listeners.Has(Port{r.Protocol, uint16(port)}) {
-				continue
-			}
-			if t.takenBy(r, uint16(port)) == nil {
+			if fits(port) {
 				return uint16(port), nil
 			}
 		}
 	}
+	if n := r.PortCount(); n > 1 {
+		return 0, fmt.Errorf("%w: no %d allowed %s ports in a row are free", ErrFull, n, r.Protocol)
+	}
 	return 0, fmt.Errorf("%w: every allowed %s port is taken", ErrFull, r.Protocol)
+}
+
+// fits returns a function that tells whether a mapping may begin with an external port. It looks at each port once only.
+func (p Policy) fits(t *tx, r Request, listeners Listeners) func(first int) bool {
+	free := func(number uint16) bool {
+		port := Port{r.Protocol, number}
+		return p.MayOpen(number) && !listeners.Has(port) && t.takenBy(r, Place{Port: port}) == nil
+	}
+	count := r.PortCount()
+	if count == 1 {
+		return func(first int) bool { return 1 <= first && first <= 65535 && free(uint16(first)) }
+	}
+	var looked, taken [65536]bool
+	return func(first int) bool {
+		if first < 1 || first+count-1 > 65535 {
+			return false
+		}
+		for port := first; port < first+count; port++ {
+			if !looked[port] {
+				looked[port], taken[port] = true, !free(uint16(port))
+			}
+			if taken[port] {
+				return false
+			}
+		}
+		return true
+	}
 }
 
 // renew returns the lease as the request wants it. What another protocol made keeps its maker, description and
@@ -188,6 +258,11 @@ func renew(l Lease, r Request, d Decision, now time.Time) Lease {
 	l.Client = r.Client
 	l.extend(d, now)
 	return l
+}
+
+// belongsTo tells whether a lease is of a host, which may have got another address since. An empty device is unknown.
+func (l *Lease) belongsTo(addr netip.Addr, device string) bool {
+	return l.Internal.Addr() == addr || device != "" && l.Device == device
 }
 
 func (l *Lease) extend(d Decision, now time.Time) {
@@ -242,7 +317,7 @@ func (a Actor) mayClose(l *Lease) error {
 	switch {
 	case a.Origin.Owner():
 		return nil
-	case l.Internal.Addr() != a.Client && l.Client != a.Client:
+	case !l.belongsTo(a.Client, a.device) && l.Client != a.Client:
 		return fmt.Errorf("%w: %s belongs to %s", ErrThirdParty, l.Mapping, l.Internal.Addr())
 	case !l.Origin.sameFamily(a.Origin):
 		return fmt.Errorf("%w: %s was made by %s", ErrNotAuthorized, l.Mapping, l.Origin)
@@ -283,9 +358,9 @@ func (t *tx) closeExternal(a Actor, p Protocol, ports PortRange) ([]Lease, error
 	}
 }
 
-func (t *tx) closeInternal(a Actor, p Protocol, port uint16) ([]Lease, error) {
+func (t *tx) closeInternal(a Actor, p Protocol, port uint16, wan string) ([]Lease, error) {
 	if port != 0 {
-		l := t.atInternal(endpoint{p, netip.AddrPortFrom(a.Client, port)}, a.Origin)
+		l := t.atInternal(endpoint{p, netip.AddrPortFrom(a.Client, port)}, a.Origin, wan)
 		if l == nil {
 			return nil, nil
 		}

@@ -137,8 +137,8 @@ func (m *Manager) adopt(leases []Lease, now time.Time) {
 	slices.SortFunc(leases, func(a, b Lease) int { return bySeq(&a, &b) })
 	for i := range leases {
 		l := &leases[i]
-		if holder := m.table.external[l.ExternalPort()]; holder != nil {
-			m.log.Warn("stored lease dropped: its external port is taken", "lease", l.ID, "by", holder.ID, "proto", l.Protocol, "port", l.External.Port())
+		if holder := m.table.external.taken(l.Mapping); holder != nil {
+			m.log.Warn("stored lease dropped: its external port is taken", "lease", l.ID, "by", holder.ID, "mapping", l.Mapping.String())
 			m.unsaved[l.ID] = nil
 			continue
 		}

@@ -70,17 +70,26 @@ const MaxFilters = 16
 // MaxDescription is the length in bytes to which a mapping's description is cut.
 const MaxDescription = 256
 
-// Mapping says which external port leads to which internal endpoint.
+// Mapping says which external port leads to which internal endpoint. With an IPv6 address inside it is a pinhole:
+// nothing is translated, and External equals Internal.
 type Mapping struct {
 	Protocol Protocol
 
-	// External is where peers connect to. Its address is left invalid: a mapping is made on whatever
-	// address the WAN has at the moment, so that it survives a change of that address.
+	// External is where peers connect to. But for a pinhole its address is left invalid: a mapping is made on
+	// whatever address the WAN has at the moment, so that it survives a change of that address.
 	// Port 0 in a [Request] means any port; in a [Lease] it never occurs.
 	External netip.AddrPort
 
 	// Internal is the LAN endpoint (InternalClient and InternalPort) that receives the packets.
 	Internal netip.AddrPort
+
+	// Ports is how many consecutive ports the mapping has, beginning with those of External and Internal: PORT_SET
+	// (RFC 7753). 0 and 1 both mean one, and a [Lease] has 0 then. At most [MaxPorts].
+	Ports uint16
+
+	// WAN is the name of the outside interface on which the mapping is made; empty: all of them. While there is no
+	// such interface the mapping is kept without effect.
+	WAN string
 
 	// Filters lists the peers that may use the mapping. None means everybody.
 	Filters []Filter
@@ -89,18 +98,37 @@ type Mapping struct {
 	Description string
 }
 
-// ExternalPort returns the protocol and external port, which identify the mapping from outside.
+// ExternalPort returns the protocol and external port, of several the first one.
 func (m Mapping) ExternalPort() Port { return Port{m.Protocol, m.External.Port()} }
 
 // SameRules tells whether the kernel needs the same rules for both mappings. Descriptions do not matter.
 func (m Mapping) SameRules(o Mapping) bool {
 	return m.Protocol == o.Protocol && m.External == o.External && m.Internal == o.Internal &&
-		slices.Equal(m.Filters, o.Filters)
+		m.PortCount() == o.PortCount() && m.WAN == o.WAN && slices.Equal(m.Filters, o.Filters)
 }
 
-// String returns for example "udp 3074 -> 192.168.1.10:3074".
+// String returns for example "udp 3074 -> 192.168.1.10:3074", "tcp [2001:db8::10]:443" for a pinhole, and
+// "udp 5000-5003 -> 192.168.1.10:6000-6003 on wan1" for several ports on a certain WAN.
 func (m Mapping) String() string {
-	return fmt.Sprintf("%s %d -> %s", m.Protocol, m.External.Port(), m.Internal)
+	var b strings.Builder
+	ports := func(first uint16) {
+		fmt.Fprint(&b, first)
+		if n := m.PortCount(); n > 1 {
+			fmt.Fprintf(&b, "-%d", int(first)+n-1)
+		}
+	}
+	b.WriteString(m.Protocol.String() + " ")
+	if m.Pinhole() {
+		fmt.Fprintf(&b, "[%s]:", m.Internal.Addr())
+	} else {
+		ports(m.External.Port())
+		fmt.Fprintf(&b, " -> %s:", m.Internal.Addr())
+	}
+	ports(m.Internal.Port())
+	if m.WAN != "" {
+		b.WriteString(" on " + m.WAN)
+	}
+	return b.String()
 }
 
 // PortRange is a closed range of port numbers.

@@ -61,10 +61,13 @@ func (m *Manager) Open(ctx context.Context, r Request) (Lease, error) {
 	if err := r.validate(); err != nil {
 		return Lease{}, err
 	}
-	device := m.cfg.Device(r.Internal.Addr())
+	d := devices{internal: m.cfg.Device(r.Internal.Addr())}
+	if d.client = d.internal; r.Client != r.Internal.Addr() {
+		d.client = m.cfg.Device(r.Client)
+	}
 	o := &operation{request: &r}
 	o.decide = func(t *tx, f facts) ([]Lease, error) {
-		l, trace, err := m.cfg.Policy.open(t, r, device, f)
+		l, trace, err := m.cfg.Policy.open(t, r, d, f)
 		o.trace = trace
 		if err != nil {
 			return nil, err
@@ -85,6 +88,7 @@ func (m *Manager) Open(ctx context.Context, r Request) (Lease, error) {
 // still stands and is shown as stuck; if only the store did, the port is shut, but a crash could bring the lease back.
 // Either is tried again until it is done.
 func (m *Manager) CloseID(ctx context.Context, a Actor, id ID) (Lease, error) {
+	m.identify(&a)
 	leases, err := m.do(ctx, &operation{decide: func(t *tx, _ facts) ([]Lease, error) {
 		if l, ok := m.stuck[id]; ok && a.mayClose(&l) == nil {
 			return nil, fmt.Errorf("%w: %s is being closed: %s", ErrUnavailable, l.Mapping, l.Stuck)
@@ -98,8 +102,10 @@ func (m *Manager) CloseID(ctx context.Context, a Actor, id ID) (Lease, error) {
 }
 
 // CloseExternal closes the actor's leases on a range of external ports, at once. If there are none it returns
-// why the others may not be closed, or [ErrNotFound].
+// why the others may not be closed, or [ErrNotFound]. A lease that has one of the ports is closed with all of its own.
+// Pinholes are closed by [Manager.CloseID] and [Manager.CloseInternal].
 func (m *Manager) CloseExternal(ctx context.Context, a Actor, p Protocol, ports PortRange) ([]Lease, error) {
+	m.identify(&a)
 	return m.do(ctx, &operation{decide: func(t *tx, _ facts) ([]Lease, error) { return t.closeExternal(a, p, ports) }})
 }
 
@@ -107,7 +113,17 @@ func (m *Manager) CloseExternal(ctx context.Context, a Actor, p Protocol, ports 
 // It closes only what was made by its protocol. That there is nothing is no error; that there is only a lease that another
 // protocol made to this port is [ErrNotAuthorized].
 func (m *Manager) CloseInternal(ctx context.Context, a Actor, p Protocol, port uint16) ([]Lease, error) {
-	return m.do(ctx, &operation{decide: func(t *tx, _ facts) ([]Lease, error) { return t.closeInternal(a, p, port) }})
+	m.identify(&a)
+	return m.do(ctx, &operation{decide: func(t *tx, f facts) ([]Lease, error) {
+		return t.closeInternal(a, p, port, m.cfg.Policy.wanFor(f.topology, a.Client))
+	}})
+}
+
+// identify finds out which device an actor is, so that it may close what it has opened with another address of its own.
+func (m *Manager) identify(a *Actor) {
+	if !a.Origin.Owner() {
+		a.device = m.cfg.Device(a.Client)
+	}
 }
 
 // SetTopology tells that interfaces or addresses have changed and makes the kernel follow. Leases stay, whatever

@@ -17,9 +17,13 @@ type Policy struct {
 	// ThirdParty lists the protocols by which a client may ask for mappings to other hosts of the LANs.
 	ThirdParty []Origin
 
-	// MappingsPerDevice and Mappings bound the number of leases of one device and of all.
+	// MappingsPerDevice and Mappings bound the number of mapped ports of one device and of all.
 	MappingsPerDevice int
 	Mappings          int
+
+	// WANs says for the LANs named in it on which WAN their mappings are made, both by the names of the interfaces.
+	// For the other LANs it is every WAN. A request that names a WAN itself is not concerned.
+	WANs map[string]string
 
 	// Lifetimes bounds what is granted, by the protocol that asks. An origin that is not listed may have
 	// any lifetime.
@@ -54,9 +58,12 @@ func DefaultPolicy() Policy {
 type Facts struct {
 	Topology  Topology
 	Listeners Listeners // the ports that the router itself serves
-	Device    int       // leases that the device holds, by its MAC address or its address, whichever are more
-	Total     int       // leases of all
+	Device    int       // mapped ports that the device holds, by its MAC address or its address, whichever are more
+	Total     int       // mapped ports of all
 	Renewal   bool      // the lease exists and is only renewed or changed: no quota counts
+
+	// SameDevice: the client and the internal host are known to be one device with several addresses.
+	SameDevice bool
 }
 
 // Step is one rule that the policy looked at.
@@ -97,24 +104,23 @@ func (a *authorization) check(ok bool, sentinel error, rule, format string, args
 // External port 0 (any) is not judged here; each port that the manager then tries is, by [Policy.MayOpen].
 func (p Policy) Authorize(r Request, f Facts) Decision {
 	var a authorization
-	a.check(f.Topology.Contains(r.Client), ErrNotAuthorized, "network",
+	// Link-local addresses are the same on every LAN; servers take packets from the LANs only.
+	a.check(f.Topology.Contains(r.Client) || r.Client.Is6() && r.Client.IsLinkLocalUnicast(), ErrNotAuthorized, "network",
 		"client %s against the subnets of the LANs", r.Client)
 	target := r.Internal.Addr()
-	a.check(target == r.Client || slices.Contains(p.ThirdParty, r.Origin), ErrThirdParty, "third party",
+	a.check(target == r.Client || f.SameDevice || slices.Contains(p.ThirdParty, r.Origin), ErrThirdParty, "third party",
 		"client %s asks for %s", r.Client, target)
 	a.check(f.Topology.isHost(target), ErrNotAuthorized, "internal host",
 		"%s must be a host on a LAN and not the router itself", target)
-	if r.Choice == Exact {
-		port := r.ExternalPort()
-		a.check(p.MayOpen(port.Number), ErrPort, "external port",
-			"port %d against allowed %s, never %s", port.Number, p.Ports, p.Never)
-		a.check(!f.Listeners.Has(port), ErrReserved, "router's own ports", "%s", port)
+	if r.Choice == Exact || r.Pinhole() {
+		p.checkPorts(&a, r, f.Listeners)
 	}
 	if !f.Renewal {
-		a.check(f.Device < p.MappingsPerDevice, ErrQuota, "device quota",
-			"the device holds %d of %d mappings", f.Device, p.MappingsPerDevice)
-		a.check(f.Total < p.Mappings, ErrFull, "table",
-			"the table holds %d of %d mappings", f.Total, p.Mappings)
+		more := r.PortCount()
+		a.check(f.Device+more <= p.MappingsPerDevice, ErrQuota, "device quota",
+			"the device holds %d of %d mappings%s", f.Device, p.MappingsPerDevice, wanted(more))
+		a.check(f.Total+more <= p.Mappings, ErrFull, "table",
+			"the table holds %d of %d mappings%s", f.Total, p.Mappings, wanted(more))
 	}
 	if a.Err == nil {
 		a.Permanent = r.Permanent
@@ -123,6 +129,49 @@ func (p Policy) Authorize(r Request, f Facts) Decision {
 			lifetimeText(r.Lifetime, r.Permanent), lifetimeText(a.Lifetime, a.Permanent))})
 	}
 	return a.Decision
+}
+
+// checkPorts judges the ports of a request that wants just these. Of several it tells the first that is refused. The
+// router's own ports are no matter of a pinhole, which leads past them.
+func (p Policy) checkPorts(a *authorization, r Request, own Listeners) {
+	worst := r.ExternalPort()
+	for place := range r.Places() {
+		if worst = place.Port; !p.MayOpen(worst.Number) {
+			break
+		}
+	}
+	a.check(p.MayOpen(worst.Number), ErrPort, "external port",
+		"port %d against allowed %s, never %s", worst.Number, p.Ports, p.Never)
+	if r.Pinhole() {
+		return
+	}
+	for place := range r.Places() {
+		if worst = place.Port; own.Has(worst) {
+			break
+		}
+	}
+	a.check(!own.Has(worst), ErrReserved, "router's own ports", "%s", worst)
+}
+
+// wanted says how many mappings a request is about, if it is not one.
+func wanted(ports int) string {
+	if ports == 1 {
+		return ""
+	}
+	return fmt.Sprintf(" and wants %d more", ports)
+}
+
+// wanFor returns the name of the WAN on which mappings of a LAN host are made; empty: every WAN.
+func (p Policy) wanFor(t Topology, host netip.Addr) string {
+	if len(p.WANs) == 0 {
+		return ""
+	}
+	for _, lan := range t.LANs {
+		if name := p.WANs[lan.Name]; name != "" && (Topology{LANs: []LAN{lan}}).Contains(host) {
+			return name
+		}
+	}
+	return ""
 }
 
 // MayOpen tells whether the policy allows an external port at all.
@@ -158,7 +207,9 @@ func (t Topology) isHost(addr netip.Addr) bool {
 			if !p.Contains(addr) {
 				continue
 			}
-			if p.Bits() < 31 && (addr == p.Masked().Addr() || addr == broadcast(p)) {
+			// The first address of an IPv6 subnet is every router's (RFC 4291, section 2.6.1).
+			network, ends := p.Masked().Addr(), p.Addr().BitLen()-p.Bits() > 1
+			if ends && (addr == network || addr.Is4() && addr == broadcast(p)) {
 				return false
 			}
 			found = true

@@ -31,7 +31,7 @@ type Refresher interface {
 // Ruleset is the whole state that the kernel shall have.
 type Ruleset struct {
 	Topology
-	Leases []Lease // in order of creation, no external port twice
+	Leases []Lease // in order of creation, no external port of a WAN twice
 }
 
 // Change is the difference that one batch makes. A lease whose rules change (another internal port) is in

@@ -33,7 +33,7 @@ const (
 type Request struct {
 	Mapping            // what is wanted; External.Port 0 (any port) needs Choice Nearest
 	Origin  Origin     // the protocol that carries the request
-	Client  netip.Addr // the LAN host that asks; an IPv4 address
+	Client  netip.Addr // the LAN host that asks
 	Key     Key
 	Choice  Choice
 	Nonce   Nonce  // PCP only
@@ -53,4 +53,11 @@ type Actor struct {
 	Origin Origin
 	Client netip.Addr // the LAN host; not used when Origin speaks for the owner
 	Nonce  Nonce      // PCP only: must be that of the lease
+
+	device string // MAC address of the host, filled in by the manager; empty when unknown
 }
+
+// devices are the MAC addresses of the host that asks and of the one that it asks for; empty when unknown.
+type devices struct{ client, internal string }
+
+func (d devices) same() bool { return d.client != "" && d.client == d.internal }

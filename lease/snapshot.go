@@ -40,7 +40,7 @@ func (s *Snapshot) ByID(id ID) (Lease, bool) {
 	return Lease{}, false
 }
 
-// ByExternal finds the lease that holds an external port.
+// ByExternal finds the lease that holds an external port, the oldest if there is one for each WAN. Pinholes hold none.
 func (s *Snapshot) ByExternal(p Port) (Lease, bool) {
 	i, ok := s.external[p]
 	if !ok {
@@ -92,7 +92,11 @@ func (m *Manager) buildSnapshot() *Snapshot {
 	}
 	for i := range s.Leases {
 		l := &s.Leases[i]
-		s.external[l.ExternalPort()] = i
+		for place := range l.Places() {
+			if _, known := s.external[place.Port]; !known && !l.Pinhole() {
+				s.external[place.Port] = i
+			}
+		}
 		if _, ok := s.internal[l.endpoint()]; !ok {
 			s.internal[l.endpoint()] = i
 		}

@@ -19,16 +19,17 @@ func (l *Lease) endpoint() endpoint { return endpoint{l.Protocol, l.Internal} }
 // are never changed, only replaced. A lease keeps its external port for life.
 type table struct {
 	leases   map[ID]*Lease
-	external map[Port]*Lease
+	external places
 	internal map[endpoint][]*Lease // in order of creation
-	held     map[string]int        // how many leases count for a holder, see Lease.holders
+	held     map[string]int        // how many mapped ports count for a holder, see Lease.holders
+	ports    int                   // how many ports all leases have
 	seq      uint64                // the highest Seq ever given
 }
 
 func newTable() *table {
 	return &table{
 		leases:   map[ID]*Lease{},
-		external: map[Port]*Lease{},
+		external: places{},
 		internal: map[endpoint][]*Lease{},
 		held:     map[string]int{},
 	}
@@ -38,9 +39,12 @@ func (t *table) put(l *Lease) {
 	t.remove(l.ID)
 	t.seq = max(t.seq, l.Seq)
 	t.leases[l.ID] = l
-	t.external[l.ExternalPort()] = l
+	for place := range l.Places() {
+		t.external[place] = append(without(t.external[place], l.ID), l)
+	}
+	t.ports += l.PortCount()
 	for _, holder := range l.holders() {
-		t.held[holder]++
+		t.held[holder] += l.PortCount()
 	}
 	same := append(t.internal[l.endpoint()], l)
 	slices.SortFunc(same, bySeq)
@@ -53,20 +57,32 @@ func (t *table) remove(id ID) {
 		return
 	}
 	delete(t.leases, id)
-	if t.external[l.ExternalPort()] == l { // in one batch a port may be freed and taken again
-		delete(t.external, l.ExternalPort())
+	for place := range l.Places() {
+		if t.external[place] = without(t.external[place], id); len(t.external[place]) == 0 {
+			delete(t.external, place)
+		}
 	}
+	t.ports -= l.PortCount()
 	for _, holder := range l.holders() {
-		if t.held[holder]--; t.held[holder] == 0 {
+		if t.held[holder] -= l.PortCount(); t.held[holder] == 0 {
 			delete(t.held, holder)
 		}
 	}
-	rest := slices.DeleteFunc(slices.Clone(t.internal[l.endpoint()]), func(o *Lease) bool { return o.ID == id })
+	rest := without(t.internal[l.endpoint()], id)
 	if len(rest) == 0 {
 		delete(t.internal, l.endpoint())
 		return
 	}
 	t.internal[l.endpoint()] = rest
+}
+
+// without returns the leases but for one. The slice it is given stays as it is.
+func without(leases []*Lease, id ID) []*Lease {
+	i := slices.IndexFunc(leases, func(l *Lease) bool { return l.ID == id })
+	if i < 0 {
+		return slices.Clip(leases)
+	}
+	return slices.Concat(leases[:i], leases[i+1:])
 }
 
 // sorted returns copies of all leases in order of creation.
@@ -85,16 +101,17 @@ func bySeq(a, b *Lease) int { return cmp.Compare(a.Seq, b.Seq) }
 // change before the batch is in the store and in the kernel, so readers see only what is in force.
 type tx struct {
 	base     *table
-	leases   map[ID]*Lease   // nil: closed
-	external map[Port]*Lease // nil: freed
-	held     map[string]int  // difference to base.held
+	leases   map[ID]*Lease  // nil: closed
+	external places         // of each place that the batch has touched, all that is there
+	held     map[string]int // difference to base.held
 	seq      uint64
 	total    int // difference to len(base.leases)
+	ports    int // difference to base.ports
 	events   []Event
 }
 
 func newTx(base *table) *tx {
-	return &tx{base: base, leases: map[ID]*Lease{}, external: map[Port]*Lease{}, held: map[string]int{}, seq: base.seq}
+	return &tx{base: base, leases: map[ID]*Lease{}, external: places{}, held: map[string]int{}, seq: base.seq}
 }
 
 // get returns the lease as the batch sees it, nil if there is none.
@@ -105,19 +122,31 @@ func (t *tx) get(id ID) *Lease {
 	return t.base.leases[id]
 }
 
-func (t *tx) atExternal(p Port) *Lease {
-	if l, ok := t.external[p]; ok {
-		return l
+// at returns all leases at a place, no two of which share a WAN. The slice must not be changed.
+func (t *tx) at(place Place) []*Lease {
+	if leases, ok := t.external[place]; ok {
+		return leases
 	}
-	return t.base.external[p]
+	return t.base.external[place]
 }
 
-// atInternal returns the lease by which a protocol knows an internal endpoint: the oldest one that it made, else the
-// oldest of all that lead there; nil if there is none.
-func (t *tx) atInternal(e endpoint, by Origin) *Lease {
+// atExternal returns the first lease that has a place in common with a mapping and shares a WAN with it, nil if there
+// is none.
+func (t *tx) atExternal(m Mapping) *Lease {
+	for place := range m.Places() {
+		if l := sharing(t.at(place), m); l != nil {
+			return l
+		}
+	}
+	return nil
+}
+
+// atInternal returns the lease by which a protocol knows an internal endpoint on a WAN: the oldest one that it made, else
+// the oldest of all that lead there; nil if there is none.
+func (t *tx) atInternal(e endpoint, by Origin, wan string) *Lease {
 	var best *Lease
 	consider := func(l *Lease) {
-		if l == nil || l.endpoint() != e {
+		if l == nil || l.endpoint() != e || l.WAN != wan {
 			return
 		}
 		own := l.Origin.sameFamily(by)
@@ -135,7 +164,7 @@ func (t *tx) atInternal(e endpoint, by Origin) *Lease {
 	return best
 }
 
-// heldBy returns how many leases count for a host: by its address or by its MAC address, whichever are more.
+// heldBy returns how many mapped ports count for a host: by its address or by its MAC address, whichever are more.
 func (t *tx) heldBy(holders []string) int {
 	most := 0
 	for _, holder := range holders {
@@ -146,20 +175,27 @@ func (t *tx) heldBy(holders []string) int {
 
 func (t *tx) count() int { return len(t.base.leases) + t.total }
 
+func (t *tx) portCount() int { return t.base.ports + t.ports }
+
 func (t *tx) put(l *Lease) {
 	t.uncount(t.get(l.ID))
 	t.leases[l.ID] = l
-	t.external[l.ExternalPort()] = l
+	for place := range l.Places() {
+		t.external[place] = append(without(t.at(place), l.ID), l)
+	}
 	for _, holder := range l.holders() {
-		t.held[holder]++
+		t.held[holder] += l.PortCount()
 	}
 	t.total++
+	t.ports += l.PortCount()
 }
 
 func (t *tx) close(l *Lease) {
 	t.uncount(t.get(l.ID))
 	t.leases[l.ID] = nil
-	t.external[l.ExternalPort()] = nil
+	for place := range l.Places() {
+		t.external[place] = without(t.at(place), l.ID)
+	}
 }
 
 func (t *tx) uncount(l *Lease) {
@@ -167,9 +203,10 @@ func (t *tx) uncount(l *Lease) {
 		return
 	}
 	for _, holder := range l.holders() {
-		t.held[holder]--
+		t.held[holder] -= l.PortCount()
 	}
 	t.total--
+	t.ports -= l.PortCount()
 }
 
 // closesOnly tells whether the batch opens, renews and changes nothing.
@@ -219,17 +256,18 @@ func (t *tx) where(match func(*Lease) bool) []*Lease {
 	return found
 }
 
-// within returns the leases on a range of external ports. It looks at the ports or at the leases, whichever are fewer.
+// within returns the leases on a range of external ports, without pinholes. It looks at the ports or at the leases,
+// whichever are fewer.
 func (t *tx) within(p Protocol, ports PortRange) []*Lease {
 	if int(ports.Last)-int(ports.First) >= t.count() {
-		return t.where(func(l *Lease) bool {
-			return l.Protocol == p && ports.First <= l.External.Port() && l.External.Port() <= ports.Last
-		})
+		return t.where(func(l *Lease) bool { return l.within(p, ports) })
 	}
 	var found []*Lease
 	for number := int(ports.First); number <= int(ports.Last); number++ {
-		if l := t.atExternal(Port{p, uint16(number)}); l != nil {
-			found = append(found, l)
+		for _, l := range t.at(Place{Port: Port{p, uint16(number)}}) {
+			if !slices.Contains(found, l) { // one may have several of the ports
+				found = append(found, l)
+			}
 		}
 	}
 	return found

@@ -63,6 +63,8 @@ type mappingRow struct {
 	ExternalPort uint16         `json:"external_port"`
 	InternalAddr netip.Addr     `json:"internal_addr"`
 	InternalPort uint16         `json:"internal_port"`
+	Ports        uint16         `json:"ports,omitempty"` // absent: one
+	WAN          string         `json:"wan,omitempty"`   // absent: every WAN
 	Filters      []filterRow    `json:"filters,omitempty"`
 	Description  string         `json:"description,omitempty"`
 	Created      int64          `json:"created_ms"`
@@ -154,6 +156,7 @@ func toMappingRow(l lease.Lease) mappingRow {
 		Protocol:     l.Protocol,
 		ExternalAddr: l.External.Addr(), ExternalPort: l.External.Port(),
 		InternalAddr: l.Internal.Addr(), InternalPort: l.Internal.Port(),
+		Ports: l.Ports, WAN: l.WAN,
 		Description: l.Description,
 		Created:     l.Created.UnixMilli(),
 		Permanent:   l.Permanent, Renewals: l.Renewals, Stuck: l.Stuck,
@@ -170,6 +173,8 @@ func (r mappingRow) lease() lease.Lease {
 			Protocol:    r.Protocol,
 			External:    netip.AddrPortFrom(r.ExternalAddr, r.ExternalPort),
 			Internal:    netip.AddrPortFrom(r.InternalAddr, r.InternalPort),
+			Ports:       r.Ports,
+			WAN:         r.WAN,
 			Description: r.Description,
 		},
 		ID: r.ID, Seq: r.Seq, Origin: r.Origin, Client: r.Client, Device: r.Device, Agent: r.Agent,
@@ -238,6 +243,9 @@ func decodeLease(key string, row []byte) (savedLease, error) {
 	}
 	if r.ExternalPort == 0 || r.InternalPort == 0 || !r.InternalAddr.IsValid() || r.Protocol == 0 {
 		return savedLease{}, fmt.Errorf("lease %s: incomplete mapping", r.ID)
+	}
+	if r.Ports > lease.MaxPorts || int(max(r.ExternalPort, r.InternalPort))+int(r.Ports) > 65536 {
+		return savedLease{}, fmt.Errorf("lease %s: impossible range of %d ports", r.ID, r.Ports)
 	}
 	l := savedLease{Lease: r.lease(), remaining: milliseconds(r.Remaining), at: r.Saved.instant()}
 	if r.Nonce != "" {

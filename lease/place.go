@@ -1,0 +1,87 @@
+package lease
+
+import (
+	"iter"
+	"net/netip"
+)
+
+// Place is where peers reach a mapping: a port of the router, or of a LAN host that has an address of its own. What is
+// reached on different WANs may have the same place, see [Mapping.Overlaps].
+type Place struct {
+	Port
+	Addr netip.Addr // the host's, of a pinhole; else invalid
+}
+
+// MaxPorts is how many ports one mapping may have. Each becomes a rule in the kernel.
+const MaxPorts = 1024
+
+// PortCount returns how many consecutive ports the mapping has, at least 1.
+func (m Mapping) PortCount() int { return max(1, int(m.Ports)) }
+
+// Pinhole tells whether the mapping lets peers come to an IPv6 host without translating anything: External and
+// Internal are the same.
+func (m Mapping) Pinhole() bool { return m.Internal.Addr().Is6() }
+
+// Singles yields the mapping port by port, each as a mapping of its own. The ports count up outside and inside alike.
+func (m Mapping) Singles() iter.Seq[Mapping] {
+	return func(yield func(Mapping) bool) {
+		external, internal := m.External.Port(), m.Internal.Port()
+		for i := range uint16(m.PortCount()) {
+			single := m
+			single.Ports = 0
+			single.External = netip.AddrPortFrom(m.External.Addr(), external+i)
+			single.Internal = netip.AddrPortFrom(m.Internal.Addr(), internal+i)
+			if !yield(single) {
+				return
+			}
+		}
+	}
+}
+
+// Places yields where the mapping is reached, port by port.
+func (m Mapping) Places() iter.Seq[Place] {
+	return func(yield func(Place) bool) {
+		place := Place{Port: m.ExternalPort()}
+		if m.Pinhole() {
+			place.Addr = m.Internal.Addr()
+		}
+		for range m.PortCount() {
+			if !yield(place) {
+				return
+			}
+			place.Number++
+		}
+	}
+}
+
+// SharesWAN tells whether two mappings are made on the same WAN: one that names none is made on all of them.
+func (m Mapping) SharesWAN(o Mapping) bool { return m.WAN == "" || o.WAN == "" || m.WAN == o.WAN }
+
+// within tells whether one of the mapping's external ports is within a range. Pinholes have none.
+func (m Mapping) within(p Protocol, ports PortRange) bool {
+	last := int(m.External.Port()) + m.PortCount() - 1
+	return !m.Pinhole() && m.Protocol == p && m.External.Port() <= ports.Last && last >= int(ports.First)
+}
+
+// places finds leases by where peers reach them. Of several at one place no two share a WAN.
+type places map[Place][]*Lease
+
+// taken returns a lease that keeps a mapping from being there too, nil if there is none.
+func (ps places) taken(m Mapping) *Lease {
+	for place := range m.Places() {
+		if l := sharing(ps[place], m); l != nil {
+			return l
+		}
+	}
+	return nil
+}
+
+// sharing returns the first of some leases that shares a WAN with a mapping, nil if none does.
+func sharing(leases []*Lease, m Mapping) *Lease {
+	for _, l := range leases {
+		if l.SharesWAN(m) {
+			return l
+		}
+	}
+	return nil
+}
