@@ -23,8 +23,8 @@ type Mappings struct {
 	// WAN lists our addresses outside. While it is empty only connections of closed mappings can be told.
 	WAN []netip.Addr
 
-	// External returns the lease that holds an external port.
-	External func(lease.Port) (lease.Lease, bool)
+	// External returns the lease that holds a port of one of our addresses outside.
+	External func(lease.Protocol, netip.AddrPort) (lease.Lease, bool)
 
 	// Internal returns the lease whose external port the packets of an internal endpoint leave with.
 	Internal func(lease.Protocol, netip.AddrPort) (lease.Lease, bool)
@@ -128,7 +128,7 @@ func (m Mappings) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 		source, asked      = endpoint(flow.Forward.SrcIP, flow.Forward.SrcPort), endpoint(flow.Forward.DstIP, flow.Forward.DstPort)
 		server, returnedTo = endpoint(flow.Reverse.SrcIP, flow.Reverse.SrcPort), endpoint(flow.Reverse.DstIP, flow.Reverse.DstPort)
 	)
-	holder, mapped := m.External(lease.Port{Protocol: proto, Number: asked.Port()})
+	holder, mapped := m.External(proto, asked)
 	switch {
 	case flow.Mark&Mark != 0 && server != asked:
 		return !mapped || holder.Internal != server || !allows(holder, source)
@@ -141,7 +141,7 @@ func (m Mappings) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 			return returnedTo.Port() != own.External.Port()
 		}
 		// A host that used the very same port by itself would get it again at once.
-		_, taken := m.External(lease.Port{Protocol: proto, Number: returnedTo.Port()})
+		_, taken := m.External(proto, returnedTo)
 		return taken && returnedTo.Port() != source.Port()
 	default:
 		return false

@@ -40,8 +40,8 @@ func TestWhichConnectionsEnd(t *testing.T) {
 	}}
 	m := firewall.Mappings{
 		WAN: []netip.Addr{netip.MustParseAddr(wan)},
-		External: func(p lease.Port) (lease.Lease, bool) {
-			l, ok := map[uint16]lease.Lease{3074: everybody, 5000: some}[p.Number]
+		External: func(_ lease.Protocol, a netip.AddrPort) (lease.Lease, bool) {
+			l, ok := map[uint16]lease.Lease{3074: everybody, 5000: some}[a.Port()]
 			return l, ok
 		},
 		Internal: func(_ lease.Protocol, a netip.AddrPort) (lease.Lease, bool) {
@@ -92,7 +92,7 @@ func TestWhichConnectionsEnd(t *testing.T) {
 
 func TestConnectionsOfAnEmptyNetwork(t *testing.T) {
 	nobody := firewall.Mappings{
-		External: func(lease.Port) (lease.Lease, bool) { return lease.Lease{}, false },
+		External: func(lease.Protocol, netip.AddrPort) (lease.Lease, bool) { return lease.Lease{}, false },
 		Internal: func(lease.Protocol, netip.AddrPort) (lease.Lease, bool) { return lease.Lease{}, false },
 	}
 	var connections firewall.Connections

@@ -27,7 +27,7 @@ type Fake struct {
 // fakeTable is what a kernel would hold. It is replaced as a whole, never changed in place.
 type fakeTable struct {
 	topology lease.Topology
-	leases   map[lease.Port]lease.Lease
+	leases   map[lease.ID]lease.Lease
 }
 
 // FakeCalls counts what a [Fake] was asked.
@@ -56,10 +56,10 @@ func (f *Fake) SetFail(hook func(op string) error) {
 	f.fail = hook
 }
 
-// Sync replaces the whole state. An external port that occurs twice is an error.
+// Sync replaces the whole state. An external port that occurs twice on a WAN, or an ID, is an error.
 func (f *Fake) Sync(ctx context.Context, want lease.Ruleset) (repaired int, err error) {
 	err = f.do(ctx, "sync", "synced", func(now *fakeTable) (*fakeTable, error) {
-		next := &fakeTable{topology: cloneTopology(want.Topology), leases: map[lease.Port]lease.Lease{}}
+		next := &fakeTable{topology: cloneTopology(want.Topology), leases: map[lease.ID]lease.Lease{}}
 		repaired = now.lacks(want.Leases)
 		return next, next.add(want.Leases)
 	})
@@ -73,7 +73,7 @@ func (t *fakeTable) lacks(leases []lease.Lease) int {
 	}
 	n := 0
 	for _, l := range leases {
-		if old, found := t.leases[l.ExternalPort()]; !found || old.ID != l.ID || !old.SameRules(l.Mapping) {
+		if old, found := t.leases[l.ID]; !found || !old.SameRules(l.Mapping) {
 			n++
 		}
 	}
@@ -139,27 +139,39 @@ func (f *Fake) do(ctx context.Context, before, after string, change func(*fakeTa
 }
 
 func (t *fakeTable) add(leases []lease.Lease) error {
-	for _, l := range leases {
-		port := l.ExternalPort()
-		if old, taken := t.leases[port]; taken {
-			return fmt.Errorf("fake firewall: add lease %s: %s is taken by lease %s", l.ID, port, old.ID)
+	taken := map[lease.Place][]lease.Lease{}
+	for _, l := range t.leases {
+		for place := range l.Places() {
+			taken[place] = append(taken[place], l)
 		}
-		t.leases[port] = l
+	}
+	for _, l := range leases {
+		if _, twice := t.leases[l.ID]; twice {
+			return fmt.Errorf("fake firewall: add lease %s: it is there", l.ID)
+		}
+		for place := range l.Places() {
+			for _, old := range taken[place] {
+				if old.SharesWAN(l.Mapping) {
+					return fmt.Errorf("fake firewall: add lease %s: %s is taken by lease %s", l.ID, place.Port, old.ID)
+				}
+			}
+			taken[place] = append(taken[place], l)
+		}
+		t.leases[l.ID] = l
 	}
 	return nil
 }
 
 func (t *fakeTable) remove(leases []lease.Lease) error {
 	for _, l := range leases {
-		port := l.ExternalPort()
-		old, found := t.leases[port]
+		old, found := t.leases[l.ID]
 		if !found {
-			return fmt.Errorf("fake firewall: remove lease %s: no rule for %s", l.ID, port)
+			return fmt.Errorf("fake firewall: remove lease %s (%s): no such rule", l.ID, l.Mapping)
 		}
-		if old.ID != l.ID || !old.SameRules(l.Mapping) {
-			return fmt.Errorf("fake firewall: remove lease %s (%s): the rule is of lease %s (%s)", l.ID, l.Mapping, old.ID, old.Mapping)
+		if !old.SameRules(l.Mapping) {
+			return fmt.Errorf("fake firewall: remove lease %s (%s): the rule is %s", l.ID, l.Mapping, old.Mapping)
 		}
-		delete(t.leases, port)
+		delete(t.leases, l.ID)
 	}
 	return nil
 }
@@ -219,15 +231,21 @@ func (f *Fake) Leases() []lease.Lease {
 	return f.table.ordered()
 }
 
-// Lease returns the lease that has the rules for an external port.
+// Lease returns the oldest lease that has rules for an external port.
 func (f *Fake) Lease(port lease.Port) (lease.Lease, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.table == nil {
 		return lease.Lease{}, false
 	}
-	l, ok := f.table.leases[port]
-	return l, ok
+	for _, l := range f.table.ordered() {
+		for place := range l.Places() {
+			if place.Port == port {
+				return l, true
+			}
+		}
+	}
+	return lease.Lease{}, false
 }
 
 // Topology returns the topology of the last Sync.

@@ -19,8 +19,11 @@ import (
 type State struct {
 	Topology lease.Topology
 
-	byPort     map[lease.Port]*lease.Lease // the leases are never changed, only replaced
-	byEndpoint map[inside][]*lease.Lease   // oldest first, see [State.ByEndpoint]
+	// The leases, those with several ports as one for each of them (see [Singles]). They are never changed, only replaced.
+	byPlace    map[lease.Place][]*lease.Lease // no two of which share a WAN
+	byEndpoint map[inside][]*lease.Lease      // oldest first, see [State.ByEndpoint]
+	pinholes   map[inside][]*lease.Lease      // oldest first
+	leases     int
 }
 
 // inside is the inner side of mappings: a port of a LAN host.
@@ -49,17 +52,52 @@ func NewState(want lease.Ruleset) (*State, error) {
 func emptyState(t lease.Topology, size int) *State {
 	return &State{
 		Topology:   t,
-		byPort:     make(map[lease.Port]*lease.Lease, size),
+		byPlace:    make(map[lease.Place][]*lease.Lease, size),
 		byEndpoint: make(map[inside][]*lease.Lease, size),
+		pinholes:   map[inside][]*lease.Lease{},
+	}
+}
+
+// Singles yields a lease port by port, each as a lease of its own with the same ID.
+func Singles(l lease.Lease) iter.Seq[lease.Lease] {
+	return func(yield func(lease.Lease) bool) {
+		single := l
+		for single.Mapping = range l.Mapping.Singles() {
+			if !yield(single) {
+				return
+			}
+		}
 	}
 }
 
 // Len returns the number of leases.
-func (s *State) Len() int { return len(s.byPort) }
+func (s *State) Len() int { return s.leases }
 
-// ByEndpoint yields the leases of each internal endpoint, of which there may be several. The oldest comes first: it
-// decides with which external port packets of the endpoint leave. The slices must not be changed.
+// ByEndpoint yields the IPv4 leases of each internal endpoint, of which there may be several; a lease with several ports
+// appears once for each. The oldest comes first: it decides with which external port packets of the endpoint leave. The
+// slices must not be changed.
 func (s *State) ByEndpoint() iter.Seq[[]*lease.Lease] { return maps.Values(s.byEndpoint) }
+
+// Pinholes yields the pinholes, one with several ports once for each. They must not be changed.
+func (s *State) Pinholes() iter.Seq[*lease.Lease] {
+	return func(yield func(*lease.Lease) bool) {
+		for _, leases := range s.pinholes {
+			for _, l := range leases {
+				if !yield(l) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// group returns the leases by internal endpoint among which one belongs.
+func (s *State) group(l lease.Lease) map[inside][]*lease.Lease {
+	if l.Pinhole() {
+		return s.pinholes
+	}
+	return s.byEndpoint
+}
 
 // Part returns what a change touches, before and after it: the endpoints of its leases with all that leads to them.
 // The state itself stays as it is. The error says why the change does not fit: a lease to be removed that is not there
@@ -67,18 +105,9 @@ func (s *State) ByEndpoint() iter.Seq[[]*lease.Lease] { return maps.Values(s.byE
 func (s *State) Part(c lease.Change) (before, after *State, err error) {
 	before, after = emptyState(s.Topology, 0), emptyState(s.Topology, 0)
 	for _, l := range slices.Concat(c.Remove, c.Add) {
-		held := []inside{insideOf(l)}
-		if holder, ok := s.byPort[l.ExternalPort()]; ok {
-			held = append(held, insideOf(*holder)) // so that a taken port is noticed
-		}
-		for _, e := range held {
-			if _, known := before.byEndpoint[e]; known {
-				continue
-			}
-			for _, l := range s.byEndpoint[e] {
-				if err := errors.Join(before.put(l), after.put(l)); err != nil {
-					return nil, nil, err
-				}
+		for single := range Singles(l) {
+			if err := errors.Join(s.copyNear(single, before), s.copyNear(single, after)); err != nil {
+				return nil, nil, err
 			}
 		}
 	}
@@ -86,6 +115,27 @@ func (s *State) Part(c lease.Change) (before, after *State, err error) {
 		return nil, nil, err
 	}
 	return before, after, nil
+}
+
+// copyNear puts into another state what is at a lease's internal endpoint, and what is where the lease is to be, so that
+// a taken port is noticed.
+func (s *State) copyNear(single lease.Lease, to *State) error {
+	near := []*lease.Lease{&single}
+	for place := range single.Places() {
+		near = append(near, s.byPlace[place]...)
+	}
+	for _, l := range near {
+		e := insideOf(*l)
+		if _, known := to.group(*l)[e]; known {
+			continue
+		}
+		for _, l := range s.group(*l)[e] {
+			if err := to.put(l); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Adopt makes the state follow a change. It fails in the middle if the change does not fit, which [State.Part] finds
@@ -106,8 +156,22 @@ func (s *State) Adopt(c lease.Change) error {
 
 // Holds returns an error unless a lease is there with the same rules.
 func (s *State) Holds(l lease.Lease) error {
-	if held, ok := s.byPort[l.ExternalPort()]; !ok || held.ID != l.ID || !held.SameRules(l.Mapping) {
-		return fmt.Errorf("lease %s (%s) has no rules", l.ID, l.Mapping)
+	for single := range Singles(l) {
+		if held := s.find(single); held == nil || !held.SameRules(single.Mapping) {
+			return fmt.Errorf("lease %s (%s) has no rules", l.ID, l.Mapping)
+		}
+	}
+	return nil
+}
+
+// find returns the part of a lease that has the place of a single-port one, nil if there is none.
+func (s *State) find(single lease.Lease) *lease.Lease {
+	for place := range single.Places() {
+		for _, held := range s.byPlace[place] {
+			if held.ID == single.ID {
+				return held
+			}
+		}
 	}
 	return nil
 }
@@ -120,23 +184,21 @@ func (s *State) Renew(l lease.Lease) error {
 	return s.put(&l)
 }
 
-// Decides tells whether packets of a lease's endpoint leave with this lease's external port.
+// Decides tells whether packets of the endpoint of a lease with one port leave with this lease's external port.
 func (s *State) Decides(l lease.Lease) bool {
 	leases := s.byEndpoint[insideOf(l)]
-	return len(leases) > 0 && leases[0].ExternalPort() == l.ExternalPort()
+	return len(leases) > 0 && leases[0].ID == l.ID && leases[0].ExternalPort() == l.ExternalPort()
 }
 
 // Mappings returns the state as the kernel's connections are compared with it, see [Connections.End].
 func (s *State) Mappings() Mappings {
-	var wan []netip.Addr
-	for _, w := range s.Topology.WANs {
-		wan = append(wan, w.Addrs...)
-	}
 	return Mappings{
-		WAN: wan,
-		External: func(p lease.Port) (lease.Lease, bool) {
-			if l, ok := s.byPort[p]; ok {
-				return *l, true
+		WAN: Addrs(s.Topology, ""),
+		External: func(p lease.Protocol, addr netip.AddrPort) (lease.Lease, bool) {
+			for _, l := range s.byPlace[lease.Place{Port: lease.Port{Protocol: p, Number: addr.Port()}}] {
+				if l.WAN == "" || slices.Contains(Addrs(s.Topology, l.WAN), addr.Addr()) {
+					return *l, true
+				}
 			}
 			return lease.Lease{}, false
 		},
@@ -154,17 +216,34 @@ func (s *State) put(l *lease.Lease) error {
 	if err := ValidateLease(*l); err != nil {
 		return err
 	}
-	if holder, taken := s.byPort[l.ExternalPort()]; taken {
-		return fmt.Errorf("lease %s: external port %s is taken by lease %s", l.ID, l.ExternalPort(), holder.ID)
+	for place := range l.Places() {
+		for _, holder := range s.byPlace[place] {
+			if holder.SharesWAN(l.Mapping) {
+				return fmt.Errorf("lease %s: external port %s is taken by lease %s", l.ID, place.Port, holder.ID)
+			}
+		}
 	}
-	s.byPort[l.ExternalPort()] = l
-	e := insideOf(*l)
-	same := append(slices.Clip(s.byEndpoint[e]), l)
+	if l.PortCount() == 1 {
+		s.putSingle(l)
+	} else {
+		for single := range Singles(*l) {
+			s.putSingle(&single)
+		}
+	}
+	s.leases++
+	return nil
+}
+
+func (s *State) putSingle(l *lease.Lease) {
+	for place := range l.Places() {
+		s.byPlace[place] = append(slices.Clip(s.byPlace[place]), l)
+	}
+	e, group := insideOf(*l), s.group(*l)
+	same := append(slices.Clip(group[e]), l)
 	slices.SortFunc(same, func(a, b *lease.Lease) int {
 		return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.External.Port(), b.External.Port()))
 	})
-	s.byEndpoint[e] = same
-	return nil
+	group[e] = same
 }
 
 // drop takes a lease away. If it fails nothing has changed.
@@ -172,11 +251,21 @@ func (s *State) drop(l lease.Lease) error {
 	if err := s.Holds(l); err != nil {
 		return err
 	}
-	delete(s.byPort, l.ExternalPort())
-	e := insideOf(l)
-	rest := slices.DeleteFunc(slices.Clone(s.byEndpoint[e]), func(o *lease.Lease) bool { return o.ExternalPort() == l.ExternalPort() })
-	if s.byEndpoint[e] = rest; len(rest) == 0 {
-		delete(s.byEndpoint, e)
+	for single := range Singles(l) {
+		held := s.find(single)
+		for place := range single.Places() {
+			remove(s.byPlace, place, held)
+		}
+		remove(s.group(single), insideOf(single), held)
 	}
+	s.leases--
 	return nil
+}
+
+// remove takes a lease out of one of the lists of an index.
+func remove[K comparable](index map[K][]*lease.Lease, key K, l *lease.Lease) {
+	rest := slices.DeleteFunc(slices.Clone(index[key]), func(o *lease.Lease) bool { return o == l })
+	if index[key] = rest; len(rest) == 0 {
+		delete(index, key)
+	}
 }

@@ -75,7 +75,7 @@ func TestState(t *testing.T) {
 	}
 	same("changed", s, console+": 3000", desktop+": 8080 3074")
 	m := s.Mappings()
-	if l, ok := m.External(lease.Port{Protocol: lease.UDP, Number: 3074}); !ok || l.Internal.String() != desktop {
+	if l, ok := m.External(lease.UDP, netip.MustParseAddrPort("203.0.113.2:3074")); !ok || l.Internal.String() != desktop {
 		t.Errorf("external port 3074 leads to %v (%v)", l.Internal, ok)
 	}
 	if l, ok := m.Internal(lease.UDP, netip.MustParseAddrPort(desktop)); !ok || l.External.Port() != 8080 {
@@ -140,5 +140,102 @@ func TestStateRefuses(t *testing.T) {
 	}
 	if _, err := firewall.NewState(lease.Ruleset{Topology: lease.Topology{WANs: []lease.WAN{{Name: "wan+"}}}}); err == nil {
 		t.Error("a name that cannot be written: no error")
+	}
+}
+
+func TestStateOfSeveralPorts(t *testing.T) {
+	many := leaseOf(5000, 1, "192.168.1.10:6000")
+	many.Ports = 3
+	s, err := firewall.NewState(lease.Ruleset{Leases: []lease.Lease{many}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"192.168.1.10:6000: 5000", "192.168.1.10:6001: 5001", "192.168.1.10:6002: 5002"}
+	if diff := cmp.Diff(want, holds(s)); diff != "" || s.Len() != 1 {
+		t.Errorf("%d leases (-want +got):\n%s", s.Len(), diff)
+	}
+	if err := s.Holds(many); err != nil {
+		t.Error(err)
+	}
+	fewer := many
+	fewer.Ports = 2
+	inMiddle := leaseOf(5001, 2, "192.168.1.11:80")
+	if _, _, err := s.Part(lease.Change{Add: []lease.Lease{inMiddle}}); err == nil {
+		t.Error("a port in the middle was taken twice")
+	}
+	before, after, err := s.Part(lease.Change{Remove: []lease.Lease{many}, Add: []lease.Lease{fewer}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, holds(before)); diff != "" {
+		t.Errorf("before (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want[:2], holds(after)); diff != "" {
+		t.Errorf("after (-want +got):\n%s", diff)
+	}
+	renewed := many
+	renewed.Renewals = 1
+	if err := s.Renew(renewed); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Adopt(lease.Change{Remove: []lease.Lease{renewed}}); err != nil || s.Len() != 0 || len(holds(s)) != 0 {
+		t.Errorf("%d leases are left, %v, %v", s.Len(), holds(s), err)
+	}
+}
+
+func TestStateOfPinholes(t *testing.T) {
+	pinhole := func(id, addr string) lease.Lease {
+		at := netip.MustParseAddrPort(addr)
+		return lease.Lease{ID: lease.ID(id), Mapping: lease.Mapping{Protocol: lease.TCP, External: at, Internal: at}}
+	}
+	first, second := pinhole("one", "[2001:db8:1::10]:443"), pinhole("two", "[2001:db8:1::11]:443")
+	old := leaseOf(443, 3, "192.168.1.10:443")
+	s, err := firewall.NewState(lease.Ruleset{Leases: []lease.Lease{first, second, old}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pinholes := func(s *firewall.State) (ids []string) {
+		for l := range s.Pinholes() {
+			ids = append(ids, string(l.ID))
+		}
+		slices.Sort(ids)
+		return ids
+	}
+	if diff := cmp.Diff([]string{"one", "two"}, pinholes(s)); diff != "" || len(holds(s)) != 1 {
+		t.Errorf("%v beside (-want +got):\n%s", holds(s), diff)
+	}
+	if _, _, err := s.Part(lease.Change{Add: []lease.Lease{pinhole("three", "[2001:db8:1::10]:443")}}); err == nil {
+		t.Error("one pinhole was made twice")
+	}
+	before, after, err := s.Part(lease.Change{Remove: []lease.Lease{first}})
+	if err != nil || len(pinholes(before)) != 1 || len(pinholes(after)) != 0 || len(holds(before)) != 0 {
+		t.Errorf("part: %v before, %v after, %v", pinholes(before), pinholes(after), err)
+	}
+}
+
+func TestStateOfTwoWANs(t *testing.T) {
+	topology := lease.Topology{WANs: []lease.WAN{
+		{Name: "wan0", Addrs: []netip.Addr{netip.MustParseAddr("203.0.113.2"), netip.MustParseAddr("2001:db8::2")}},
+		{Name: "wan1", Addrs: []netip.Addr{netip.MustParseAddr("198.51.100.2")}},
+	}}
+	first, second := leaseOf(3074, 1, "192.168.1.10:3074"), leaseOf(3074, 2, "192.168.1.11:3074")
+	first.WAN, second.WAN, second.ID = "wan0", "wan1", "other"
+	everywhere := leaseOf(3074, 3, "192.168.1.12:3074")
+	everywhere.ID = "third"
+	s, err := firewall.NewState(lease.Ruleset{Topology: topology, Leases: []lease.Lease{first, second}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Part(lease.Change{Add: []lease.Lease{everywhere}}); err == nil {
+		t.Error("a port that two WANs have given away was given on all of them")
+	}
+	m := s.Mappings()
+	for at, want := range map[string]lease.ID{"203.0.113.2:3074": first.ID, "198.51.100.2:3074": second.ID, "192.0.2.1:3074": ""} {
+		if l, _ := m.External(lease.UDP, netip.MustParseAddrPort(at)); l.ID != want {
+			t.Errorf("%s is of lease %q, want %q", at, l.ID, want)
+		}
+	}
+	if diff := cmp.Diff([]netip.Addr{topology.WANs[0].Addrs[0]}, firewall.Addrs(topology, "wan0"), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("addresses (-want +got):\n%s", diff)
 	}
 }

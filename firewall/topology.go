@@ -7,13 +7,30 @@ import (
 	"github.com/portreeve/portreeve/lease"
 )
 
-// Subnets returns the LANs' subnets, each once.
+// Subnets returns the LANs' IPv4 subnets, each once.
 func Subnets(t lease.Topology) []netip.Prefix {
 	var all []netip.Prefix
 	for _, l := range t.LANs {
 		for _, p := range l.Prefixes {
-			if p := p.Masked(); !slices.Contains(all, p) {
+			if p := p.Masked(); p.Addr().Is4() && !slices.Contains(all, p) {
 				all = append(all, p)
+			}
+		}
+	}
+	return all
+}
+
+// Addrs returns the IPv4 addresses of a WAN, none while there is no interface of this name; of all WANs if the name is
+// empty.
+func Addrs(t lease.Topology, wan string) []netip.Addr {
+	var all []netip.Addr
+	for _, w := range t.WANs {
+		if wan != "" && w.Name != wan {
+			continue
+		}
+		for _, a := range w.Addrs {
+			if a.Is4() {
+				all = append(all, a)
 			}
 		}
 	}
@@ -22,10 +39,8 @@ func Subnets(t lease.Topology) []netip.Prefix {
 
 // External returns the address by which LAN hosts see each other through the mappings: the first that is known.
 func External(t lease.Topology) (addr netip.Addr, ok bool) {
-	for _, w := range t.WANs {
-		if len(w.Addrs) > 0 {
-			return w.Addrs[0], true
-		}
+	if all := Addrs(t, ""); len(all) > 0 {
+		return all[0], true
 	}
 	return netip.Addr{}, false
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/portreeve/portreeve/lease"
 )
 
-// ValidateTopology checks what a backend will write into rules: names of interfaces and IPv4 addresses. The names come
+// ValidateTopology checks what a backend will write into rules: names of interfaces and addresses. The names come
 // from the kernel or from the owner, yet a name may hold what means something else in a rule ("wan+" is every
 // interface that begins with wan).
 func ValidateTopology(t lease.Topology) error {
@@ -17,16 +17,16 @@ func ValidateTopology(t lease.Topology) error {
 	for _, w := range t.WANs {
 		errs = append(errs, validateInterface(w.Name))
 		for _, a := range w.Addrs {
-			if !a.Is4() {
-				errs = append(errs, fmt.Errorf("interface %s: address %s is not IPv4", w.Name, a))
+			if !isPlain(a) {
+				errs = append(errs, fmt.Errorf("interface %s: address %s is neither IPv4 nor IPv6 without zone", w.Name, a))
 			}
 		}
 	}
 	for _, l := range t.LANs {
 		errs = append(errs, validateInterface(l.Name))
 		for _, p := range l.Prefixes {
-			if !p.IsValid() || !p.Addr().Is4() {
-				errs = append(errs, fmt.Errorf("interface %s: prefix %s is not IPv4", l.Name, p))
+			if !p.IsValid() || !isPlain(p.Addr()) {
+				errs = append(errs, fmt.Errorf("interface %s: prefix %s is neither IPv4 nor IPv6", l.Name, p))
 			}
 		}
 	}
@@ -47,8 +47,11 @@ func validateInterface(name string) error {
 	return nil
 }
 
-// ValidateLease checks that a backend can make rules of a lease: an ID of letters and digits, TCP or UDP, ports from
-// 1, an IPv4 host inside, and at most [lease.MaxFilters] filters of IPv4 prefixes.
+func isPlain(a netip.Addr) bool { return a.IsValid() && !a.Is4In6() && a.Zone() == "" }
+
+// ValidateLease checks that a backend can make rules of a lease: an ID of letters and digits, TCP or UDP, at most
+// [lease.MaxPorts] ports from 1 to 65535, a host inside, the same outside for IPv6 and none for IPv4, a WAN whose name can
+// be written, and at most [lease.MaxFilters] filters with prefixes of the host's family.
 func ValidateLease(l lease.Lease) error {
 	fault := func(format string, args ...any) error {
 		return fmt.Errorf("lease %q (%s): "+format, append([]any{lease.CleanText(string(l.ID), 16), l.Mapping}, args...)...)
@@ -59,18 +62,30 @@ func ValidateLease(l lease.Lease) error {
 	if l.Protocol != lease.TCP && l.Protocol != lease.UDP {
 		return fault("the protocol must be tcp or udp")
 	}
-	if l.External.Port() == 0 || l.Internal.Port() == 0 {
+	if low, high := min(l.External.Port(), l.Internal.Port()), max(l.External.Port(), l.Internal.Port()); low == 0 || int(high)+l.PortCount()-1 > 65535 {
 		return fault("ports must be 1 to 65535")
 	}
-	if a := l.Internal.Addr(); !a.Is4() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
-		return fault("the internal address must be the IPv4 address of a host")
+	if l.PortCount() > lease.MaxPorts {
+		return fault("%d ports, at most %d are possible", l.PortCount(), lease.MaxPorts)
+	}
+	a := l.Internal.Addr()
+	if !isPlain(a) || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		return fault("the internal address must be that of a host")
+	}
+	if l.Pinhole() && l.External != l.Internal || !l.Pinhole() && l.External.Addr().IsValid() {
+		return fault("an IPv6 mapping must be the same outside (%s), one of IPv4 without an address there", l.External)
+	}
+	if l.WAN != "" {
+		if err := validateInterface(l.WAN); err != nil {
+			return fault("%w", err)
+		}
 	}
 	if len(l.Filters) > lease.MaxFilters {
 		return fault("%d filters, at most %d are possible", len(l.Filters), lease.MaxFilters)
 	}
 	for _, f := range l.Filters {
-		if !f.Prefix.IsValid() || !f.Prefix.Addr().Is4() {
-			return fault("filter %s is not an IPv4 prefix", f.Prefix)
+		if !f.Prefix.IsValid() || !isPlain(f.Prefix.Addr()) || f.Prefix.Addr().Is4() != a.Is4() {
+			return fault("filter %s is not a prefix of the family of the internal address", f.Prefix)
 		}
 	}
 	return nil

@@ -22,14 +22,14 @@ func TestValidateTopology(t *testing.T) {
 		}
 	}
 	for what, bad := range map[string]lease.Topology{
-		`""`:                   {WANs: []lease.WAN{{}}},
-		`"wan+"`:               {WANs: []lease.WAN{{Name: "wan+"}}},
-		`"-i"`:                 {LANs: []lease.LAN{{Name: "-i"}}},
-		`"sixteencharacter"`:   {LANs: []lease.LAN{{Name: "sixteencharacter"}}},
-		`"lan 0"`:              {LANs: []lease.LAN{{Name: "lan 0"}}},
-		"2001:db8::1 is not":   {WANs: []lease.WAN{{Name: "wan0", Addrs: []netip.Addr{netip.MustParseAddr("2001:db8::1")}}}},
-		"fd00::1/64 is not":    {LANs: []lease.LAN{{Name: "lan0", Prefixes: []netip.Prefix{netip.MustParsePrefix("fd00::1/64")}}}},
-		"invalid Prefix is no": {LANs: []lease.LAN{{Name: "lan0", Prefixes: []netip.Prefix{{}}}}},
+		`""`:                    {WANs: []lease.WAN{{}}},
+		`"wan+"`:                {WANs: []lease.WAN{{Name: "wan+"}}},
+		`"-i"`:                  {LANs: []lease.LAN{{Name: "-i"}}},
+		`"sixteencharacter"`:    {LANs: []lease.LAN{{Name: "sixteencharacter"}}},
+		`"lan 0"`:               {LANs: []lease.LAN{{Name: "lan 0"}}},
+		"fe80::1%wan0 is":       {WANs: []lease.WAN{{Name: "wan0", Addrs: []netip.Addr{netip.MustParseAddr("fe80::1%wan0")}}}},
+		"::ffff:10.0.0.1/104":   {LANs: []lease.LAN{{Name: "lan0", Prefixes: []netip.Prefix{netip.PrefixFrom(netip.MustParseAddr("::ffff:10.0.0.1"), 104)}}}},
+		"invalid Prefix is nei": {LANs: []lease.LAN{{Name: "lan0", Prefixes: []netip.Prefix{{}}}}},
 	} {
 		if err := firewall.ValidateTopology(bad); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("error %v, want one that says %s", err, what)
@@ -46,12 +46,17 @@ func TestValidateLease(t *testing.T) {
 		"tcp or udp":         func(l *lease.Lease) { l.Protocol = 47 },
 		"ports must":         func(l *lease.Lease) { l.External = netip.AddrPort{} },
 		"1 to 65535":         func(l *lease.Lease) { l.Internal = netip.AddrPortFrom(l.Internal.Addr(), 0) },
-		"internal address":   func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("[2001:db8::1]:1") },
-		"address of a host":  func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("224.0.0.1:1") },
-		"IPv4 address of":    func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("255.255.255.255:1") },
-		"must be the IPv4":   func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("127.0.0.1:1") },
+		"internal address":   func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("[ff02::1]:1") },
+		"address must be":    func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("224.0.0.1:1") },
+		"that of a host":     func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("255.255.255.255:1") },
+		"must be that of":    func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("127.0.0.1:1") },
+		"the same outside":   func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("[2001:db8::1]:1") },
+		"without an address": func(l *lease.Lease) { l.External = netip.MustParseAddrPort("203.0.113.2:1") },
+		"to 65535":           func(l *lease.Lease) { l.External, l.Ports = netip.AddrPortFrom(netip.Addr{}, 65535), 2 },
+		"1025 ports":         func(l *lease.Lease) { l.Ports = lease.MaxPorts + 1 },
+		`"wan 1" cannot`:     func(l *lease.Lease) { l.WAN = "wan 1" },
 		"17 filters":         func(l *lease.Lease) { l.Filters = make([]lease.Filter, lease.MaxFilters+1) },
-		"not an IPv4 prefix": func(l *lease.Lease) { l.Filters = []lease.Filter{{Prefix: netip.MustParsePrefix("::/0")}} },
+		"::/0 is not":        func(l *lease.Lease) { l.Filters = []lease.Filter{{Prefix: netip.MustParsePrefix("::/0")}} },
 	} {
 		bad := console()
 		change(&bad)

@@ -108,7 +108,7 @@ func TestConnectionsAreComparedWithTheState(t *testing.T) {
 	if len(m.WAN) != 1 || m.WAN[0] != netip.MustParseAddr("203.0.113.2") {
 		t.Errorf("WAN %v", m.WAN)
 	}
-	if l, ok := m.External(newer.ExternalPort()); !ok || l.ID != newer.ID {
+	if l, ok := m.External(newer.Protocol, netip.AddrPortFrom(netip.Addr{}, newer.External.Port())); !ok || l.ID != newer.ID {
 		t.Errorf("external: %v, %v", l, ok)
 	}
 	if l, ok := m.Internal(lease.UDP, console().Internal); !ok || l.ID != console().ID {
