@@ -59,6 +59,7 @@ func richLease() lease.Lease {
 	l.Origin, l.Nonce = lease.OriginPCP, lease.Nonce{1, 2, 3, 11: 255}
 	l.External = netip.MustParseAddrPort("[2001:db8::5]:443")
 	l.Filters = []lease.Filter{{Prefix: netip.MustParsePrefix("198.51.100.0/24")}, {Prefix: netip.MustParsePrefix("2001:db8::/64"), Port: 53}}
+	l.Ports, l.WAN = 16, "wan1"
 	l.Permanent, l.Stuck = true, "the firewall does not answer"
 	return l
 }
