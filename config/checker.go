@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -53,6 +54,22 @@ func (c *checker) disjoint(wans, lans []string) {
 	for _, n := range wans {
 		if slices.Contains(lans, n) {
 			c.fault("%s is in wan.interfaces and in lan.interfaces: an interface is either outside or inside", n)
+		}
+	}
+}
+
+// uplinks checks which WAN the LANs are given. Where interfaces are listed it must be among them: a name that is
+// misspelled would leave mappings without effect.
+func (c *checker) uplinks(cfg Config) {
+	for _, lan := range slices.Sorted(maps.Keys(cfg.Policy.WANs)) {
+		wan := cfg.Policy.WANs[lan]
+		c.interfaces("lan.wan", []string{lan})
+		c.interfaces("lan.wan."+lan, []string{wan})
+		if len(cfg.LANs) > 0 && !slices.Contains(cfg.LANs, lan) {
+			c.fault("lan.wan names %s, which is not in lan.interfaces: allowed are %q", lan, cfg.LANs)
+		}
+		if len(cfg.WANs) > 0 && !slices.Contains(cfg.WANs, wan) {
+			c.fault("lan.wan.%s is %q, which is not in wan.interfaces: allowed are %q", lan, wan, cfg.WANs)
 		}
 	}
 }

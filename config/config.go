@@ -22,6 +22,10 @@ type Config struct {
 	// Backend is "auto", "nftables" or "iptables".
 	Backend string
 
+	// EndConnections: closing a mapping ends what goes through it, and opening one ends what would keep it from
+	// working.
+	EndConnections bool
+
 	IGD    IGD
 	NATPMP bool // serve NAT-PMP on UDP port 5351
 	Web    Web
@@ -52,7 +56,7 @@ type Web struct {
 // Default returns the configuration that holds without a file.
 func Default() Config {
 	return Config{
-		Backend: "auto",
+		Backend: "auto", EndConnections: true,
 		IGD:     IGD{Enable: true, Port: 49000},
 		NATPMP:  true,
 		Web:     Web{Enable: true, Port: 8351},
@@ -67,10 +71,12 @@ type file struct {
 		Interfaces []string `toml:"interfaces"`
 	} `toml:"wan"`
 	LAN struct {
-		Interfaces []string `toml:"interfaces"`
+		Interfaces []string          `toml:"interfaces"`
+		WAN        map[string]string `toml:"wan"`
 	} `toml:"lan"`
 	Firewall struct {
-		Backend *string `toml:"backend"`
+		Backend        *string `toml:"backend"`
+		EndConnections *bool   `toml:"end_connections"`
 	} `toml:"firewall"`
 	IGD struct {
 		Enable  *bool  `toml:"enable"`
@@ -109,7 +115,11 @@ func Parse(r io.Reader) (Config, error) {
 	cfg := Default()
 	var c checker
 	cfg.WANs, cfg.LANs = f.WAN.Interfaces, f.LAN.Interfaces
+	if len(f.LAN.WAN) > 0 {
+		cfg.Policy.WANs = f.LAN.WAN
+	}
 	set(&cfg.Backend, f.Firewall.Backend)
+	set(&cfg.EndConnections, f.Firewall.EndConnections)
 	set(&cfg.IGD.Enable, f.IGD.Enable)
 	c.igdVersion(&cfg, f.IGD.Version)
 	c.port("igd.port", &cfg.IGD.Port, f.IGD.Port)
@@ -136,6 +146,7 @@ func (cfg Config) Check() error {
 	c.interfaces("wan.interfaces", cfg.WANs)
 	c.interfaces("lan.interfaces", cfg.LANs)
 	c.disjoint(cfg.WANs, cfg.LANs)
+	c.uplinks(cfg)
 	c.choice("firewall.backend", cfg.Backend, "auto", "nftables", "iptables")
 	if cfg.IGD.Enable && cfg.Web.Enable && cfg.IGD.Port == cfg.Web.Port {
 		c.fault("igd.port and web.port are both %d: they must differ", cfg.Web.Port)

@@ -33,7 +33,8 @@ func TestParse(t *testing.T) {
 	got, err := config.Parse(strings.NewReader(`
 		wan.interfaces = ["ppp0"]
 		lan.interfaces = ["br-lan", "br-guest"]
-		firewall.backend = "iptables"
+		lan.wan = { br-guest = "ppp0" }
+		firewall = { backend = "iptables", end_connections = false }
 		igd = { enable = false, version = "both", port = 5000 }
 		pcp = { pcp = true, natpmp = false, min_lifetime = 60, max_lifetime = 7200, third_party = true }
 		web = { enable = false, port = 80 }
@@ -45,7 +46,8 @@ func TestParse(t *testing.T) {
 	}
 	want := config.Default()
 	want.WANs, want.LANs = []string{"ppp0"}, []string{"br-lan", "br-guest"}
-	want.Backend = "iptables"
+	want.Backend, want.EndConnections = "iptables", false
+	want.Policy.WANs = map[string]string{"br-guest": "ppp0"}
 	want.IGD = config.IGD{Port: 5000}
 	want.NATPMP = false
 	want.Web = config.Web{Port: 80}
@@ -84,6 +86,9 @@ func TestFaults(t *testing.T) {
 		{"interface pattern", `lan.interfaces = ["eth+"]`, `"eth+" is no interface name`},
 		{"interface option", `lan.interfaces = ["-j"]`, `"-j" is no interface name`},
 		{"interface twice", `lan.interfaces = ["a", "a"]`, "lan.interfaces names a twice"},
+		{"WAN of no LAN", "lan.interfaces = [\"a\"]\nlan.wan = { b = \"c\" }", `lan.wan names b, which is not in lan.interfaces: allowed are ["a"]`},
+		{"no WAN of a LAN", "wan.interfaces = [\"a\"]\nlan.wan = { b = \"c\" }", `lan.wan.b is "c", which is not in wan.interfaces: allowed are ["a"]`},
+		{"WAN that cannot be", "lan.wan = { b = \"c d\" }", `lan.wan.b: "c d" is no interface name`},
 		{"both sides", "wan.interfaces = [\"a\"]\nlan.interfaces = [\"a\"]", "a is in wan.interfaces and in lan.interfaces"},
 	}
 	for _, tt := range tests {
