@@ -32,12 +32,12 @@ func inPlainNftables(t *testing.T, test func(t *testing.T, s subject, home *lab.
 func newNftables(t testing.TB, home *lab.Home) subject {
 	t.Helper()
 	owner := nftablesOwner{home}
-	owner.load(t, nftablesRouter)
+	home.LoadNftables(t)
 	return subject{
 		Backend:  openNftables(t, home),
 		topology: topology(home.WAN),
 		rules:    func(t *testing.T) string { return ourTable(t, home) + only(owner.list(t), gateComment) },
-		flush:    func(t *testing.T) { owner.load(t, nftablesRouter) },
+		flush:    func(t *testing.T) { home.LoadNftables(t) },
 		foreign:  func(t *testing.T) string { return without(withoutOurTable(owner.list(t)), gateComment) },
 		owner:    owner,
 	}
@@ -118,53 +118,8 @@ func withoutOurTable(list string) string {
 	return before + after
 }
 
-// nftablesRouter is what a careful owner has who uses nftables, and some leftovers in places where portreeve looks. No
-// packet of the lab meets a rule with a counter.
-const nftablesRouter = `flush ruleset
-table inet filter {
-	set blocked {
-		type ipv4_addr
-	}
-	chain input {
-		type filter hook input priority filter; policy accept;
-		ip saddr 203.0.113.0/24 counter packets 12 bytes 720 drop comment "blocked since 2019"
-	}
-	chain forward {
-		type filter hook forward priority filter; policy drop;
-		ct state established,related accept
-		ct state invalid drop
-		ip saddr @blocked drop
-		ip saddr 198.51.100.0/24 iifname "wan0" counter packets 5 bytes 300 jump office comment "the office may come in"
-		iifname "br-lan" oifname "wan0" accept
-	}
-	chain office {
-		ip daddr 192.168.1.11 tcp dport 22 counter packets 5 bytes 300 accept comment "ssh"
-	}
-}
-table ip nat {
-	chain prerouting {
-		type nat hook prerouting priority dstnat; policy accept;
-		ip saddr 198.51.100.0/24 iifname "wan0" tcp dport 2222 counter packets 5 bytes 300 dnat to 192.168.1.11:22
-	}
-	chain postrouting {
-		type nat hook postrouting priority srcnat; policy accept;
-		oifname "wan0" masquerade
-	}
-}
-`
-
 // nftablesOwner is the owner of such a router.
 type nftablesOwner struct{ home *lab.Home }
-
-// load replaces the ruleset, as a reload of the service nftables does.
-func (o nftablesOwner) load(t testing.TB, ruleset string) {
-	t.Helper()
-	cmd := o.home.Router.Command(t.Context(), "nft", "-f", "-")
-	cmd.Stdin = strings.NewReader(ruleset)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("nft -f: %v\n%s", err, out)
-	}
-}
 
 func (o nftablesOwner) run(t *testing.T, command string) {
 	t.Helper()

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Packet is an IPv4 packet that was seen on a host.
+// Packet is an IPv4 or IPv6 packet that was seen on a host.
 type Packet struct {
 	// Network is "tcp", "udp", or the protocol number.
 	Network string
@@ -18,7 +18,8 @@ type Packet struct {
 	Src, Dst netip.AddrPort
 	// Accepts tells of a TCP packet whether it agrees to a connection (SYN and ACK).
 	Accepts bool
-	// Payload is what follows the header of UDP or TCP, of others that of IP.
+	// Payload is what follows the header of UDP or TCP, of others that of IP. Extension
+	// headers of IPv6 count as protocols.
 	Payload []byte
 }
 
@@ -106,19 +107,35 @@ func (c *Capture) drain() {
 	}
 }
 
-// parsePacket reads an IPv4 packet (RFC 791, section 3.1). ok is false for anything else.
+// parsePacket reads a packet. ok is false for what is neither IPv4 nor IPv6.
 func parsePacket(b []byte) (p Packet, ok bool) {
-	if len(b) < 20 || b[0]>>4 != 4 {
+	switch {
+	case len(b) >= 20 && b[0]>>4 == 4: // RFC 791, section 3.1
+		header, total := int(b[0]&0xf)*4, int(binary.BigEndian.Uint16(b[2:]))
+		if header < 20 || total < header || len(b) < total {
+			return Packet{}, false
+		}
+		src, dst := netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
+		first := binary.BigEndian.Uint16(b[6:])&0x1fff == 0
+		return transport(src, dst, b[9], b[header:total], first), true
+	case len(b) >= 40 && b[0]>>4 == 6: // RFC 8200, section 3
+		const header = 40
+		total := header + int(binary.BigEndian.Uint16(b[4:]))
+		if len(b) < total {
+			return Packet{}, false
+		}
+		src, dst := netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
+		return transport(src, dst, b[6], b[header:total], true), true
+	default:
 		return Packet{}, false
 	}
-	header, total := int(b[0]&0xf)*4, int(binary.BigEndian.Uint16(b[2:]))
-	if header < 20 || total < header || len(b) < total {
-		return Packet{}, false
-	}
-	src, dst := netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
+}
+
+// transport reads what follows the header of IP; first tells whether it begins with a
+// header of its own.
+func transport(src, dst netip.Addr, proto byte, body []byte, first bool) Packet {
+	p := Packet{Network: fmt.Sprint(proto)}
 	var sport, dport uint16
-	proto, first, body := b[9], binary.BigEndian.Uint16(b[6:])&0x1fff == 0, b[header:total]
-	p.Network = fmt.Sprint(proto)
 	switch {
 	case proto == unix.IPPROTO_UDP && first && len(body) >= 8:
 		p.Network = "udp"
@@ -131,5 +148,5 @@ func parsePacket(b []byte) (p Packet, ok bool) {
 	}
 	p.Src, p.Dst = netip.AddrPortFrom(src, sport), netip.AddrPortFrom(dst, dport)
 	p.Payload = append([]byte(nil), body...)
-	return p, true
+	return p
 }

@@ -13,8 +13,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/net/ipv4"
 )
 
 // maxPayload bounds a line that an echo server takes: what fits one packet.
@@ -36,7 +34,8 @@ type Echo struct {
 }
 
 // Echo starts an echo server on this host for the duration of a test. network is
-// "tcp" or "udp"; addr is as for net.Listen, IPv4, port 0 for a free one.
+// "tcp" or "udp"; addr is a numeric address of IPv4 or IPv6 and a port, 0 for a free
+// one. "[::]:7" is IPv6 only.
 func (h *Host) Echo(t testing.TB, network, addr string) *Echo {
 	t.Helper()
 	e, err := h.StartEcho(t.Context(), network, addr)
@@ -55,25 +54,33 @@ func (h *Host) Echo(t testing.TB, network, addr string) *Echo {
 // start only.
 func (h *Host) StartEcho(ctx context.Context, network, addr string) (*Echo, error) {
 	e := &Echo{conns: map[net.Conn]struct{}{}}
+	local, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s: echo: %w", h.Name, err)
+	}
+	family, receiver := "4", newReceiver4
+	if local.Addr().Is6() {
+		family, receiver = "6", newReceiver6
+	}
 	switch network {
 	case "tcp":
-		ln, err := h.Listen(ctx, "tcp4", addr)
+		ln, err := h.Listen(ctx, network+family, addr)
 		if err != nil {
 			return nil, fmt.Errorf("%s: echo: %w", h.Name, err)
 		}
 		e.Addr, e.close = addrPort(ln.Addr()), ln.Close
 		e.wg.Go(func() { e.accept(ln) })
 	case "udp":
-		conn, err := h.ListenPacket(ctx, "udp4", addr)
+		conn, err := h.ListenPacket(ctx, network+family, addr)
 		if err != nil {
 			return nil, fmt.Errorf("%s: echo: %w", h.Name, err)
 		}
 		e.Addr, e.close = addrPort(conn.LocalAddr()), conn.Close
-		packets := ipv4.NewPacketConn(conn)
-		if err := packets.SetControlMessage(ipv4.FlagDst, true); err != nil {
+		receive, err := receiver(conn)
+		if err != nil {
 			return nil, errors.Join(fmt.Errorf("%s: echo: %w", h.Name, err), conn.Close())
 		}
-		e.wg.Go(func() { e.answerPackets(packets) })
+		e.wg.Go(func() { e.answerPackets(receive) })
 	default:
 		return nil, fmt.Errorf("%s: echo: network %q is neither tcp nor udp", h.Name, network)
 	}
@@ -148,20 +155,19 @@ func (e *Echo) answerLines(conn net.Conn) {
 
 // answerPackets serves datagrams until the socket is closed. It answers from the
 // address that was asked, of which a host may have many.
-func (e *Echo) answerPackets(conn *ipv4.PacketConn) {
+func (e *Echo) answerPackets(receive receiver) {
 	buf := make([]byte, maxPayload)
 	for {
-		n, asked, from, err := conn.ReadFrom(buf)
+		n, from, answer, err := receive(buf)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil {
 			continue // an ICMP error for an earlier answer
 		}
-		peer := addrPort(from)
-		e.record(peer)
+		e.record(from)
 		// An answer that cannot be sent is a lost packet, which the prober notices.
-		_, _ = conn.WriteTo(fmt.Appendf(nil, "%s %s", peer, buf[:n]), &ipv4.ControlMessage{Src: asked.Dst}, from)
+		_ = answer(fmt.Appendf(nil, "%s %s", from, buf[:n]))
 	}
 }
 
@@ -187,7 +193,8 @@ func parseEcho(answer string) (peer netip.AddrPort, payload string, err error) {
 	return peer, payload, nil
 }
 
-// addrPort is the address of a TCP or UDP socket, IPv4 as IPv4.
+// addrPort is the address of a TCP or UDP socket, IPv4 as IPv4, and without a zone,
+// whose name would be that of an interface of another host.
 func addrPort(a net.Addr) netip.AddrPort {
 	var ap netip.AddrPort
 	switch a := a.(type) {
@@ -196,7 +203,7 @@ func addrPort(a net.Addr) netip.AddrPort {
 	case *net.UDPAddr:
 		ap = a.AddrPort()
 	}
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
 }
 
 // Eventually waits until check returns nil, at most as long as within. If it never

@@ -2,15 +2,18 @@
 // beyond it, and two hosts on the LAN. Packets between them are real, made and
 // filtered by the kernel; nothing of it touches the network of the machine.
 //
-//	peers 93.184.216.34, 151.101.1.69
-//	[ internet ]  eth0 81.2.69.1/24
+//	peers 93.184.216.34, 151.101.1.69      2001:db8:a::34, 2001:db8:b::69
+//	[ internet ]  eth0 81.2.69.1/24        2001:db8:ffff::1/64
 //	      |
-//	      |       wan0 81.2.69.10/24
+//	      |       wan0 81.2.69.10/24       2001:db8:ffff::10/64
 //	[  router  ]
-//	      |       br-lan 192.168.1.1/24
+//	      |       br-lan 192.168.1.1/24    2001:db8:1:1::1/64, of 2001:db8:1::/48
 //	   +--+------------+
 //	[ lan1 ]        [ lan2 ]
-//	eth0 .10        eth0 .11
+//	eth0 .10        eth0 .11               ::10 and ::11 of the same prefix
+//
+// There is no duplicate address detection: addresses can be used as soon as they
+// are there.
 //
 // A program uses it after netns.Enter, a test package through netns.Main.
 package lab
@@ -39,6 +42,19 @@ type Options struct {
 	// IPTables is the variant in which the router's own rules are written, and
 	// that "iptables" means on the router. Empty means NFT.
 	IPTables Variant
+
+	// SecondWAN gives the router a second line to the internet, see [Home.Second].
+	SecondWAN bool
+}
+
+// Line is a line from the router to the internet, as the router sees it.
+type Line struct {
+	// Name is the router's interface.
+	Name string
+	// Addr and Addr6 are the router's addresses on it.
+	Addr, Addr6 netip.Addr
+	// Gateway and Gateway6 are the next router, addresses of Internet.
+	Gateway, Gateway6 netip.Addr
 }
 
 // Home is a running home. Its methods and its hosts may be used from many
@@ -49,18 +65,26 @@ type Home struct {
 	// the router itself is open on every side, so that nothing but portreeve
 	// decides whether portreeve answers.
 	Router *Host
-	// Internet stands for every host beyond the router. It has a route to the LAN, so
+	// Internet stands for every host beyond the router. It has routes to the LAN, so
 	// only the router's firewall keeps it out.
 	Internet *Host
 	// LAN1 and LAN2 are hosts on the LAN, say a console and a computer.
 	LAN1, LAN2 *Host
 
-	// WAN is the router's address on its interface wan0.
-	WAN netip.Addr
-	// Gateway is the next router towards the internet, an address of Internet.
-	Gateway netip.Addr
-	// Peers are addresses of Internet that lie beyond Gateway.
-	Peers [2]netip.Addr
+	// WAN and WAN6 are the router's addresses on its interface wan0.
+	WAN, WAN6 netip.Addr
+	// Gateway and Gateway6 are the next router towards the internet, addresses of
+	// Internet. In IPv6 the router's default route leads to its link-local address.
+	Gateway, Gateway6 netip.Addr
+	// Peers and Peers6 are addresses of Internet that lie beyond Gateway.
+	Peers, Peers6 [2]netip.Addr
+	// Delegated is what the provider routes to the router, see Host.Addr6 for what
+	// it has made of it.
+	Delegated netip.Prefix
+	// Second is the second line, wan1; the zero value without Options.SecondWAN. It is
+	// used by what is sent to the addresses at its ends: the default route of the router
+	// and the routes of Internet to the LAN use the first.
+	Second Line
 
 	variant Variant
 	dir     string
@@ -99,23 +123,37 @@ func Start(ctx context.Context, o Options) (*Home, error) {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
 	h := &Home{
-		WAN:     netip.MustParseAddr("81.2.69.10"),
-		Gateway: netip.MustParseAddr("81.2.69.1"),
-		Peers:   [2]netip.Addr{netip.MustParseAddr("93.184.216.34"), netip.MustParseAddr("151.101.1.69")},
-		variant: o.IPTables,
-		dir:     dir,
+		WAN:       netip.MustParseAddr("81.2.69.10"),
+		WAN6:      netip.MustParseAddr("2001:db8:ffff::10"),
+		Gateway:   netip.MustParseAddr("81.2.69.1"),
+		Gateway6:  netip.MustParseAddr("2001:db8:ffff::1"),
+		Peers:     [2]netip.Addr{netip.MustParseAddr("93.184.216.34"), netip.MustParseAddr("151.101.1.69")},
+		Peers6:    [2]netip.Addr{netip.MustParseAddr("2001:db8:a::34"), netip.MustParseAddr("2001:db8:b::69")},
+		Delegated: netip.MustParsePrefix("2001:db8:1::/48"),
+		variant:   o.IPTables,
+		dir:       dir,
+	}
+	if o.SecondWAN {
+		h.Second = Line{
+			Name: "wan1",
+			Addr: netip.MustParseAddr("81.3.70.10"), Addr6: netip.MustParseAddr("2001:db8:fffe::10"),
+			Gateway: netip.MustParseAddr("81.3.70.1"), Gateway6: netip.MustParseAddr("2001:db8:fffe::1"),
+		}
 	}
 	if h.variant == "" {
 		h.variant = NFT
 	}
 	suffix := "-" + strings.ToLower(rand.Text()[:6])
-	host := func(name string, addr netip.Addr) *Host {
-		return &Host{Name: name, Namespace: name + suffix, Addr: addr, bin: filepath.Join(dir, "bin", name)}
+	host := func(name, addr, addr6 string) *Host {
+		return &Host{
+			Name: name, Namespace: name + suffix, bin: filepath.Join(dir, "bin", name),
+			Addr: netip.MustParseAddr(addr), Addr6: netip.MustParseAddr(addr6),
+		}
 	}
-	h.Router = host("router", netip.MustParseAddr("192.168.1.1"))
-	h.Internet = host("internet", h.Peers[0])
-	h.LAN1 = host("lan1", netip.MustParseAddr("192.168.1.10"))
-	h.LAN2 = host("lan2", netip.MustParseAddr("192.168.1.11"))
+	h.Router = host("router", "192.168.1.1", "2001:db8:1:1::1")
+	h.Internet = host("internet", h.Peers[0].String(), h.Peers6[0].String())
+	h.LAN1 = host("lan1", "192.168.1.10", "2001:db8:1:1::10")
+	h.LAN2 = host("lan2", "192.168.1.11", "2001:db8:1:1::11")
 	h.hosts = []*Host{h.Router, h.Internet, h.LAN1, h.LAN2}
 	if err := h.build(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("lab: %w", err), h.Close())
@@ -132,25 +170,7 @@ func (h *Home) build(ctx context.Context) error {
 	if err := ip(ctx, "", create.String()); err != nil {
 		return err
 	}
-	for _, s := range []struct {
-		host        *Host
-		name, value string
-	}{
-		{h.Router, "net/ipv4/ip_forward", "1"},
-		// No test may pass because the kernel dropped a spoofed packet for us.
-		{h.Router, "net/ipv4/conf/all/rp_filter", "0"},
-		{h.Router, "net/ipv4/conf/default/rp_filter", "0"},
-		{h.Internet, "net/ipv4/conf/all/rp_filter", "0"},
-		{h.Internet, "net/ipv4/conf/default/rp_filter", "0"},
-	} {
-		if err := s.host.Sysctl(s.name, s.value); err != nil {
-			return err
-		}
-	}
-	// Where bridged packets pass iptables (on machines with Docker, say) the router's
-	// FORWARD policy would keep the LAN hosts from each other.
-	err := h.Router.Sysctl("net/bridge/bridge-nf-call-iptables", "0")
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := h.settings(); err != nil {
 		return err
 	}
 	for _, host := range h.hosts {
@@ -161,11 +181,43 @@ func (h *Home) build(ctx context.Context) error {
 	if err := h.linkVariant(); err != nil {
 		return err
 	}
-	return h.restore(ctx, h.rules())
+	return h.restore(ctx)
+}
+
+// settings sets what must be set before there are links.
+func (h *Home) settings() error {
+	type setting struct{ name, value string }
+	// Without duplicate address detection (RFC 4862, section 5.4), which takes a second.
+	common := setting{"net/ipv6/conf/default/accept_dad", "0"}
+	// No test may pass because the kernel dropped a spoofed packet for us.
+	trusting := []setting{{"net/ipv4/conf/all/rp_filter", "0"}, {"net/ipv4/conf/default/rp_filter", "0"}, common}
+	for host, settings := range map[*Host][]setting{
+		h.Router:   append(trusting, setting{"net/ipv4/ip_forward", "1"}, setting{"net/ipv6/conf/all/forwarding", "1"}),
+		h.Internet: trusting,
+		h.LAN1:     {common},
+		h.LAN2:     {common},
+	} {
+		for _, s := range settings {
+			if err := host.Sysctl(s.name, s.value); err != nil {
+				return err
+			}
+		}
+	}
+	// Where bridged packets pass iptables (on machines with Docker, say) the router's
+	// FORWARD policy would keep the LAN hosts from each other.
+	for _, name := range []string{"iptables", "ip6tables"} {
+		err := h.Router.Sysctl("net/bridge/bridge-nf-call-"+name, "0")
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // wiring is what ip(8) is told on a host, in its batch format. The router comes
-// first: it makes both ends of every cable.
+// first: it makes both ends of every cable. Each default route of IPv6 leads to a
+// link-local address, as those do that routers announce; the two addresses come
+// from the MAC addresses here (RFC 4291, appendix A).
 func (h *Home) wiring(host *Host) string {
 	switch host {
 	case h.Router:
@@ -173,36 +225,62 @@ func (h *Home) wiring(host *Host) string {
 		// a private, shared or documentation address "not connected".
 		return strings.NewReplacer("INTERNET", h.Internet.Namespace, "LAN1", h.LAN1.Namespace, "LAN2", h.LAN2.Namespace).Replace(`
 link set lo up
-link add br-lan type bridge
+link add br-lan address 02:00:00:00:00:01 type bridge
 addr add 192.168.1.1/24 dev br-lan
+addr add 2001:db8:1:1::1/64 dev br-lan nodad
 link set br-lan up
-link add wan0 type veth peer name eth0 netns INTERNET
+link add wan0 type veth peer name eth0 address 02:00:00:00:00:02 netns INTERNET
 link add lan1 type veth peer name eth0 netns LAN1
 link add lan2 type veth peer name eth0 netns LAN2
 link set lan1 master br-lan up
 link set lan2 master br-lan up
 addr add 81.2.69.10/24 dev wan0
+addr add 2001:db8:ffff::10/64 dev wan0 nodad
 link set wan0 up
 route add default via 81.2.69.1 dev wan0
-`)
+route add default via fe80::ff:fe00:2 dev wan0
+` + h.ifSecond(`
+link add wan1 type veth peer name eth1 netns INTERNET
+addr add 81.3.70.10/24 dev wan1
+addr add 2001:db8:fffe::10/64 dev wan1 nodad
+link set wan1 up
+`))
 	case h.Internet:
 		return `
 link set lo up
 addr add 93.184.216.34/32 dev lo
 addr add 151.101.1.69/32 dev lo
+addr add 2001:db8:a::34/128 dev lo nodad
+addr add 2001:db8:b::69/128 dev lo nodad
 addr add 81.2.69.1/24 dev eth0
+addr add 2001:db8:ffff::1/64 dev eth0 nodad
 link set eth0 up
 route add 192.168.1.0/24 via 81.2.69.10 dev eth0
+route add 2001:db8:1::/48 via 2001:db8:ffff::10 dev eth0
 route add 224.0.0.0/4 dev eth0
-`
+` + h.ifSecond(`
+addr add 81.3.70.1/24 dev eth1
+addr add 2001:db8:fffe::1/64 dev eth1 nodad
+link set eth1 up
+`)
 	default:
 		return `
 link set lo up
 addr add ` + host.Addr.String() + `/24 dev eth0
+addr add ` + host.Addr6.String() + `/64 dev eth0 nodad
 link set eth0 up
 route add default via 192.168.1.1 dev eth0
+route add default via fe80::ff:fe00:1 dev eth0
 `
 	}
+}
+
+// ifSecond returns text for a home with a second line, else nothing.
+func (h *Home) ifSecond(text string) string {
+	if h.Second.Name == "" {
+		return ""
+	}
+	return text
 }
 
 // Close takes the home away. The error names processes that were still running

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -26,6 +27,8 @@ type Host struct {
 	// Addr is its address: of a LAN host the one on the LAN, of the router the one
 	// on the LAN, of the internet host Peers[0].
 	Addr netip.Addr
+	// Addr6 is its global IPv6 address in the same place.
+	Addr6 netip.Addr
 
 	// bin is a folder whose programs come before those of the path.
 	bin string
@@ -109,8 +112,41 @@ func (h *Host) enter() error {
 	return nil
 }
 
-// Dial connects from this host. The address must be numeric. It fits
-// http.Transport's DialContext.
+// LinkLocal is the link-local IPv6 address of one of the host's interfaces. Its zone
+// is the interface's number, as Dial needs it: a name would be looked up on another
+// host.
+func (h *Host) LinkLocal(t testing.TB, name string) netip.Addr {
+	t.Helper()
+	var found netip.Addr
+	// The kernel makes it by itself once the interface is up.
+	Eventually(t, reachable, h.Name+": link-local address of "+name, func() error {
+		return h.Do(func() (err error) {
+			found, err = linkLocal(name)
+			return err
+		})
+	})
+	return found
+}
+
+func linkLocal(name string) (netip.Addr, error) {
+	ifc, err := net.InterfaceByName(name)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	addrs, err := ifc.Addrs()
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
+			return p.Addr().WithZone(strconv.Itoa(ifc.Index)), nil
+		}
+	}
+	return netip.Addr{}, errors.New("there is none")
+}
+
+// Dial connects from this host. The address must be numeric, also a zone in it. It
+// fits http.Transport's DialContext.
 func (h *Host) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	return h.dialFrom(ctx, network, netip.AddrPort{}, addr)
 }
