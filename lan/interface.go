@@ -75,11 +75,17 @@ func (s *Snapshot) Find(addr netip.Addr) (Interface, bool) {
 	return Interface{}, false
 }
 
-// Topology returns the LANs as the core wants them.
+// Topology returns the LANs as the core wants them: with the IPv4 addresses first, then those of IPv6, global ones and
+// unique local ones (RFC 4193). Link-local addresses tell no LAN from another.
 func (s *Snapshot) Topology() []lease.LAN {
 	lans := make([]lease.LAN, len(s.Interfaces))
 	for n, i := range s.Interfaces {
-		lans[n] = lease.LAN{Name: i.Name, Prefixes: i.Prefixes}
+		lans[n] = lease.LAN{Name: i.Name, Prefixes: slices.Clone(i.Prefixes)}
+		for _, p := range i.Prefixes6 {
+			if !p.Addr().IsLinkLocalUnicast() {
+				lans[n].Prefixes = append(lans[n].Prefixes, p)
+			}
+		}
 	}
 	return lans
 }

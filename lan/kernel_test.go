@@ -70,6 +70,16 @@ func run(t *testing.T, commands ...string) {
 	}
 }
 
+// output runs a command and returns what it printed.
+func output(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
+	return string(out)
+}
+
 // inside runs f in a network namespace. Sockets that f opens stay there.
 func inside(t *testing.T, namespace string, f func() error) {
 	t.Helper()
@@ -189,9 +199,13 @@ func TestNamedInterfaceIsFollowed(t *testing.T) {
 		{Name: "lan0", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.168.1.1/24")}},
 		{Name: "lan1", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")}},
 	}
-	if diff := cmp.Diff(topology, after.Topology(), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+	if diff := topologyDiff(topology, after.Topology()); diff != "" {
 		t.Error("topology (-want +got):\n" + diff)
 	}
+}
+
+func topologyDiff(want, got []lease.LAN) string {
+	return cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }))
 }
 
 func TestIPv6AddressesAndNamesAreFollowed(t *testing.T) {
@@ -205,6 +219,45 @@ func TestIPv6AddressesAndNamesAreFollowed(t *testing.T) {
 	// The old name is gone and the new one is nobody's.
 	run(t, "ip link set lan0 down", "ip link set lan0 name lan1")
 	waitFor(t, w, "lan0: there is no such interface")
+}
+
+// The core learns the router's IPv6 addresses too, as they come and go: a provider changes the prefix, addresses become
+// deprecated, temporary ones are added. It does not learn link-local ones, nor those that are not usable yet.
+func TestTopologyFollowsIPv6(t *testing.T) {
+	home(t)
+	w := watch(t, lan.Config{Names: []string{"lan0"}})
+	is := func(texts ...string) {
+		t.Helper()
+		want := []lease.LAN{{Name: "lan0"}}
+		for _, text := range texts {
+			want[0].Prefixes = append(want[0].Prefixes, netip.MustParsePrefix(text))
+		}
+		wait(t, w, strings.Join(texts, " "), func(s *lan.Snapshot) bool { return topologyDiff(want, s.Topology()) == "" })
+	}
+	is("192.168.1.1/24")
+	run(t, "ip addr add 2001:db8:1:1::1/64 dev lan0 nodad", "ip addr add fe80::1/64 dev lan0 nodad")
+	is("192.168.1.1/24", "2001:db8:1:1::1/64")
+	if p := w.Snapshot().Interfaces[0].Prefixes; len(p) != 1 {
+		t.Errorf("servers of IPv4 get the addresses %v", p)
+	}
+	run(t, "ip addr change 2001:db8:1:1::1/64 dev lan0 valid_lft 600 preferred_lft 0")
+	run(t, "ip addr add fd00:1::1/64 dev lan0 nodad")
+	run(t, "ip addr del 2001:db8:1:1::1/64 dev lan0")
+	is("192.168.1.1/24", "fd00:1::1/64")
+	run(t, "ip addr add 2001:db8:1:2::1/64 dev lan0 nodad valid_lft 600 preferred_lft 0", "ip addr del fd00:1::1/64 dev lan0")
+	is("192.168.1.1/24", "2001:db8:1:2::1/64")
+
+	// An address that a host has already is never the router's.
+	run(t, "ip -n host addr add 2001:db8:1:2::2/64 dev eth0 nodad", "ip addr add 2001:db8:1:2::2/64 dev lan0")
+	deadline := time.Now().Add(10 * time.Second)
+	for !strings.Contains(output(t, "ip", "-6", "addr", "show", "dev", "lan0", "dadfailed"), "2001:db8:1:2::2/64") {
+		if time.Now().After(deadline) {
+			t.Fatal("the kernel does not find the duplicate")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	run(t, "ip addr del 2001:db8:1:2::1/64 dev lan0")
+	is("192.168.1.1/24")
 }
 
 // outside is a list of names that changes.
