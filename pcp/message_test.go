@@ -52,7 +52,7 @@ func TestRequests(t *testing.T) {
 		},
 		{"delete all UDP", "0001 0000 0000 0000 00000000", pcp.PMPMapRequest{Protocol: lease.UDP}},
 		{"unknown opcode", "0003 0000", pcp.PMPUnknownRequest{Opcode: 3, Rest: []byte{0, 0}}},
-		{"PCP", "0201", pcp.OtherVersion{Version: 2, Opcode: 1}},
+		{"a version between", "0101", pcp.OtherVersion{Version: 1, Opcode: 1}},
 		{"a version nobody knows", "ff7f", pcp.OtherVersion{Version: 255, Opcode: 127}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -147,7 +147,10 @@ func TestWhatIsNotAMessage(t *testing.T) {
 			}
 		})
 	}
-	for name, wire := range map[string]string{"another version": "0280 0000 000003e8", "an unknown opcode with a success": "0083 0000 000003e8"} {
+	for name, wire := range map[string]string{
+		"another version":                  "0380 0000" + strings.Repeat("00", 20),
+		"an unknown opcode with a success": "0083 0000 000003e8",
+	} {
 		if err := parseResponse(octets(t, wire)); err == nil {
 			t.Errorf("%s: accepted as a response", name)
 		}
@@ -181,7 +184,8 @@ func TestMarshalRefusesWhatTheWireCannotHold(t *testing.T) {
 		{"a response as a request", pcp.PMPUnknownRequest{Opcode: 128}, "opcode 128"},
 		{"a known opcode as unsupported", pcp.PMPUnsupportedOpcodeResponse{Opcode: 1}, "opcode 1"},
 		{"NAT-PMP as another version", pcp.OtherVersion{}, "version 0"},
-		{"a response of another version", pcp.OtherVersion{Version: 2, Opcode: 128}, "opcode 128"},
+		{"a response of another version", pcp.OtherVersion{Version: 3, Opcode: 128}, "opcode 128"},
+		{"PCP as another version", pcp.OtherVersion{Version: 2}, "version 2"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b, err := pcp.Marshal(tt.m)
@@ -192,31 +196,7 @@ func TestMarshalRefusesWhatTheWireCannotHold(t *testing.T) {
 	}
 }
 
-// What can be read can be written, and is the same when it is read again.
-func FuzzParse(f *testing.F) {
-	for _, wire := range []string{
-		"0000", "000200001f901f9000001c20", "0003aabbcc", "02010000", "00800000000003e8cb007105",
-		"00820000000003e81f901f9100001c20", "00000001000003e8", "00830005aabb", "0081", "",
-	} {
-		f.Add(octets(f, wire))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if m, err := pcp.ParseRequest(b); err == nil {
-			again, err := pcp.ParseRequest(marshal(t, m))
-			if diff := cmp.Diff(m, again); err != nil || diff != "" {
-				t.Errorf("request %x (-first +second):\n%s%v", b, diff, err)
-			}
-		}
-		if m, err := pcp.ParseResponse(b); err == nil {
-			again, err := pcp.ParseResponse(marshal(t, m))
-			if diff := cmp.Diff(m, again, byAddr); err != nil || diff != "" {
-				t.Errorf("response %x (-first +second):\n%s%v", b, diff, err)
-			}
-		}
-	})
-}
-
-func marshal(t *testing.T, m pcp.Message) []byte {
+func marshal(t testing.TB, m pcp.Message) []byte {
 	t.Helper()
 	b, err := pcp.Marshal(m)
 	if err != nil {

@@ -3,7 +3,6 @@ package pcp
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 	"net/netip"
 	"time"
 
@@ -173,10 +172,11 @@ func parsePMPResponse(b []byte) (Response, error) {
 	}
 }
 
-func (PMPAddressRequest) marshal() ([]byte, error) { return []byte{versionPMP, pmpAddress}, nil }
+func (PMPAddressRequest) appendTo(b []byte) ([]byte, error) {
+	return append(b, versionPMP, pmpAddress), nil
+}
 
-func (m PMPAddressResponse) marshal() ([]byte, error) {
-	b := make([]byte, 0, pmpAddressResponseLen)
+func (m PMPAddressResponse) appendTo(b []byte) ([]byte, error) {
 	b = append(b, versionPMP, responseBit|pmpAddress)
 	b = binary.BigEndian.AppendUint16(b, uint16(m.Result))
 	b, err := appendSeconds(b, "epoch", m.Epoch)
@@ -193,24 +193,22 @@ func (m PMPAddressResponse) marshal() ([]byte, error) {
 	}
 }
 
-func (m PMPMapRequest) marshal() ([]byte, error) {
+func (m PMPMapRequest) appendTo(b []byte) ([]byte, error) {
 	opcode, err := pmpOpcode(m.Protocol)
 	if err != nil {
 		return nil, err
 	}
-	b := make([]byte, 0, pmpMapRequestLen)
 	b = append(b, versionPMP, opcode, 0, 0)
 	b = binary.BigEndian.AppendUint16(b, m.InternalPort)
 	b = binary.BigEndian.AppendUint16(b, m.ExternalPort)
 	return appendSeconds(b, "lifetime", m.Lifetime)
 }
 
-func (m PMPMapResponse) marshal() ([]byte, error) {
+func (m PMPMapResponse) appendTo(b []byte) ([]byte, error) {
 	opcode, err := pmpOpcode(m.Protocol)
 	if err != nil {
 		return nil, err
 	}
-	b := make([]byte, 0, pmpMapResponseLen)
 	b = append(b, versionPMP, responseBit|opcode)
 	b = binary.BigEndian.AppendUint16(b, uint16(m.Result))
 	if b, err = appendSeconds(b, "epoch", m.Epoch); err != nil {
@@ -221,25 +219,23 @@ func (m PMPMapResponse) marshal() ([]byte, error) {
 	return appendSeconds(b, "lifetime", m.Lifetime)
 }
 
-func (m PMPUnknownRequest) marshal() ([]byte, error) {
+func (m PMPUnknownRequest) appendTo(b []byte) ([]byte, error) {
 	if m.Opcode <= pmpMapTCP || m.Opcode >= responseBit {
 		return nil, fmt.Errorf("opcode %d: unknown ones are %d to %d", m.Opcode, pmpMapTCP+1, responseBit-1)
 	}
-	return append([]byte{versionPMP, m.Opcode}, m.Rest...), nil
+	return append(append(b, versionPMP, m.Opcode), m.Rest...), nil
 }
 
-func (m PMPUnsupportedVersionResponse) marshal() ([]byte, error) {
-	b := make([]byte, 0, pmpUnsupportedVersionLen)
+func (m PMPUnsupportedVersionResponse) appendTo(b []byte) ([]byte, error) {
 	b = append(b, versionPMP, pmpAddress)
 	b = binary.BigEndian.AppendUint16(b, uint16(PMPUnsupportedVersion))
 	return appendSeconds(b, "epoch", m.Epoch)
 }
 
-func (m PMPUnsupportedOpcodeResponse) marshal() ([]byte, error) {
+func (m PMPUnsupportedOpcodeResponse) appendTo(b []byte) ([]byte, error) {
 	if m.Opcode <= pmpMapTCP || m.Opcode >= responseBit {
 		return nil, fmt.Errorf("opcode %d: unsupported ones are %d to %d", m.Opcode, pmpMapTCP+1, responseBit-1)
 	}
-	b := make([]byte, 0, pmpUnsupportedOpcodeLen+len(m.Rest))
 	b = append(b, versionPMP, responseBit|m.Opcode)
 	b = binary.BigEndian.AppendUint16(b, uint16(PMPUnsupportedOpcode))
 	return append(b, m.Rest...), nil
@@ -262,19 +258,4 @@ func pmpOpcode(p lease.Protocol) (uint8, error) {
 	default:
 		return 0, fmt.Errorf("protocol %s: only tcp and udp are possible", p)
 	}
-}
-
-// Times are whole seconds in 32 bits in both protocols.
-
-func parseSeconds(b []byte) time.Duration {
-	return time.Duration(binary.BigEndian.Uint32(b)) * time.Second
-}
-
-// appendSeconds drops the fraction of a second: a time that has passed counts when it is complete.
-func appendSeconds(b []byte, field string, d time.Duration) ([]byte, error) {
-	s := d / time.Second
-	if d < 0 || s > math.MaxUint32 {
-		return nil, fmt.Errorf("%s %s: possible are 0 to %d s", field, d, uint32(math.MaxUint32))
-	}
-	return binary.BigEndian.AppendUint32(b, uint32(s)), nil
 }

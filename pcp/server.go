@@ -54,7 +54,7 @@ func (s *Server) handle(ctx context.Context, src netip.AddrPort, packet []byte) 
 	if len(packet) > MaxMessage {
 		return nil
 	}
-	request, err := ParseRequest(packet)
+	request, err := parseForPMP(packet)
 	if err != nil {
 		return nil
 	}
@@ -65,6 +65,14 @@ func (s *Server) handle(ctx context.Context, src netip.AddrPort, packet []byte) 
 		return nil
 	}
 	return reply
+}
+
+// parseForPMP decodes a request as a server sees it that speaks NAT-PMP only: PCP is a version like any other.
+func parseForPMP(packet []byte) (Request, error) {
+	if len(packet) >= 2 && packet[0] == versionPCP && packet[1]&responseBit == 0 {
+		return OtherVersion{Version: packet[0], Opcode: packet[1]}, nil
+	}
+	return ParseRequest(packet)
 }
 
 func (s *Server) answer(ctx context.Context, client netip.Addr, request Request) Response {
