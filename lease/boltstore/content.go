@@ -10,17 +10,17 @@ import (
 
 // The buckets of the file. A file with others is not ours, or damaged.
 const (
-	bucketMeta    = "meta"    // one row, metaKey: schema version, clock reading, epoch, number of rows
+	bucketMeta    = "meta"    // metaKey: schema version, clock reading, epoch, number and digest of rows; transactionKey
 	bucketLeases  = "leases"  // by lease ID
 	bucketEvents  = "events"  // by sequence number, sixteen hexadecimal digits
 	bucketUsers   = "users"   // by name of the account; there is one, adminKey
 	bucketDamaged = "damaged" // rows that could not be read, as they were found, for whoever wants to look
 )
 
-// The keys of the only rows in their buckets.
 const (
-	metaKey  = "state"
-	adminKey = "admin"
+	metaKey        = "state"
+	transactionKey = "transaction" // the number of the transaction that wrote it
+	adminKey       = "admin"       // of the only row in its bucket
 )
 
 func buckets() []string {

@@ -58,8 +58,10 @@ func build(path string, c content, why string) (f *file, aside string, err error
 func (f *file) create(name string, c content) error {
 	return guard(func() (err error) {
 		f.db, err = bbolt.Open(name, 0o600, &bbolt.Options{
-			FreelistType: bbolt.FreelistMapType,
-			NoStatistics: true,
+			FreelistType:   bbolt.FreelistMapType,
+			NoFreelistSync: true, // no process opens a file of another one, so nobody reads the list
+			NoStatistics:   true,
+			NoSync:         true, // see update
 			OpenFile: func(name string, flag int, mode os.FileMode) (file *os.File, err error) {
 				f.os, err = os.OpenFile(name, flag|os.O_EXCL, mode)
 				return f.os, err
@@ -69,7 +71,10 @@ func (f *file) create(name string, c content) error {
 			return err
 		}
 		f.pageSize = int64(f.db.Info().PageSize)
-		return f.db.Update(func(tx *bbolt.Tx) error { return fill(tx, c) })
+		if err := f.db.Update(func(tx *bbolt.Tx) error { return fill(tx, c) }); err != nil {
+			return err
+		}
+		return f.os.Sync()
 	})
 }
 
@@ -86,7 +91,16 @@ func fill(tx *bbolt.Tx, c content) error {
 			}
 		}
 	}
-	return nil
+	return sign(tx)
+}
+
+// sign leaves the number of the transaction in it.
+func sign(tx *bbolt.Tx) error {
+	b := tx.Bucket([]byte(bucketMeta))
+	if b == nil {
+		return fmt.Errorf("bucket %s is gone", bucketMeta)
+	}
+	return b.Put([]byte(transactionKey), transactionRow(uint64(tx.ID())))
 }
 
 // publish gives the finished file its name. The lock that bbolt holds on it goes with it.
@@ -104,11 +118,20 @@ func (f *file) publish(temporary string) error {
 
 // update makes the edits in one durable transaction, wholly or not at all. After an error the file is broken, or
 // it is as before and can be tried again.
+//
+// It waits for the disk once. bbolt would do so twice, first for the pages and then for the meta page that makes them
+// count, so that a meta page on disk always leads to pages that are there too. Here the disk may write them in any order:
+// if the power fails meanwhile, the digest in the content shows that something is missing, and what counts is the state of
+// the transaction before, none of whose pages this one touches.
 func (f *file) update(edits []edit) error {
 	err := guard(func() error {
 		return f.db.Update(func(tx *bbolt.Tx) error { return write(tx, edits) })
 	})
 	if err == nil {
+		if err = unix.Fdatasync(int(f.os.Fd())); err != nil {
+			f.broken = true
+			return explain(fmt.Errorf("wait for the disk: %w", err))
+		}
 		f.left, err = f.look()
 		f.broken = err != nil
 		return explain(err)
@@ -134,7 +157,7 @@ func write(tx *bbolt.Tx, edits []edit) error {
 			return fmt.Errorf("bucket %s: %w", e.bucket, err)
 		}
 	}
-	return nil
+	return sign(tx)
 }
 
 // unchanged tells whether bbolt still works and the last transaction has left no trace in the file.

@@ -54,19 +54,46 @@ type meta struct {
 	root, pages, tx uint64
 }
 
-// readImage returns all rows of a file, whatever its buckets. torn tells that one of the two meta pages is
-// damaged, so that the rows may be those of the transaction before the last one. The error says in which
-// way the file is not sound.
-func readImage(r io.ReaderAt, size int64) (c content, torn bool, err error) {
+// reading is what was found in a file.
+type reading struct {
+	content
+
+	// torn tells that the rows may be older than those of the latest transaction that was acknowledged.
+	torn bool
+
+	// unfinished tells that the latest transaction is not whole and that these are the rows of the one before, which is:
+	// the power failed while it was written, see [file.update].
+	unfinished bool
+}
+
+// readImage returns all rows of a file, whatever its buckets. A file holds two states, that of the latest transaction and
+// that of the one before. The latest counts, unless only the other one is whole. The error says in which way the file is
+// not sound.
+func readImage(r io.ReaderAt, size int64) (reading, error) {
 	if size > maxFileSize {
-		return nil, false, fmt.Errorf("it is %d bytes long, and at most %d are read", size, maxFileSize)
+		return reading{}, fmt.Errorf("it is %d bytes long, and at most %d are read", size, maxFileSize)
 	}
-	im := image{r: r, size: size, seen: map[uint64]bool{}}
-	m, torn, err := im.latestMeta()
+	metas, err := (&image{r: r, size: size}).metas()
 	if err != nil {
-		return nil, false, err
+		return reading{}, err
 	}
-	im.pageSize, im.pages = m.pageSize, m.pages
+	latest, whole, err := readState(r, size, metas[0])
+	if whole || len(metas) == 1 {
+		return reading{content: latest, torn: len(metas) == 1}, err
+	}
+	if before, whole, _ := readState(r, size, metas[1]); whole {
+		return reading{content: before, unfinished: true}, nil
+	}
+	if err != nil {
+		return reading{}, err
+	}
+	// Where rows are damaged or missing that will be told of them.
+	return reading{content: latest, torn: latest.mixed()}, nil
+}
+
+// readState returns the rows of one of the two states, and whether it is whole.
+func readState(r io.ReaderAt, size int64, m meta) (c content, whole bool, err error) {
+	im := image{r: r, size: size, pageSize: m.pageSize, pages: m.pages, seen: map[uint64]bool{}}
 	if m.pages > uint64(size/m.pageSize) {
 		return nil, false, fmt.Errorf("it should have %d pages of %d bytes, but is only %d bytes long", m.pages, m.pageSize, size)
 	}
@@ -83,7 +110,7 @@ func readImage(r io.ReaderAt, size int64) (c content, torn bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	return c, torn, nil
+	return c, c.whole(m.tx), nil
 }
 
 // bucket reads the rows of the bucket that a value describes.
@@ -104,23 +131,27 @@ func (im *image) bucket(value []byte, rows map[string][]byte) error {
 	return im.leaf(value[16:], add)
 }
 
-// latestMeta finds the valid meta page with the highest transaction number.
-func (im *image) latestMeta() (latest meta, torn bool, err error) {
+// metas returns the valid ones of the two meta pages, that of the latest transaction first.
+func (im *image) metas() ([]meta, error) {
 	first, errFirst := im.meta(0)
 	if errFirst == nil {
 		second, errSecond := im.meta(first.pageSize)
-		if errSecond == nil && second.tx > first.tx {
-			return second, false, nil
+		switch {
+		case errSecond != nil:
+			return []meta{first}, nil
+		case second.tx > first.tx:
+			return []meta{second, first}, nil
+		default:
+			return []meta{first, second}, nil
 		}
-		return first, errSecond != nil, nil
 	}
 	// The first one would have told the size of a page, and so where the second one is.
 	for at := int64(minPageSize); at <= maxPageSize; at *= 2 {
 		if second, err := im.meta(at); err == nil && second.pageSize == at {
-			return second, true, nil
+			return []meta{second}, nil
 		}
 	}
-	return meta{}, false, errFirst
+	return nil, errFirst
 }
 
 func (im *image) meta(at int64) (meta, error) {

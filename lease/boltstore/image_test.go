@@ -70,12 +70,12 @@ func TestReadImageAgreesWithBolt(t *testing.T) {
 	for seed := range uint64(25) {
 		options := &bbolt.Options{PageSize: 1024 << (seed % 7), NoFreelistSync: seed%5 == 0, NoSync: true}
 		image, want := randomFile(t, seed, options)
-		got, torn, err := readImage(bytes.NewReader(image), int64(len(image)))
-		if err != nil || torn {
-			t.Fatalf("seed %d: torn %t, error %v", seed, torn, err)
+		got, err := readImage(bytes.NewReader(image), int64(len(image)))
+		if err != nil || got.torn || got.unfinished {
+			t.Fatalf("seed %d: torn %t, unfinished %t, error %v", seed, got.torn, got.unfinished, err)
 		}
-		if !maps.EqualFunc(want, got, func(a, b map[string][]byte) bool { return maps.EqualFunc(a, b, bytes.Equal) }) {
-			t.Errorf("seed %d (-want +got):\n%s", seed, cmp.Diff(want, got))
+		if !maps.EqualFunc(want, got.content, func(a, b map[string][]byte) bool { return maps.EqualFunc(a, b, bytes.Equal) }) {
+			t.Errorf("seed %d (-want +got):\n%s", seed, cmp.Diff(want, got.content))
 		}
 	}
 }
@@ -86,8 +86,8 @@ func TestReadImageUsesTheOtherMetaPage(t *testing.T) {
 		for page := range 2 {
 			damaged := bytes.Clone(image)
 			damaged[page*pageSize+headerSize+48] ^= 1 // the number of its transaction
-			if _, torn, err := readImage(bytes.NewReader(damaged), int64(len(damaged))); err != nil || !torn {
-				t.Errorf("pages of %d bytes, meta page %d damaged: torn %t, error %v", pageSize, page, torn, err)
+			if got, err := readImage(bytes.NewReader(damaged), int64(len(damaged))); err != nil || !got.torn {
+				t.Errorf("pages of %d bytes, meta page %d damaged: torn %t, error %v", pageSize, page, got.torn, err)
 			}
 		}
 	}
@@ -109,12 +109,12 @@ func FuzzReadImage(f *testing.F) {
 		for page := range 2 {
 			mendMeta(damaged, page*1024)
 		}
-		c, _, err := readImage(bytes.NewReader(damaged), int64(len(damaged)))
+		c, err := readImage(bytes.NewReader(damaged), int64(len(damaged)))
 		if err != nil {
 			return
 		}
 		total := 0
-		for _, rows := range c {
+		for _, rows := range c.content {
 			for key, row := range rows {
 				total += len(key) + len(row)
 			}

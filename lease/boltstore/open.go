@@ -189,10 +189,11 @@ func (s *Store) read(f *os.File) *refusal {
 	if err != nil {
 		return damaged(err)
 	}
-	c, torn, err := readImage(f, info.Size())
+	found, err := readImage(f, info.Size())
 	if err != nil {
 		return damaged(err)
 	}
+	c := found.content
 	m, err := decodeMeta(c)
 	switch {
 	case errors.Is(err, errNewer):
@@ -203,13 +204,16 @@ func (s *Store) read(f *os.File) *refusal {
 	case err != nil:
 		s.lost(bucketMeta, 1, err)
 	}
-	s.content, s.clock, s.epoch = c, m.Clock, m.Epoch
+	s.content, s.digest, s.clock, s.epoch = c, c.digest(), m.Clock, m.Epoch
 	for bucket, n := range m.Counts {
 		if gone := n - len(c[bucket]); gone > 0 {
 			s.lost(bucket, gone, errors.New("gone"))
 		}
 	}
-	if torn {
+	if found.unfinished {
+		s.log.Warn("store: the power failed while a change was stored; nobody was told that it had succeeded", "path", s.path)
+	}
+	if found.torn {
 		s.epochLost = true
 		s.notice("A part of %s was damaged: the last change before portreeve ended may be missing.", s.path)
 	}

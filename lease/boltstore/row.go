@@ -31,6 +31,7 @@ type metaRow struct {
 	Clock   *instantRow    `json:"clock,omitempty"` // of the latest commit; absent before the first
 	Epoch   int64          `json:"epoch_ms"`        // age of the epoch at Clock
 	Counts  map[string]int `json:"rows"`            // rows by bucket: one that vanishes shall be missed
+	Digest  string         `json:"digest"`          // of all other rows, see content.digest
 }
 
 type instantRow struct {
@@ -118,12 +119,18 @@ func seal(bucket, key string, value any) ([]byte, error) {
 	return fmt.Appendf(nil, "%08x %s", checksum(bucket, key, text), text), nil
 }
 
+// intact tells whether a row is what seal has made of this bucket and key.
+func intact(bucket, key string, row []byte) bool {
+	sum, text, found := bytes.Cut(row, []byte(" "))
+	return found && bytes.Equal(sum, fmt.Appendf(nil, "%08x", checksum(bucket, key, text)))
+}
+
 // open decodes what seal has encoded. The value is of no use after an error.
 func open(bucket, key string, row []byte, value any) error {
-	sum, text, found := bytes.Cut(row, []byte(" "))
-	if !found || !bytes.Equal(sum, fmt.Appendf(nil, "%08x", checksum(bucket, key, text))) {
+	if !intact(bucket, key, row) {
 		return errChecksum
 	}
+	_, text, _ := bytes.Cut(row, []byte(" "))
 	var head struct {
 		Version int `json:"v"`
 	}

@@ -20,6 +20,7 @@ type Store struct {
 
 	mu        sync.Mutex
 	content   content
+	digest    uint64   // of content
 	file      *file    // nil until it could be written, and after Close
 	lock      *os.File // keeps others away from the file that was read, as long as file is nil
 	closed    bool
@@ -122,9 +123,27 @@ func (s *Store) SetPasswordHash(ctx context.Context, hash string) error {
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.closed {
+		s.confirm()
+	}
 	s.closed = true
 	s.release()
 	return nil
+}
+
+// confirm stores once more what is stored already. Without it a damaged page that belongs to the latest transaction only would
+// look as if the power had failed while that was written, and something acknowledged would be missing without a word.
+func (s *Store) confirm() {
+	if s.file == nil || s.file.broken || s.file.interference() != untouched {
+		return // then there is nothing worth it, and what was acknowledged is on disk or has been reported
+	}
+	state, err := s.metaEdit()
+	if err == nil {
+		err = s.file.update([]edit{state})
+	}
+	if err != nil {
+		s.log.Warn("store: not closed as it should be; nothing is lost", "path", s.path, "err", err)
+	}
 }
 
 func (s *Store) release() {
@@ -142,18 +161,22 @@ func (s *Store) persist(edits []edit) error {
 		return errClosed
 	}
 	undo := s.content.apply(edits)
-	takeBack := func(err error) error {
-		s.content.apply(undo)
-		return fmt.Errorf("store %s: %w", s.path, err)
-	}
 	then := s.content.trimEvents()
 	undo = append(s.content.apply(then), undo...)
+	edits = slices.Concat(edits, then)
+	digest := s.digest
+	s.digest += difference(edits, undo)
+	takeBack := func(err error) error {
+		s.content.apply(undo)
+		s.digest = digest
+		return fmt.Errorf("store %s: %w", s.path, err)
+	}
 	state, err := s.metaEdit()
 	if err != nil {
 		return takeBack(err)
 	}
 	undo = append(s.content.apply([]edit{state}), undo...)
-	if err := s.save(slices.Concat(edits, then, []edit{state})); err != nil {
+	if err := s.save(append(edits, state)); err != nil {
 		return takeBack(err)
 	}
 	return nil
@@ -163,6 +186,7 @@ func (s *Store) persist(edits []edit) error {
 func (s *Store) metaEdit() (edit, error) {
 	row, err := seal(bucketMeta, metaKey, metaRow{
 		Version: rowVersion, Schema: schemaVersion, Clock: s.clock, Epoch: s.epoch, Counts: s.content.counts(),
+		Digest: digestText(s.digest),
 	})
 	return edit{bucketMeta, metaKey, row}, err
 }
