@@ -27,6 +27,7 @@ type Fake struct {
 // fakeTable is what a kernel would hold. It is replaced as a whole, never changed in place.
 type fakeTable struct {
 	topology lease.Topology
+	nat      lease.NAT
 	leases   map[lease.ID]lease.Lease
 }
 
@@ -59,7 +60,7 @@ func (f *Fake) SetFail(hook func(op string) error) {
 // Sync replaces the whole state. An external port that occurs twice on a WAN, or an ID, is an error.
 func (f *Fake) Sync(ctx context.Context, want lease.Ruleset) (repaired int, err error) {
 	err = f.do(ctx, "sync", "synced", func(now *fakeTable) (*fakeTable, error) {
-		next := &fakeTable{topology: cloneTopology(want.Topology), leases: map[lease.ID]lease.Lease{}}
+		next := &fakeTable{topology: cloneTopology(want.Topology), nat: want.NAT, leases: map[lease.ID]lease.Lease{}}
 		repaired = now.lacks(want.Leases)
 		return next, next.add(want.Leases)
 	})
@@ -88,7 +89,7 @@ func (f *Fake) Apply(ctx context.Context, change lease.Change) error {
 		if now == nil {
 			return nil, errors.New("fake firewall: no table: sync first")
 		}
-		next := &fakeTable{topology: now.topology, leases: maps.Clone(now.leases)}
+		next := &fakeTable{topology: now.topology, nat: now.nat, leases: maps.Clone(now.leases)}
 		if err := next.remove(change.Remove); err != nil {
 			return nil, err
 		}
@@ -256,6 +257,16 @@ func (f *Fake) Topology() lease.Topology {
 		return lease.Topology{}
 	}
 	return cloneTopology(f.table.topology)
+}
+
+// NAT returns what the last Sync wanted besides mappings.
+func (f *Fake) NAT() lease.NAT {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.table == nil {
+		return lease.NAT{}
+	}
+	return f.table.nat
 }
 
 // Dump returns the state as text: a line for each interface, then one for each lease in order of creation.

@@ -15,12 +15,14 @@ func (m *Manager) CheckInvariants() error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 
-	t, held, internal, ports := m.table, map[string]int{}, 0, 0
+	t, held, internal, ports, quota := m.table, map[string]int{}, 0, 0, 0
+	standing := 0
 	for id, l := range t.leases {
 		for _, holder := range l.holders() {
-			held[holder] += l.PortCount()
+			held[holder] += l.quota()
 		}
 		ports += l.PortCount()
+		quota += l.quota()
 		for place := range l.Places() {
 			if !slices.Contains(t.external[place], l) {
 				fault("lease %s is not found by its external port %s", id, place.Port)
@@ -31,6 +33,8 @@ func (m *Manager) CheckInvariants() error {
 			fault("lease %s is filed as %s", l.ID, id)
 		case !slices.Contains(t.internal[l.endpoint()], l):
 			fault("lease %s is not found by its internal endpoint %s", id, l.Internal)
+		case l.Rule != "":
+			standing++
 		case m.deadlines.byID[id] == nil || !m.deadlines.byID[id].at.Equal(l.Expires):
 			fault("lease %s has no deadline or another one than %s", id, l.Expires)
 		}
@@ -44,11 +48,11 @@ func (m *Manager) CheckInvariants() error {
 	for _, leases := range t.external {
 		places += len(leases)
 	}
-	if n := len(t.leases); internal != n || m.deadlines.Len() != n || len(m.deadlines.byID) != n {
-		fault("%d leases, but %d by internal endpoint, %d deadlines", n, internal, m.deadlines.Len())
+	if n := len(t.leases); internal != n || m.deadlines.Len() != n-standing || len(m.deadlines.byID) != n-standing {
+		fault("%d leases, %d of them for rules, but %d by internal endpoint, %d deadlines", n, standing, internal, m.deadlines.Len())
 	}
-	if places != ports || t.ports != ports {
-		fault("%d ports, but %d by place, %d counted", ports, places, t.ports)
+	if places != ports || t.ports != quota {
+		fault("%d ports, but %d by place; of clients %d, but %d counted", ports, places, quota, t.ports)
 	}
 	if !maps.Equal(t.held, held) {
 		fault("the holders are said to hold %v leases and hold %v", t.held, held)

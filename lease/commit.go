@@ -46,27 +46,50 @@ func (m *Manager) save(t *tx, events []Event) error {
 	if err != nil {
 		return m.trouble("store", fmt.Errorf("read the clocks: %w", err))
 	}
-	rows := maps.Clone(m.unsaved)
+	rows, rules := maps.Clone(m.unsaved), maps.Clone(m.unsavedRules)
 	if t != nil {
 		maps.Copy(rows, t.leases)
+		maps.Copy(rules, t.rules)
 	}
 	batch := Batch{Now: now, Epoch: m.Epoch(), Events: append(slices.Collect(maps.Values(m.pending)), events...)}
-	for id, l := range rows {
-		if l != nil {
-			batch.Put = append(batch.Put, *l)
-		} else {
-			batch.Delete = append(batch.Delete, id)
-		}
-	}
+	batch.setLeases(rows)
+	batch.setRules(rules)
 	ctx, cancel := work()
 	defer cancel()
 	if err := m.cfg.Store.Commit(ctx, batch); err != nil {
 		return m.trouble("store", fmt.Errorf("save to the store: %w", err))
 	}
 	clear(m.unsaved)
+	clear(m.unsavedRules)
 	clear(m.pending)
 	return m.trouble("store", nil)
 }
+
+// setLeases fills in what is to be saved of leases. What stands for a rule is not: the rule is.
+func (b *Batch) setLeases(rows map[ID]*Lease) {
+	for id, l := range rows {
+		switch {
+		case l == nil:
+			b.Delete = append(b.Delete, id)
+		case l.Rule == "":
+			b.Put = append(b.Put, *l)
+		}
+	}
+}
+
+// setRules fills in what is to be saved of rules, which is not what the configuration file holds.
+func (b *Batch) setRules(rows map[ID]*Rule) {
+	for id, r := range rows {
+		switch {
+		case r == nil:
+			b.DeleteRules = append(b.DeleteRules, id)
+		case r.Origin != OriginConfig:
+			b.PutRules = append(b.PutRules, *r)
+		}
+	}
+}
+
+func (m *Manager) hasUnsaved() bool { return len(m.unsaved)+len(m.unsavedRules) > 0 }
 
 // checkpoint saves the clocks, the epoch and whatever is left over.
 func (m *Manager) checkpoint() {
@@ -79,6 +102,7 @@ func (m *Manager) checkpoint() {
 // remember keeps a batch that is in force but not in the store for the next commit.
 func (m *Manager) remember(t *tx, events []Event) {
 	maps.Copy(m.unsaved, t.leases)
+	maps.Copy(m.unsavedRules, t.rules)
 	m.pend(events)
 }
 
@@ -97,6 +121,9 @@ func (m *Manager) pend(events []Event) {
 func (m *Manager) takeBack(t *tx) {
 	for id := range t.leases {
 		m.unsaved[id] = m.table.leases[id]
+	}
+	for id := range t.rules {
+		m.unsavedRules[id] = m.table.rules[id]
 	}
 	if err := m.save(nil, nil); err != nil {
 		m.log.Error("the store could not be put back", "err", err)
@@ -131,7 +158,9 @@ func (m *Manager) finish(t *tx, events []Event, stuck error) {
 	}
 	for id, l := range t.leases {
 		if l != nil {
-			m.deadlines.set(id, l.Expires)
+			if l.Rule == "" { // the end of a rule is looked after elsewhere
+				m.deadlines.set(id, l.Expires)
+			}
 			continue
 		}
 		m.deadlines.drop(id)
@@ -148,6 +177,7 @@ func (m *Manager) finish(t *tx, events []Event, stuck error) {
 
 // expire closes what has come to its end.
 func (m *Manager) expire() {
+	m.expired = m.Now()
 	t := newTx(m.table)
 	for _, id := range m.deadlines.due(m.Now()) {
 		reason := "expired"
@@ -171,7 +201,7 @@ func (m *Manager) settle() {
 
 	const first, last = time.Second, 30 * time.Second
 	now := m.Now()
-	if !m.drift && len(m.unsaved) == 0 {
+	if !m.drift && !m.hasUnsaved() {
 		m.backoff, m.retryAt = 0, time.Time{}
 		return
 	}
@@ -213,7 +243,7 @@ func (m *Manager) repair() {
 		}
 		cancel()
 	}
-	if len(m.unsaved) > 0 {
+	if m.hasUnsaved() {
 		// The error is shown as a problem already.
 		_ = m.save(nil, nil)
 	}
@@ -279,8 +309,12 @@ func (m *Manager) note(batch []*operation) {
 // logEvents writes the audit trail: one line for each event, not for each time that it repeats.
 func (m *Manager) logEvents(events []Event) {
 	for _, e := range events {
-		if e.Kind == EventTrouble || e.Kind == EventRepaired {
+		switch e.Kind {
+		case EventTrouble, EventRepaired:
 			m.log.Warn(string(e.Kind), "reason", e.Reason)
+			continue
+		case EventRule:
+			m.log.Info(string(e.Kind), "via", e.By, "reason", e.Reason)
 			continue
 		}
 		level := slog.LevelInfo

@@ -245,6 +245,9 @@ func (p Policy) fits(t *tx, r Request, listeners Listeners) func(first int) bool
 // endpoint, and is never shortened: a NAT-PMP client that asks about a UPnP mapping learns of it and keeps it up.
 func renew(l Lease, r Request, d Decision, now time.Time) Lease {
 	l.Renewals++
+	if l.Rule != "" {
+		return l // the owner has set it by hand; the client learns that it has what it asks for
+	}
 	if !l.Origin.sameFamily(r.Origin) {
 		if !l.Permanent && (d.Permanent || d.Lifetime > l.Remaining(now)) {
 			l.extend(d, now)
@@ -315,6 +318,8 @@ func (t *tx) closed(l *Lease, by Origin, reason string) Lease {
 // protocol that made it.
 func (a Actor) mayClose(l *Lease) error {
 	switch {
+	case l.Rule != "":
+		return fmt.Errorf("%w: %s stands for the owner's rule %s: change that", ErrNotAuthorized, l.Mapping, l.Rule)
 	case a.Origin.Owner():
 		return nil
 	case !l.belongsTo(a.Client, a.device) && l.Client != a.Client:
@@ -394,7 +399,7 @@ func closeReason(a Actor) string {
 // touch moves the end of a device's permanent leases on, because it was seen.
 func (t *tx) touch(addr netip.Addr, now time.Time) {
 	for id := range t.base.leases {
-		if l := t.get(id); l != nil && l.Permanent && l.Internal.Addr() == addr {
+		if l := t.get(id); l != nil && l.Permanent && l.Rule == "" && l.Internal.Addr() == addr {
 			seen := *l
 			seen.Expires = now.Add(DeviceGone)
 			t.put(&seen)

@@ -30,11 +30,14 @@ var (
 	// ErrUnavailable: store or firewall failed. Nothing was opened or changed; for what was to be closed see
 	// [Manager.CloseID]. Asking again later may help.
 	ErrUnavailable = errors.New("temporarily unavailable")
+	// ErrChanged: somebody else has changed the rule that the owner wants to change.
+	ErrChanged = errors.New("changed meanwhile")
 	// ErrStopping: the daemon is about to end; the request was not looked at.
 	ErrStopping = errors.New("shutting down")
 )
 
-// Errors returns all sentinel errors, so that a protocol's test can prove that its table has a row for each.
+// Errors returns all sentinel errors that a client's request may get, so that a protocol's test can prove that its table has
+// a row for each.
 func Errors() []error {
 	return []error{
 		ErrInvalid, ErrProtocol, ErrNotAuthorized, ErrThirdParty, ErrPort, ErrReserved, ErrConflict,

@@ -14,6 +14,8 @@ const (
 	EventDenied  EventKind = "denied"  // a request was refused; repeated refusals are one event with a count
 	EventTrouble EventKind = "trouble" // store or firewall failed, or work again: see Reason
 
+	EventRule EventKind = "rule" // the owner has added, changed or removed a rule, or it has ended: see Reason
+
 	EventRepaired EventKind = "repaired" // rules that somebody else had removed or changed stand again: see Reason
 )
 

@@ -11,7 +11,7 @@ import (
 // else had changed it.
 func (m *Manager) synchronize(ctx context.Context, t *tx) error {
 	unknown := m.drift
-	repaired, err := m.cfg.Firewall.Sync(ctx, Ruleset{Topology: m.topology, Leases: t.result()})
+	repaired, err := m.cfg.Firewall.Sync(ctx, Ruleset{Topology: m.topology, Leases: t.result(), NAT: m.nat()})
 	m.drift, m.suspect = err != nil, false
 	if err != nil {
 		return m.trouble("firewall", fmt.Errorf("make the firewall rules: %w", err))

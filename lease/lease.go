@@ -11,8 +11,8 @@ type ID string
 // Origin is the way by which somebody talks to the [Manager].
 type Origin string
 
-// The origins. Web and CLI speak for the owner, who may close any lease; the others speak for a LAN host.
-// OriginRouter is the daemon itself: expiry, devices that left.
+// The origins. Web, CLI and Config, the configuration file, speak for the owner, who may close any lease; the others
+// speak for a LAN host. OriginRouter is the daemon itself: expiry, devices that left.
 const (
 	OriginUPnP   Origin = "upnp"
 	OriginNATPMP Origin = "nat-pmp"
@@ -20,10 +20,13 @@ const (
 	OriginWeb    Origin = "web"
 	OriginCLI    Origin = "cli"
 	OriginRouter Origin = "router"
+	OriginConfig Origin = "config"
 )
 
 // Owner tells whether the origin speaks for the owner of the router.
-func (o Origin) Owner() bool { return o == OriginWeb || o == OriginCLI || o == OriginRouter }
+func (o Origin) Owner() bool {
+	return o == OriginWeb || o == OriginCLI || o == OriginConfig || o == OriginRouter
+}
 
 // sameFamily tells whether leases made through one of the two origins are handled through the other as well.
 // NAT-PMP and PCP are one protocol in two versions (RFC 6887, appendix A); UPnP is another world.
@@ -45,6 +48,7 @@ type Lease struct {
 	Device string     // MAC address of the internal host, lower case with colons; empty when it was never known
 	Agent  string     // what the client calls itself (User-Agent); cleaned, may be empty
 	Nonce  Nonce      // never shown to anyone
+	Rule   ID         // of the owner's rule that it stands for; empty for the leases of clients
 
 	// Created is wall-clock time, for people. It may be wrong by years on a router without a battery.
 	Created time.Time
@@ -70,6 +74,14 @@ const DeviceGone = 24 * time.Hour
 // Remaining returns the time left at now, never less than zero. For a permanent lease it is the time
 // until it is closed unless the device shows up.
 func (l Lease) Remaining(now time.Time) time.Duration { return max(0, l.Expires.Sub(now)) }
+
+// quota returns how many mapped ports the lease counts for. What the owner has set by hand counts for nobody.
+func (l *Lease) quota() int {
+	if l.Rule != "" {
+		return 0
+	}
+	return l.PortCount()
+}
 
 // holders are the keys by which quotas are counted: the internal address, and the MAC address where it is known. So a
 // host gets no new quota by changing one of the two.

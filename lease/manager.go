@@ -17,6 +17,12 @@ type Config struct {
 	Store    Store    // nil keeps everything in memory
 	Policy   Policy
 
+	// Rules are those of the configuration file. They are not kept in the store.
+	Rules []Rule
+
+	// NAT is what the router does besides mappings; its Reserved is filled in by the manager.
+	NAT NAT
+
 	// Topology is what the router is connected to at start; [Manager.SetTopology] tells of changes.
 	Topology Topology
 
@@ -30,6 +36,10 @@ type Config struct {
 
 	// Device returns the MAC address of a LAN host, empty when unknown. Nil means always unknown.
 	Device func(addr netip.Addr) string
+
+	// Addrs returns the addresses by which a device, named by its MAC address, is on the LANs now, the latest first. It is
+	// asked often and must not take long. Nil means that no device is ever there.
+	Addrs func(device string) []netip.Addr
 
 	// Present tells whether a LAN host is there now; it may take some seconds. It is asked for the hosts of
 	// permanent leases. Nil means that every host is always present.
@@ -53,16 +63,20 @@ type Manager struct {
 	// What follows belongs to the writer, the goroutine of Run. Three of them say what is not as it should be,
 	// and are worked off by repair: drift, that the kernel's state is not known; suspect, that it is known but
 	// somebody else may have changed it since; unsaved, what the store could not be told.
-	deadlines  *deadlines
-	kernelEnds *deadlines       // by when the kernel shuts a lease by itself; nil if it does not, see Refresher
-	unsaved    map[ID]*Lease    // what the store should hold but could not be told; nil: nothing
-	pending    map[uint64]Event // by Seq: events that go with the next commit
-	drift      bool             // the kernel's state is unknown: the next change is a Sync
-	suspect    bool             // somebody may have changed the kernel's rules
-	fight      fight            // how often that was so lately
-	raised     []Event          // troubles of the current step, not recorded yet
-	retryAt    time.Time        // when to try again what failed; zero if nothing did
-	backoff    time.Duration    // between the last try and the next
+	deadlines    *deadlines
+	kernelEnds   *deadlines       // by when the kernel shuts a lease by itself; nil if it does not, see Refresher
+	unsaved      map[ID]*Lease    // what the store should hold but could not be told; nil: nothing
+	unsavedRules map[ID]*Rule     // the same of rules
+	pending      map[uint64]Event // by Seq: events that go with the next commit
+	drift        bool             // the kernel's state is unknown: the next change is a Sync
+	suspect      bool             // somebody may have changed the kernel's rules
+	fight        fight            // how often that was so lately
+	raised       []Event          // troubles of the current step, not recorded yet
+	retryAt      time.Time        // when to try again what failed; zero if nothing did
+	backoff      time.Duration    // between the last try and the next
+	expired      time.Time        // when leases were last closed because they had ended
+	followed     time.Time        // when the rules were last looked after
+	reserved     reserved         // what the DMZ host does not get
 
 	// What follows is shared with readers. Only the writer changes it, for a moment and with mu held.
 	mu       sync.Mutex
@@ -95,6 +109,9 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	if cfg.Device == nil {
 		cfg.Device = func(netip.Addr) string { return "" }
 	}
+	if cfg.Addrs == nil {
+		cfg.Addrs = func(string) []netip.Addr { return nil }
+	}
 	if cfg.Present == nil {
 		cfg.Present = func(context.Context, netip.Addr) bool { return true }
 	}
@@ -115,7 +132,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	m := &Manager{
 		cfg: cfg, log: cfg.Logger,
 		queue: make(chan *operation, queueSize), ready: make(chan struct{}), ended: make(chan struct{}),
-		deadlines: newDeadlines(), unsaved: map[ID]*Lease{}, pending: map[uint64]Event{}, drift: true,
+		deadlines: newDeadlines(), unsaved: map[ID]*Lease{}, unsavedRules: map[ID]*Rule{}, pending: map[uint64]Event{}, drift: true,
 		table: newTable(), stuck: map[ID]Lease{}, topology: cfg.Topology, history: newHistory(state.Events),
 		problems: map[string]Problem{}, changed: make(chan struct{}), epoch: state.Epoch, started: now,
 	}
@@ -126,6 +143,9 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 		m.kernelEnds = newDeadlines()
 	}
 	m.adopt(state.Leases, now.Time)
+	if err := m.adoptRules(state.Rules); err != nil {
+		return nil, err
+	}
 	return m, nil
 }
 
@@ -169,7 +189,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	checkpoint := time.NewTicker(checkpointEvery)
 	defer checkpoint.Stop()
 	for {
-		expiry, repair, refresh := m.timers()
+		expiry, repair, refresh, follow := m.timers()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -181,6 +201,8 @@ func (m *Manager) Run(ctx context.Context) error {
 			m.repair()
 		case <-refresh:
 			m.refresh()
+		case <-follow:
+			m.followRules()
 		case <-m.cfg.Disturbed:
 			m.suspect = true
 		case <-checkpoint.C:
@@ -207,10 +229,13 @@ func (m *Manager) Epoch() time.Duration {
 	return m.epoch + time.Since(m.started.Time)
 }
 
-// timers returns the channels for the next expiry, repair and refresh; nil where nothing is due ever.
-func (m *Manager) timers() (expiry, repair, refresh <-chan time.Time) {
+// expireTogether is how long leases that end one after the other are collected, to be closed in one transaction.
+const expireTogether = 100 * time.Millisecond
+
+// timers returns the channels for the next expiry, repair, refresh, and look after the rules; nil where nothing is due ever.
+func (m *Manager) timers() (expiry, repair, refresh, follow <-chan time.Time) {
 	if at, ok := m.deadlines.next(); ok {
-		expiry = time.After(time.Until(at))
+		expiry = time.After(max(time.Until(at), time.Until(m.expired.Add(expireTogether))))
 	}
 	if at := m.repairAt(); !at.IsZero() {
 		repair = time.After(time.Until(at))
@@ -218,7 +243,10 @@ func (m *Manager) timers() (expiry, repair, refresh <-chan time.Time) {
 	if at, ok := m.refreshAt(); ok {
 		refresh = time.After(time.Until(at))
 	}
-	return expiry, repair, refresh
+	if len(m.table.rules) > 0 {
+		follow = time.After(time.Until(m.followed.Add(followInterval)))
+	}
+	return expiry, repair, refresh, follow
 }
 
 // waiting returns the first operation and all others that wait already: alone it waits for nobody.
@@ -248,6 +276,9 @@ func (m *Manager) start() error {
 			m.unsaved[id] = l
 		}
 	}
+	f := m.facts()
+	m.follow(t, f)
+	m.reserve(t, f)
 	err := m.commit(t)
 	if m.drift {
 		return err
@@ -285,7 +316,7 @@ func (m *Manager) watchDevices(ctx context.Context) {
 		asked := map[netip.Addr]bool{}
 		for _, l := range m.Snapshot().Leases {
 			addr := l.Internal.Addr()
-			if !l.Permanent || asked[addr] {
+			if !l.Permanent || asked[addr] { // those of rules are not among them
 				continue
 			}
 			asked[addr] = true

@@ -10,15 +10,19 @@ import (
 // Protocol is an IANA protocol number (RFC 7045 registry "Assigned Internet Protocol Numbers").
 type Protocol uint8
 
-// The protocols that can be mapped.
+// The protocols that can be mapped. AllProtocols stands for every one with all its ports: a DMZ host, or an address of
+// a host's own.
 const (
-	TCP Protocol = 6
-	UDP Protocol = 17
+	AllProtocols Protocol = 0
+	TCP          Protocol = 6
+	UDP          Protocol = 17
 )
 
-// String returns "tcp", "udp", or the number of any other protocol.
+// String returns "tcp", "udp", "all", or the number of any other protocol.
 func (p Protocol) String() string {
 	switch p {
+	case AllProtocols:
+		return "all"
 	case TCP:
 		return "tcp"
 	case UDP:
@@ -75,9 +79,10 @@ const MaxDescription = 256
 type Mapping struct {
 	Protocol Protocol
 
-	// External is where peers connect to. But for a pinhole its address is left invalid: a mapping is made on
-	// whatever address the WAN has at the moment, so that it survives a change of that address.
-	// Port 0 in a [Request] means any port; in a [Lease] it never occurs.
+	// External is where peers connect to. But for a pinhole, and for a mapping on a public address that is not the
+	// WAN's own, its address is left invalid: a mapping is made on whatever address the WAN has at the moment, so that
+	// it survives a change of that address.
+	// Port 0 in a [Request] means any port; in a [Lease] it occurs with AllProtocols only, as does Internal's.
 	External netip.AddrPort
 
 	// Internal is the LAN endpoint (InternalClient and InternalPort) that receives the packets.
@@ -90,6 +95,12 @@ type Mapping struct {
 	// WAN is the name of the outside interface on which the mapping is made; empty: all of them. While there is no
 	// such interface the mapping is kept without effect.
 	WAN string
+
+	// NoHairpin: LAN hosts do not get through by the address outside.
+	NoHairpin bool
+
+	// Except lists ports of TCP and UDP that a mapping of AllProtocols leaves out.
+	Except PortSet
 
 	// Filters lists the peers that may use the mapping. None means everybody.
 	Filters []Filter
@@ -104,31 +115,48 @@ func (m Mapping) ExternalPort() Port { return Port{m.Protocol, m.External.Port()
 // SameRules tells whether the kernel needs the same rules for both mappings. Descriptions do not matter.
 func (m Mapping) SameRules(o Mapping) bool {
 	return m.Protocol == o.Protocol && m.External == o.External && m.Internal == o.Internal &&
-		m.PortCount() == o.PortCount() && m.WAN == o.WAN && slices.Equal(m.Filters, o.Filters)
+		m.PortCount() == o.PortCount() && m.WAN == o.WAN && m.NoHairpin == o.NoHairpin &&
+		slices.Equal(m.Filters, o.Filters) && slices.Equal(m.Except, o.Except)
 }
 
-// String returns for example "udp 3074 -> 192.168.1.10:3074", "tcp [2001:db8::10]:443" for a pinhole, and
-// "udp 5000-5003 -> 192.168.1.10:6000-6003 on wan1" for several ports on a certain WAN.
+// String returns for example "udp 3074 -> 192.168.1.10:3074", "tcp [2001:db8::10]:443" for a pinhole,
+// "udp 5000-5003 -> 192.168.1.10:6000-6003 on wan1" for several ports on a certain WAN, "all -> 192.168.1.10" for a DMZ
+// host, and "all 203.0.113.5 -> 192.168.1.10" for an address of its own.
 func (m Mapping) String() string {
-	var b strings.Builder
-	ports := func(first uint16) {
-		fmt.Fprint(&b, first)
-		if n := m.PortCount(); n > 1 {
-			fmt.Fprintf(&b, "-%d", int(first)+n-1)
-		}
+	text := m.Protocol.String()
+	switch {
+	case m.Pinhole():
+		text += " " + m.side(m.Internal)
+	case m.External.Addr().IsValid() || m.External.Port() != 0:
+		text += " " + m.side(m.External) + " -> " + m.side(m.Internal)
+	default:
+		text += " -> " + m.side(m.Internal)
 	}
-	b.WriteString(m.Protocol.String() + " ")
-	if m.Pinhole() {
-		fmt.Fprintf(&b, "[%s]:", m.Internal.Addr())
-	} else {
-		ports(m.External.Port())
-		fmt.Fprintf(&b, " -> %s:", m.Internal.Addr())
-	}
-	ports(m.Internal.Port())
 	if m.WAN != "" {
-		b.WriteString(" on " + m.WAN)
+		text += " on " + m.WAN
 	}
-	return b.String()
+	return text
+}
+
+// side describes one side of the mapping: its address and ports, as far as it has them.
+func (m Mapping) side(a netip.AddrPort) string {
+	addr, ports := "", fmt.Sprint(a.Port())
+	if a.Addr().IsValid() {
+		addr = a.Addr().String()
+	}
+	if n := m.PortCount(); n > 1 {
+		ports += fmt.Sprintf("-%d", int(a.Port())+n-1)
+	}
+	switch {
+	case a.Port() == 0:
+		return addr
+	case addr == "":
+		return ports
+	case a.Addr().Is6():
+		return "[" + addr + "]:" + ports
+	default:
+		return addr + ":" + ports
+	}
 }
 
 // PortRange is a closed range of port numbers.

@@ -3,6 +3,7 @@ package lease
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 type MemoryStore struct {
 	mu     sync.Mutex
 	leases map[ID]memoryRow
+	rules  map[ID]Rule
 	events []Event // in order of Seq
 	epoch  time.Duration
 	saved  Instant
@@ -26,7 +28,7 @@ type memoryRow struct {
 
 // NewMemoryStore returns an empty store.
 func NewMemoryStore() *MemoryStore {
-	return &MemoryStore{leases: map[ID]memoryRow{}}
+	return &MemoryStore{leases: map[ID]memoryRow{}, rules: map[ID]Rule{}}
 }
 
 // Load implements [Store].
@@ -34,7 +36,7 @@ func (s *MemoryStore) Load(_ context.Context, now Instant) (State, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var state State
-	if len(s.leases) == 0 && len(s.events) == 0 && s.epoch == 0 {
+	if len(s.leases) == 0 && len(s.rules) == 0 && len(s.events) == 0 && s.epoch == 0 {
 		return state, nil
 	}
 	since := Elapsed(s.saved, now)
@@ -44,6 +46,7 @@ func (s *MemoryStore) Load(_ context.Context, now Instant) (State, error) {
 		l.Expires = now.Time.Add(row.remaining - Elapsed(row.saved, s.saved) - since)
 		state.Leases = append(state.Leases, l)
 	}
+	state.Rules = slices.Collect(maps.Values(s.rules))
 	state.Events = slices.Clone(s.events)
 	return state, nil
 }
@@ -57,6 +60,12 @@ func (s *MemoryStore) Commit(_ context.Context, b Batch) error {
 	}
 	for _, id := range b.Delete {
 		delete(s.leases, id)
+	}
+	for _, r := range b.PutRules {
+		s.rules[r.ID] = r
+	}
+	for _, id := range b.DeleteRules {
+		delete(s.rules, id)
 	}
 	for _, e := range b.Events {
 		i, found := slices.BinarySearchFunc(s.events, e.Seq, func(e Event, seq uint64) int { return cmp.Compare(e.Seq, seq) })

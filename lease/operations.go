@@ -148,7 +148,13 @@ func (m *Manager) process(batch []*operation) {
 		o.leases, o.err = o.decide(t, f)
 	}
 	var err error
-	if changes || len(t.leases) > 0 {
+	if changes {
+		m.follow(t, f)
+	}
+	if changes || len(t.rules) > 0 {
+		m.reserve(t, f)
+	}
+	if changes || !t.empty() {
 		err = m.commit(t)
 	}
 	if err != nil && len(batch) > 1 && !t.closesOnly() {

@@ -5,14 +5,15 @@ import (
 	"net/netip"
 )
 
-// Place is where peers reach a mapping: a port of the router, or of a LAN host that has an address of its own. What is
-// reached on different WANs may have the same place, see [Mapping.Overlaps].
+// Place is where peers reach a mapping: a port of the WAN's own address, or of another one. What is reached on different
+// WANs may have the same place, see [Mapping.SharesWAN].
 type Place struct {
 	Port
-	Addr netip.Addr // the host's, of a pinhole; else invalid
+	Addr netip.Addr // a pinhole's, or another public address of ours; else invalid
 }
 
-// MaxPorts is how many ports one mapping may have. Each becomes a rule in the kernel.
+// MaxPorts is how many ports one mapping may have. Each becomes a rule in the kernel. A forward of the owner may have
+// more, if they are the same outside and inside.
 const MaxPorts = 1024
 
 // PortCount returns how many consecutive ports the mapping has, at least 1.
@@ -41,10 +42,7 @@ func (m Mapping) Singles() iter.Seq[Mapping] {
 // Places yields where the mapping is reached, port by port.
 func (m Mapping) Places() iter.Seq[Place] {
 	return func(yield func(Place) bool) {
-		place := Place{Port: m.ExternalPort()}
-		if m.Pinhole() {
-			place.Addr = m.Internal.Addr()
-		}
+		place := Place{m.ExternalPort(), m.External.Addr()}
 		for range m.PortCount() {
 			if !yield(place) {
 				return
@@ -57,10 +55,10 @@ func (m Mapping) Places() iter.Seq[Place] {
 // SharesWAN tells whether two mappings are made on the same WAN: one that names none is made on all of them.
 func (m Mapping) SharesWAN(o Mapping) bool { return m.WAN == "" || o.WAN == "" || m.WAN == o.WAN }
 
-// within tells whether one of the mapping's external ports is within a range. Pinholes have none.
+// within tells whether one of the mapping's external ports is within a range. Only ports of the WAN's own address count.
 func (m Mapping) within(p Protocol, ports PortRange) bool {
 	last := int(m.External.Port()) + m.PortCount() - 1
-	return !m.Pinhole() && m.Protocol == p && m.External.Port() <= ports.Last && last >= int(ports.First)
+	return !m.External.Addr().IsValid() && m.Protocol == p && m.External.Port() <= ports.Last && last >= int(ports.First)
 }
 
 // places finds leases by where peers reach them. Of several at one place no two share a WAN.

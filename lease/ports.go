@@ -32,6 +32,13 @@ type Refresher interface {
 type Ruleset struct {
 	Topology
 	Leases []Lease // in order of creation, no external port of a WAN twice
+	NAT    NAT
+}
+
+// NAT is what the router does besides mappings.
+type NAT struct {
+	// Reserved lists what a DMZ host does not get: the ports that the router itself serves, in order.
+	Reserved []Port
 }
 
 // Change is the difference that one batch makes. A lease whose rules change (another internal port) is in
@@ -89,6 +96,7 @@ type Store interface {
 type State struct {
 	Leases []Lease // Expires is relative to the reading that Load was given; any order
 	Events []Event // oldest first
+	Rules  []Rule  // any order
 	Epoch  time.Duration
 	// Notice tells the owner of something that went wrong with the kept state (a damaged file that was set
 	// aside); empty if all is well.
@@ -102,4 +110,7 @@ type Batch struct {
 	Put    []Lease       // new or changed
 	Delete []ID          // absent ones are no error
 	Events []Event       // new, or the same Seq again with a higher count
+
+	PutRules    []Rule // new or changed
+	DeleteRules []ID   // absent ones are no error
 }

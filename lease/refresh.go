@@ -18,15 +18,19 @@ func (m *Manager) noteKernelEnds(t *tx, whole bool) (urgent []Lease) {
 	}
 	if whole { // a Sync: every lease was told
 		for id, l := range m.table.leases {
-			m.kernelEnds.set(id, l.Expires)
+			if !l.Expires.IsZero() { // a rule without end
+				m.kernelEnds.set(id, l.Expires)
+			}
 		}
 		return nil
 	}
 	for _, l := range t.change().Add {
-		m.kernelEnds.set(l.ID, l.Expires)
+		if !l.Expires.IsZero() {
+			m.kernelEnds.set(l.ID, l.Expires)
+		}
 	}
 	for id, l := range t.leases {
-		if l == nil {
+		if l == nil || l.Expires.IsZero() {
 			m.kernelEnds.drop(id)
 		} else if at, known := m.kernelEnds.at(id); !known || l.Expires.Before(at) {
 			urgent = append(urgent, *l)

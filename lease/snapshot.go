@@ -10,7 +10,8 @@ import (
 
 // Snapshot is the state at one moment. It never changes, and taking one waits for neither disk nor kernel.
 type Snapshot struct {
-	Leases   []Lease // in order of creation
+	Leases   []Lease // those of clients, in order of creation
+	Rules    []RuleState
 	Topology Topology
 	Problems []Problem // what is wrong now, for the owner
 	events   []*Event
@@ -80,6 +81,7 @@ func (m *Manager) Snapshot() *Snapshot {
 func (m *Manager) buildSnapshot() *Snapshot {
 	s := &Snapshot{
 		Leases:   m.table.sorted(),
+		Rules:    m.ruleStates(),
 		Topology: m.topology,
 		events:   m.history.all(),
 		changed:  m.changed,

@@ -22,7 +22,9 @@ type table struct {
 	external places
 	internal map[endpoint][]*Lease // in order of creation
 	held     map[string]int        // how many mapped ports count for a holder, see Lease.holders
-	ports    int                   // how many ports all leases have
+	ports    int                   // how many ports the leases of clients have
+	rules    map[ID]*Rule          // of the owner; never changed, only replaced
+	why      map[ID]string         // why a rule is not in force
 	seq      uint64                // the highest Seq ever given
 }
 
@@ -32,6 +34,8 @@ func newTable() *table {
 		external: places{},
 		internal: map[endpoint][]*Lease{},
 		held:     map[string]int{},
+		rules:    map[ID]*Rule{},
+		why:      map[ID]string{},
 	}
 }
 
@@ -42,9 +46,9 @@ func (t *table) put(l *Lease) {
 	for place := range l.Places() {
 		t.external[place] = append(without(t.external[place], l.ID), l)
 	}
-	t.ports += l.PortCount()
+	t.ports += l.quota()
 	for _, holder := range l.holders() {
-		t.held[holder] += l.PortCount()
+		t.held[holder] += l.quota()
 	}
 	same := append(t.internal[l.endpoint()], l)
 	slices.SortFunc(same, bySeq)
@@ -62,9 +66,9 @@ func (t *table) remove(id ID) {
 			delete(t.external, place)
 		}
 	}
-	t.ports -= l.PortCount()
+	t.ports -= l.quota()
 	for _, holder := range l.holders() {
-		if t.held[holder] -= l.PortCount(); t.held[holder] == 0 {
+		if t.held[holder] -= l.quota(); t.held[holder] == 0 {
 			delete(t.held, holder)
 		}
 	}
@@ -85,12 +89,13 @@ func without(leases []*Lease, id ID) []*Lease {
 	return slices.Concat(leases[:i], leases[i+1:])
 }
 
-// sorted returns copies of all leases in order of creation.
+// sorted returns copies of the leases of clients in order of creation.
 func (t *table) sorted() []Lease {
-	all := slices.SortedFunc(maps.Values(t.leases), bySeq)
-	leases := make([]Lease, len(all))
-	for i, l := range all {
-		leases[i] = *l
+	leases := make([]Lease, 0, len(t.leases))
+	for _, l := range slices.SortedFunc(maps.Values(t.leases), bySeq) {
+		if l.Rule == "" {
+			leases = append(leases, *l)
+		}
 	}
 	return leases
 }
@@ -102,6 +107,8 @@ func bySeq(a, b *Lease) int { return cmp.Compare(a.Seq, b.Seq) }
 type tx struct {
 	base     *table
 	leases   map[ID]*Lease  // nil: closed
+	rules    map[ID]*Rule   // nil: removed
+	why      map[ID]string  // why a rule is not in force
 	external places         // of each place that the batch has touched, all that is there
 	held     map[string]int // difference to base.held
 	seq      uint64
@@ -111,7 +118,7 @@ type tx struct {
 }
 
 func newTx(base *table) *tx {
-	return &tx{base: base, leases: map[ID]*Lease{}, external: places{}, held: map[string]int{}, seq: base.seq}
+	return &tx{base: base, leases: map[ID]*Lease{}, rules: map[ID]*Rule{}, why: map[ID]string{}, external: places{}, held: map[string]int{}, seq: base.seq}
 }
 
 // get returns the lease as the batch sees it, nil if there is none.
@@ -184,10 +191,10 @@ func (t *tx) put(l *Lease) {
 		t.external[place] = append(without(t.at(place), l.ID), l)
 	}
 	for _, holder := range l.holders() {
-		t.held[holder] += l.PortCount()
+		t.held[holder] += l.quota()
 	}
 	t.total++
-	t.ports += l.PortCount()
+	t.ports += l.quota()
 }
 
 func (t *tx) close(l *Lease) {
@@ -203,16 +210,21 @@ func (t *tx) uncount(l *Lease) {
 		return
 	}
 	for _, holder := range l.holders() {
-		t.held[holder] -= l.PortCount()
+		t.held[holder] -= l.quota()
 	}
 	t.total--
-	t.ports -= l.PortCount()
+	t.ports -= l.quota()
 }
 
 // closesOnly tells whether the batch opens, renews and changes nothing.
 func (t *tx) closesOnly() bool {
 	for _, l := range t.leases {
 		if l != nil {
+			return false
+		}
+	}
+	for _, r := range t.rules {
+		if r != nil && r.Enabled {
 			return false
 		}
 	}
@@ -290,6 +302,13 @@ func (t *tx) merge() {
 			t.base.remove(id)
 		} else {
 			t.base.put(l)
+		}
+	}
+	maps.Copy(t.base.why, t.why)
+	for id, r := range t.rules {
+		if t.base.rules[id] = r; r == nil {
+			delete(t.base.rules, id)
+			delete(t.base.why, id)
 		}
 	}
 }

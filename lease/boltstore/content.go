@@ -13,6 +13,7 @@ const (
 	bucketMeta    = "meta"    // metaKey: schema version, clock reading, epoch, number and digest of rows; transactionKey
 	bucketLeases  = "leases"  // by lease ID
 	bucketEvents  = "events"  // by sequence number, sixteen hexadecimal digits
+	bucketRules   = "rules"   // of the owner, by rule ID
 	bucketUsers   = "users"   // by name of the account; there is one, adminKey
 	bucketDamaged = "damaged" // rows that could not be read, as they were found, for whoever wants to look
 )
@@ -24,7 +25,7 @@ const (
 )
 
 func buckets() []string {
-	return []string{bucketMeta, bucketLeases, bucketEvents, bucketUsers, bucketDamaged}
+	return []string{bucketMeta, bucketLeases, bucketEvents, bucketRules, bucketUsers, bucketDamaged}
 }
 
 // content is what a file holds: the rows, as they are on disk, by bucket and key.

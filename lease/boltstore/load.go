@@ -26,10 +26,11 @@ func (s *Store) Load(ctx context.Context, now lease.Instant) (lease.State, error
 		return lease.State{}, errClosed
 	}
 	var state lease.State
-	var badLeases, badEvents []edit
+	var badLeases, badEvents, badRules []edit
 	state.Leases, badLeases = s.loadLeases(now)
 	state.Events, badEvents = s.loadEvents()
-	if bad := slices.Concat(badLeases, badEvents, s.checkUsers()); len(bad) > 0 {
+	state.Rules, badRules = s.loadRules()
+	if bad := slices.Concat(badLeases, badEvents, badRules, s.checkUsers()); len(bad) > 0 {
 		if err := s.persist(bad); err != nil {
 			s.notice("The store cannot be written: %v. Until that works, new mappings are refused.", err)
 		}
@@ -79,6 +80,19 @@ func (s *Store) loadEvents() (events []lease.Event, bad []edit) {
 	return events[max(0, len(events)-lease.HistorySize):], bad
 }
 
+func (s *Store) loadRules() (rules []lease.Rule, bad []edit) {
+	rows := s.content[bucketRules]
+	for _, key := range slices.Sorted(maps.Keys(rows)) {
+		r, err := decodeRule(key, rows[key])
+		if err != nil {
+			bad = append(bad, s.quarantine(bucketRules, key, err)...)
+			continue
+		}
+		rules = append(rules, r)
+	}
+	return rules, bad
+}
+
 // checkUsers makes a password that cannot be read one that has not been set: the setup code lets its owner in again.
 func (s *Store) checkUsers() (bad []edit) {
 	rows := s.content[bucketUsers]
@@ -118,6 +132,9 @@ func (s *Store) lost(bucket string, n int, cause error) {
 func (s *Store) tellMissing() {
 	if n := s.missing[bucketLeases]; n > 0 {
 		s.notice("Stored mappings that were damaged and left out: %d. Devices ask for their ports again by themselves.", n)
+	}
+	if n := s.missing[bucketRules]; n > 0 {
+		s.notice("Rules of yours that were damaged and left out: %d. Look which are missing, and make them again.", n)
 	}
 	if n := s.missing[bucketEvents]; n > 0 {
 		s.notice("Entries of the history that were damaged and left out: %d.", n)

@@ -73,6 +73,16 @@ func encodeBatch(b lease.Batch) ([]edit, error) {
 	for _, id := range b.Delete {
 		edits = append(edits, edit{bucket: bucketLeases, key: string(id)})
 	}
+	for _, r := range b.PutRules {
+		row, err := encodeRule(r)
+		if err != nil {
+			return nil, err
+		}
+		edits = append(edits, edit{bucketRules, string(r.ID), row})
+	}
+	for _, id := range b.DeleteRules {
+		edits = append(edits, edit{bucket: bucketRules, key: string(id)})
+	}
 	for _, e := range b.Events {
 		row, err := encodeEvent(e)
 		if err != nil {

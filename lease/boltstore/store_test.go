@@ -64,6 +64,22 @@ func richLease() lease.Lease {
 	return l
 }
 
+// richRule has something in every field.
+func richRule() lease.Rule {
+	return lease.Rule{
+		ID: "rule0001", Kind: lease.RuleForward, Name: "nas", Origin: lease.OriginCLI, Enabled: true,
+		Protocols: []lease.Protocol{lease.TCP, lease.UDP}, Ports: lease.PortRange{First: 80, Last: 90}, To: 8080,
+		Public:  netip.MustParseAddr("203.0.113.7"),
+		Target:  lease.Target{Device: "02:00:00:00:00:01", Addr: netip.MustParseAddr("192.168.1.10"), CloseWhenGone: true},
+		IPv6:    true,
+		Sources: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}, Except: lease.PortSet{{First: 1, Last: 2}},
+		WAN: "wan1", NoHairpin: true, FromRouter: true,
+		Until:    instant.Time.Add(time.Hour),
+		Schedule: lease.Schedule{{Days: []time.Weekday{time.Friday}, From: 60, To: 120}},
+		Created:  instant.Time, Version: 3,
+	}
+}
+
 func testEvent(seq uint64) lease.Event {
 	return lease.Event{
 		Seq: seq, Time: instant.Time.Add(time.Duration(seq) * time.Second), Kind: lease.EventOpened, By: lease.OriginUPnP,
@@ -145,9 +161,10 @@ func TestStoreKeepsEverythingOverARestart(t *testing.T) {
 	want := lease.State{
 		Leases: []lease.Lease{richLease(), testLease(2), testLease(3)},
 		Events: []lease.Event{testEvent(1), testEvent(2), {Seq: 3, Time: instant.Time, Kind: lease.EventTrouble, Reason: "x", Count: 9}},
+		Rules:  []lease.Rule{richRule()},
 		Epoch:  5 * time.Hour,
 	}
-	commit(t, s, lease.Batch{Epoch: want.Epoch, Put: want.Leases, Events: want.Events})
+	commit(t, s, lease.Batch{Epoch: want.Epoch, Put: want.Leases, Events: want.Events, PutRules: want.Rules})
 
 	if diff := cmp.Diff(want, reopen(t, s, path, instant), same); diff != "" {
 		t.Errorf("after a restart (-want +got):\n%s", diff)
@@ -161,13 +178,14 @@ func TestStoreKeepsEverythingOverARestart(t *testing.T) {
 func TestCommitChangesAndDeletes(t *testing.T) {
 	path := dbPath(t)
 	s := openStore(t, path)
-	commit(t, s, lease.Batch{Put: []lease.Lease{testLease(1), testLease(2)}, Events: []lease.Event{testEvent(1)}})
+	commit(t, s, lease.Batch{Put: []lease.Lease{testLease(1), testLease(2)}, Events: []lease.Event{testEvent(1)}, PutRules: []lease.Rule{richRule()}})
 
 	renewed, counted := testLease(1), testEvent(1)
 	renewed.Renewals, renewed.Internal = 8, netip.MustParseAddrPort("192.168.1.77:77")
 	counted.Count = 2
 	commit(t, s, lease.Batch{
 		Put: []lease.Lease{renewed}, Delete: []lease.ID{testLease(2).ID, "absent00"}, Events: []lease.Event{counted, testEvent(2)},
+		DeleteRules: []lease.ID{richRule().ID, "absent00"},
 	})
 	commit(t, s, lease.Batch{}) // a heartbeat
 

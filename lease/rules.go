@@ -1,0 +1,491 @@
+package lease
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// RuleOptions says how a rule is to be changed.
+type RuleOptions struct {
+	By        Origin // the admin page or the command line
+	IfVersion uint64 // fail with [ErrChanged] unless the rule has this version; 0: whatever it has
+	DryRun    bool   // only tell what would happen
+	TakeOver  bool   // close the leases of clients that are in the way, instead of refusing
+}
+
+// RuleChange is what a change of a rule does.
+type RuleChange struct {
+	Rule   Rule    // as it is then
+	Why    string  // why it is not in force; empty if it is
+	Change         // what the kernel is told
+	Closed []Lease // the leases of clients that give way; they are in Remove too
+}
+
+// RuleState is a rule with what has become of it.
+type RuleState struct {
+	Rule
+	InForce []Lease // what stands in the kernel for it
+	Why     string  // why nothing does; empty if something does
+}
+
+// maxStanding is how many mappings one rule may have: two protocols, to as many IPv6 addresses as hosts have.
+const maxStanding = 32
+
+// standingID names the n-th mapping of a rule.
+func standingID(rule ID, n int) ID {
+	return rule + ID("0123456789abcdefghijklmnopqrstuv"[n:n+1])
+}
+
+// PutRule adds a rule (with an empty ID) or replaces it, and makes the kernel follow. Its Origin, Created, Version and the
+// last address of its device are set by the manager. The error wraps [ErrInvalid], [ErrNotFound], [ErrChanged],
+// [ErrNotAuthorized] (a rule of the configuration file), [ErrConflict] (another rule, or without TakeOver leases of
+// clients, are in the way), [ErrReserved] (the router serves the port; see [Rule.FromRouter]) or [ErrUnavailable], and
+// nothing has changed then.
+func (m *Manager) PutRule(ctx context.Context, r Rule, o RuleOptions) (RuleChange, error) {
+	if err := r.validate(); err != nil {
+		return RuleChange{}, err
+	}
+	var change RuleChange
+	_, err := m.do(ctx, &operation{decide: func(t *tx, f facts) (_ []Lease, err error) {
+		change, err = m.putRule(t, r, o, f)
+		return nil, err
+	}})
+	return change, err
+}
+
+// RemoveRule removes a rule. The error wraps [ErrNotFound], [ErrChanged], [ErrNotAuthorized] or [ErrUnavailable]. Like
+// the closing of a lease it is done as far as it can be done, and tried again.
+func (m *Manager) RemoveRule(ctx context.Context, id ID, o RuleOptions) (RuleChange, error) {
+	var change RuleChange
+	_, err := m.do(ctx, &operation{decide: func(t *tx, f facts) ([]Lease, error) {
+		old, err := t.mayChange(id, o)
+		if err != nil {
+			return nil, err
+		}
+		change = RuleChange{Rule: *old}
+		for _, l := range t.standing(id) {
+			change.Remove = append(change.Remove, *l)
+		}
+		if o.DryRun {
+			return nil, nil
+		}
+		t.rules[id] = nil
+		t.stand(old, nil, f, "")
+		t.ruleEvent(o.By, old, "removed")
+		return nil, nil
+	}})
+	return change, err
+}
+
+func (m *Manager) putRule(t *tx, r Rule, o RuleOptions, f facts) (RuleChange, error) {
+	verb := "added"
+	if r.ID == "" {
+		r.ID, r.Created, r.Version = t.newID(), f.now, 1
+	} else {
+		old, err := t.mayChange(r.ID, o)
+		if err != nil {
+			return RuleChange{}, err
+		}
+		if r.Created, r.Version, verb = old.Created, old.Version+1, "changed"; !r.Target.Addr.IsValid() && r.Target.Device == old.Target.Device {
+			r.Target.Addr = old.Target.Addr
+		}
+	}
+	r.Origin = o.By
+	if other := t.rival(&r); other != nil {
+		return RuleChange{}, fmt.Errorf("%w: %s is in the way of %s, which is %s: change or disable one of them", ErrConflict, other.title(), r.title(), other)
+	}
+	change := RuleChange{Rule: r}
+	want, why, err := m.wanted(&change.Rule, t, f)
+	if err != nil {
+		return RuleChange{}, err
+	}
+	change.Why = why
+	change.Closed = t.inTheWay(want, r.ID)
+	if len(change.Closed) > 0 && !o.TakeOver {
+		return change, fmt.Errorf("%w: %s is held by %s: take it over, or choose another port", ErrConflict, change.Closed[0].Mapping, holdersOf(change.Closed))
+	}
+	scratch := newTx(m.table)
+	if !o.DryRun {
+		scratch = t
+	}
+	scratch.rules[r.ID] = &change.Rule
+	scratch.ruleEvent(o.By, &change.Rule, verb)
+	scratch.stand(&change.Rule, want, f, why)
+	change.Change = scratch.changeOf(r.ID, change.Closed)
+	return change, nil
+}
+
+// holdersOf names the hosts whose leases are in the way.
+func holdersOf(leases []Lease) string {
+	var hosts []string
+	for _, l := range leases {
+		if host := l.Internal.Addr().String(); !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	return strings.Join(hosts, ", ")
+}
+
+// mayChange returns the rule that is to be changed.
+func (t *tx) mayChange(id ID, o RuleOptions) (*Rule, error) {
+	old := t.rule(id)
+	switch {
+	case old == nil:
+		return nil, fmt.Errorf("%w: no rule %q", ErrNotFound, CleanText(string(id), 32))
+	case old.Origin == OriginConfig:
+		return nil, fmt.Errorf("%w: %s is in the configuration file: change it there", ErrNotAuthorized, old.title())
+	case o.IfVersion != 0 && o.IfVersion != old.Version:
+		return nil, fmt.Errorf("%w: %s has version %d, not %d: look at it again", ErrChanged, old.title(), old.Version, o.IfVersion)
+	}
+	return old, nil
+}
+
+// title names a rule for people.
+func (r *Rule) title() string {
+	if r.Name != "" {
+		return fmt.Sprintf("%s %q", r.Kind, r.Name)
+	}
+	return fmt.Sprintf("%s %s", r.Kind, r.ID)
+}
+
+// rival returns an enabled rule that wants the same as r, nil if there is none or r is not enabled. That one of them ends
+// or sleeps when the other does not is not looked at: what stands would depend on who woke first.
+func (t *tx) rival(r *Rule) *Rule {
+	for _, other := range t.allRules() {
+		if other.ID != r.ID && r.Enabled && other.Enabled && r.overlaps(other) {
+			return other
+		}
+	}
+	return nil
+}
+
+func (r *Rule) overlaps(o *Rule) bool {
+	if r.Kind != o.Kind || r.IPv6 != o.IPv6 || r.Public != o.Public || !(Mapping{WAN: r.WAN}).SharesWAN(Mapping{WAN: o.WAN}) ||
+		r.IPv6 && (r.Target.Device != o.Target.Device || r.Target.Device == "" && r.Target.Addr != o.Target.Addr) {
+		return false
+	}
+	return r.Kind != RuleForward || r.Ports.First <= o.Ports.Last && o.Ports.First <= r.Ports.Last &&
+		slices.ContainsFunc(r.Protocols, func(p Protocol) bool { return slices.Contains(o.Protocols, p) })
+}
+
+// wanted returns what shall stand for a rule now, or why nothing does. It notes where the device of the rule is. The
+// error is that of a rule which cannot be in force because of the router itself.
+func (m *Manager) wanted(r *Rule, t *tx, f facts) (want []Mapping, why string, err error) {
+	switch {
+	case !r.Enabled:
+		return nil, "it is switched off", nil
+	case !r.Until.IsZero() && !f.now.Before(r.Until):
+		return nil, "it has ended", nil
+	case !r.Schedule.Holds(f.now):
+		return nil, "its schedule says that it is not its time", nil
+	}
+	targets, why := m.targets(r)
+	if why != "" {
+		return nil, why, nil
+	}
+	for _, target := range targets {
+		if !f.topology.isHost(target) {
+			return nil, fmt.Sprintf("%s is no host on one of the LANs", target), nil
+		}
+		want = append(want, r.mappings(target)...)
+	}
+	want = want[:min(len(want), maxStanding)]
+	if r.Kind == RuleDMZ {
+		if _, err := f.listeners(); err != nil {
+			err = fmt.Errorf("%w: cannot ask for the router's own ports: %w", ErrUnavailable, err)
+			return nil, err.Error(), err
+		}
+	}
+	if port, taken, err := r.ownPort(f); taken || err != nil {
+		if err == nil {
+			err = fmt.Errorf("%w: %s is served by the router itself: end that, choose another port, or let the rule take it from the router", ErrReserved, port)
+		}
+		return nil, err.Error(), err
+	}
+	return want, "", nil
+}
+
+// ownPort returns a port of a forward that the router itself serves.
+func (r *Rule) ownPort(f facts) (port Port, taken bool, err error) {
+	if r.Kind != RuleForward || r.IPv6 || r.FromRouter || r.Public.IsValid() {
+		return Port{}, false, nil
+	}
+	listeners, err := f.listeners()
+	if err != nil {
+		return Port{}, false, fmt.Errorf("%w: cannot ask for the router's own ports: %w", ErrUnavailable, err)
+	}
+	for _, p := range r.Protocols {
+		for number := int(r.Ports.First); number <= int(r.Ports.Last); number++ {
+			if port = (Port{p, uint16(number)}); listeners.Has(port) {
+				return port, true, nil
+			}
+		}
+	}
+	return Port{}, false, nil
+}
+
+// targets returns the addresses that a rule leads to.
+func (m *Manager) targets(r *Rule) (targets []netip.Addr, why string) {
+	if r.Target.Device == "" {
+		return []netip.Addr{r.Target.Addr}, ""
+	}
+	for _, a := range m.cfg.Addrs(r.Target.Device) {
+		if a.Is6() == r.IPv6 && (!r.IPv6 || isPinholeTarget(a)) {
+			targets = append(targets, a)
+		}
+	}
+	if !r.IPv6 && len(targets) > 1 {
+		targets = targets[:1]
+	}
+	slices.SortFunc(targets, netip.Addr.Compare)
+	switch {
+	case len(targets) > 0:
+		r.Target.Addr = targets[0]
+		return targets, ""
+	case !r.Target.Addr.IsValid():
+		return nil, fmt.Sprintf("the device %s has not been seen yet", r.Target.Device)
+	case r.Target.CloseWhenGone:
+		return nil, fmt.Sprintf("the device %s is not there", r.Target.Device)
+	}
+	return []netip.Addr{r.Target.Addr}, ""
+}
+
+// inTheWay returns the leases of clients that have a place which a rule wants.
+func (t *tx) inTheWay(want []Mapping, rule ID) []Lease {
+	var found []Lease
+	seen := map[ID]bool{}
+	for _, m := range want {
+		for place := range m.Places() {
+			for _, l := range t.at(place) {
+				if l.Rule == "" && l.SharesWAN(m) && !seen[l.ID] {
+					seen[l.ID] = true
+					found = append(found, *l)
+				}
+			}
+		}
+	}
+	return found
+}
+
+// standing returns what stands for a rule, as the batch sees it.
+func (t *tx) standing(rule ID) []*Lease {
+	var found []*Lease
+	for n := range maxStanding {
+		if l := t.get(standingID(rule, n)); l != nil {
+			found = append(found, l)
+		}
+	}
+	return found
+}
+
+// stand makes what is wanted for a rule part of the batch, and nothing else of that rule. The leases of clients give way.
+func (t *tx) stand(r *Rule, want []Mapping, f facts, why string) {
+	t.why[r.ID] = why
+	kept := map[ID]bool{}
+	for n, m := range want {
+		id := standingID(r.ID, n)
+		if l := t.get(id); l != nil && l.SameRules(m) && l.Description == m.Description {
+			kept[id] = true
+		}
+	}
+	for _, l := range t.standing(r.ID) {
+		if !kept[l.ID] {
+			t.close(l)
+		}
+	}
+	for n, m := range want {
+		id := standingID(r.ID, n)
+		if kept[id] {
+			continue
+		}
+		for _, l := range t.inTheWay([]Mapping{m}, r.ID) {
+			t.closed(t.get(l.ID), r.Origin, fmt.Sprintf("the owner's %s takes its port", r.title()))
+		}
+		t.seq++
+		l := &Lease{
+			Mapping: m, ID: id, Rule: r.ID, Seq: t.seq, Origin: r.Origin, Device: r.Target.Device,
+			Created: r.Created, Permanent: r.Until.IsZero(),
+		}
+		if !l.Permanent {
+			l.Expires = f.now.Add(r.Until.Sub(f.now.Round(0)))
+		}
+		t.put(l)
+	}
+}
+
+// changeOf returns the part of a batch that is about a rule.
+func (t *tx) changeOf(rule ID, closed []Lease) Change {
+	all := t.change()
+	others := func(l Lease) bool {
+		return l.Rule != rule && !slices.ContainsFunc(closed, func(c Lease) bool { return c.ID == l.ID })
+	}
+	return Change{Remove: slices.DeleteFunc(all.Remove, others), Add: slices.DeleteFunc(all.Add, others)}
+}
+
+func (t *tx) ruleEvent(by Origin, r *Rule, what string) {
+	t.events = append(t.events, Event{Kind: EventRule, By: by, Reason: CleanText(fmt.Sprintf("%s %s: %s", r.title(), what, r), 2*MaxDescription)})
+}
+
+// rule returns a rule as the batch sees it, nil if there is none.
+func (t *tx) rule(id ID) *Rule {
+	if r, ok := t.rules[id]; ok {
+		return r
+	}
+	return t.base.rules[id]
+}
+
+// allRules returns the rules as the batch sees them, the oldest first.
+func (t *tx) allRules() []*Rule {
+	all := maps.Clone(t.base.rules)
+	maps.Copy(all, t.rules)
+	rules := slices.DeleteFunc(slices.Collect(maps.Values(all)), func(r *Rule) bool { return r == nil })
+	slices.SortFunc(rules, func(a, b *Rule) int {
+		return cmp.Or(b2i(b.Origin == OriginConfig)-b2i(a.Origin == OriginConfig), a.Created.Compare(b.Created), strings.Compare(string(a.ID), string(b.ID)))
+	})
+	return rules
+}
+
+// followInterval is how often the rules are compared with the clock and with the addresses of devices.
+const followInterval = time.Second
+
+// follow makes all rules stand as they should now. What hinders one is shown with it and does not touch the others.
+func (m *Manager) follow(t *tx, f facts) {
+	for _, r := range t.allRules() {
+		next := *r
+		if next.Enabled && !next.Until.IsZero() && !f.now.Before(next.Until) {
+			next.Enabled = false
+			t.ruleEvent(OriginRouter, &next, "has ended")
+		}
+		want, why, _ := m.wanted(&next, t, f) // the error is the same as why
+		if other := t.standsInTheWay(&next, want); other != nil {
+			want, why = nil, other.title()+" is in its way"
+		}
+		if next.Enabled != r.Enabled || next.Target != r.Target {
+			t.rules[r.ID] = &next
+		}
+		before, known := t.base.why[r.ID]
+		if known && before == why && t.stands(r.ID, want) {
+			continue
+		}
+		if known && before != why {
+			t.ruleEvent(OriginRouter, &next, cmp.Or(why, "it is in force"))
+		}
+		t.stand(&next, want, f, why)
+	}
+}
+
+// standsInTheWay returns another rule that holds a place which a rule wants and does not have yet.
+func (t *tx) standsInTheWay(r *Rule, want []Mapping) *Rule {
+	if t.stands(r.ID, want) {
+		return nil
+	}
+	for _, m := range want {
+		for place := range m.Places() {
+			for _, l := range t.at(place) {
+				if l.Rule != "" && l.Rule != r.ID && l.SharesWAN(m) {
+					return t.rule(l.Rule)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// stands tells whether just what is wanted stands for a rule.
+func (t *tx) stands(rule ID, want []Mapping) bool {
+	have := t.standing(rule)
+	return slices.EqualFunc(have, want, func(l *Lease, m Mapping) bool {
+		return l.SameRules(m) && l.Description == m.Description
+	})
+}
+
+// followRules is [Manager.follow] as a batch of its own.
+func (m *Manager) followRules() {
+	m.followed = m.Now()
+	t, f := newTx(m.table), m.facts()
+	m.follow(t, f)
+	m.reserve(t, f)
+	if t.empty() && !m.drift {
+		return
+	}
+	if err := m.commit(t); err != nil {
+		m.log.Error("the rules could not be followed, will be tried again", "err", err)
+	}
+}
+
+// adoptRules takes over the rules of the store and of the configuration file.
+func (m *Manager) adoptRules(stored []Rule) error {
+	for _, r := range slices.Concat(m.cfg.Rules, stored) {
+		if err := r.validate(); err != nil {
+			if r.Origin == OriginConfig {
+				return fmt.Errorf("rule %s of the configuration file: %w", r.ID, err)
+			}
+			m.log.Warn("stored rule dropped", "rule", r.ID, "err", err)
+			m.unsavedRules[r.ID] = nil
+			continue
+		}
+		m.table.rules[r.ID] = &r
+	}
+	return nil
+}
+
+// reserved is what a DMZ host does not get, as it was asked for last.
+type reserved struct {
+	ports []Port
+	asked time.Time
+}
+
+// reservedFor is how long the router's own ports are taken to be the same while there is a DMZ host.
+const reservedFor = 5 * time.Second
+
+// reserve looks for the router's own ports if there is a DMZ host, and has the kernel follow when they have changed.
+func (m *Manager) reserve(t *tx, f facts) {
+	dmz := slices.ContainsFunc(t.allRules(), func(r *Rule) bool { return r.Kind == RuleDMZ && len(t.standing(r.ID)) > 0 })
+	if !dmz {
+		m.reserved = reserved{}
+		return
+	}
+	if f.now.Sub(m.reserved.asked) < reservedFor {
+		return
+	}
+	listeners, err := f.listeners()
+	if m.trouble("ports", err) != nil {
+		return // what was reserved stays so
+	}
+	ports := slices.SortedFunc(maps.Keys(listeners), func(a, b Port) int {
+		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Number, b.Number))
+	})
+	m.reserved.asked = f.now
+	if !slices.Equal(ports, m.reserved.ports) {
+		m.reserved.ports, m.drift = ports, true
+	}
+}
+
+func (m *Manager) nat() NAT {
+	nat := m.cfg.NAT
+	nat.Reserved = m.reserved.ports
+	return nat
+}
+
+// ruleStates returns the rules as readers see them, the oldest first. The caller holds m.mu.
+func (m *Manager) ruleStates() []RuleState {
+	t := newTx(m.table)
+	var states []RuleState
+	for _, r := range t.allRules() {
+		s := RuleState{Rule: *r, Why: m.table.why[r.ID]}
+		for _, l := range t.standing(r.ID) {
+			s.InForce = append(s.InForce, *l)
+		}
+		states = append(states, s)
+	}
+	return states
+}
+
+// empty tells whether a batch changes nothing.
+func (t *tx) empty() bool { return len(t.leases) == 0 && len(t.rules) == 0 && len(t.why) == 0 }
