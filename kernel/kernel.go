@@ -1,4 +1,4 @@
-// Package kernel hears from the Linux kernel that something about the network may have changed.
+// Package kernel asks the Linux kernel by netlink, and hears from it that something about the network may have changed.
 //
 // What exactly has changed is not passed on. The kernel promises neither to tell everything nor to tell it once, so
 // whoever listens takes a hint as a reason to read the state anew, and also reads it now and then without one.

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { netns.Main(m) }
 
 // The router is the namespace of the tests. A host is on its LAN; somebody outside has the host's address as well and knows
 // the way to the router's.
-func home(t *testing.T) {
+func home(t testing.TB) {
 	t.Helper()
 	run(t,
 		"ip netns add host",
@@ -59,7 +59,7 @@ func home(t *testing.T) {
 	})
 }
 
-func run(t *testing.T, commands ...string) {
+func run(t testing.TB, commands ...string) {
 	t.Helper()
 	for _, command := range commands {
 		words := strings.Fields(command)
@@ -108,7 +108,7 @@ func inside(t *testing.T, namespace string, f func() error) {
 }
 
 // watch starts a watcher and ends it with the test.
-func watch(t *testing.T, config lan.Config) *lan.Watcher {
+func watch(t testing.TB, config lan.Config) *lan.Watcher {
 	t.Helper()
 	config.Log = slog.New(slog.DiscardHandler)
 	w, err := lan.New(config)
@@ -576,7 +576,8 @@ func TestListening(t *testing.T) {
 	}
 	defer connected.Close()
 
-	got, err := lan.Listening(t.Context())
+	w := watch(t, lan.Config{Names: []string{"lan0"}})
+	got, err := w.Listening(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -593,7 +594,7 @@ func TestListening(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := lan.Listening(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := w.Listening(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v after cancellation", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -23,7 +24,7 @@ func (w *Watcher) MAC(addr netip.Addr) string {
 	if !ok {
 		return ""
 	}
-	n, err := neighbour(ifc.Index, addr)
+	n, err := w.neighbour(ifc.Index, addr)
 	if err != nil {
 		w.config.Log.Debug("hardware address unknown", "client", addr, "err", err)
 		return ""
@@ -49,7 +50,7 @@ func (w *Watcher) Present(ctx context.Context, addr netip.Addr) bool {
 	err := solicit(ifc.Index, addr)
 	for err == nil {
 		var n neighbourEntry
-		n, err = neighbour(ifc.Index, addr)
+		n, err = w.neighbour(ifc.Index, addr)
 		switch {
 		case errors.Is(err, unix.ENOENT):
 			return false // failed, and forgotten already
@@ -73,22 +74,25 @@ type neighbourEntry struct {
 }
 
 // neighbour reads one entry of the kernel's neighbour table (RTM_GETNEIGH, rtnetlink(7)).
-func neighbour(index int, addr netip.Addr) (neighbourEntry, error) {
-	req := nl.NewNetlinkRequest(unix.RTM_GETNEIGH, 0)
-	req.AddData(&netlink.Ndmsg{Family: family(addr), Index: uint32(index)})
-	req.AddData(nl.NewRtAttr(netlink.NDA_DST, addr.AsSlice()))
-	messages, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH)
-	if err != nil {
-		return neighbourEntry{}, fmt.Errorf("ask for neighbour %s: %w", addr, err)
-	}
-	if len(messages) == 0 {
+func (w *Watcher) neighbour(index int, addr netip.Addr) (entry neighbourEntry, err error) {
+	body := (&netlink.Ndmsg{Family: family(addr), Index: uint32(index)}).Serialize()
+	body = append(body, nl.NewRtAttr(netlink.NDA_DST, addr.AsSlice()).Serialize()...)
+	found := false
+	askErr := w.routes.Ask(kernel.Question{Type: unix.RTM_GETNEIGH, Body: body}, func(message []byte) {
+		var n *netlink.Neigh
+		if n, err = netlink.NeighDeserialize(message); err == nil {
+			entry, found = neighbourEntry{mac: slices.Clone(n.HardwareAddr), state: n.State}, true
+		}
+	})
+	switch {
+	case askErr != nil:
+		return neighbourEntry{}, fmt.Errorf("ask for neighbour %s: %w", addr, askErr)
+	case err != nil:
+		return neighbourEntry{}, fmt.Errorf("read neighbour %s: %w", addr, err)
+	case !found:
 		return neighbourEntry{}, errors.New("the kernel gave no answer")
 	}
-	n, err := netlink.NeighDeserialize(messages[0])
-	if err != nil {
-		return neighbourEntry{}, fmt.Errorf("read neighbour %s: %w", addr, err)
-	}
-	return neighbourEntry{mac: n.HardwareAddr, state: n.State}, nil
+	return entry, nil
 }
 
 // solicit makes the kernel find out whether a host is there, as if there was a packet for it.

@@ -11,13 +11,13 @@ import (
 //
 // Of UDP it returns each port that a socket without a fixed peer is bound to, since such a one takes packets from anybody;
 // that is true for a moment also of a resolver's sockets while they wait for an answer.
-func Listening(ctx context.Context) (lease.Listeners, error) {
+func (w *Watcher) Listening(ctx context.Context) (lease.Listeners, error) {
 	ports := make(lease.Listeners)
 	for _, protocol := range []lease.Protocol{lease.TCP, lease.UDP} {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		sockets, err := waitingSockets(protocol)
+		sockets, err := waitingSockets(w.sockets, protocol)
 		if err != nil {
 			return nil, err
 		}

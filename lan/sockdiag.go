@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/portreeve/portreeve/kernel"
 	"github.com/portreeve/portreeve/lease"
 )
 
@@ -38,12 +37,15 @@ func socketStates(p lease.Protocol) (uint32, error) {
 	}
 }
 
+// newSocketAsker returns what waitingSockets asks by.
+func newSocketAsker() *kernel.Asker { return kernel.NewAsker(unix.NETLINK_SOCK_DIAG) }
+
 // waitingSockets asks the kernel for all sockets of a protocol that wait for anyone, of both address families.
-func waitingSockets(p lease.Protocol) ([]socket, error) {
+func waitingSockets(asker *kernel.Asker, p lease.Protocol) ([]socket, error) {
 	var all []socket
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		found, err := dumpSockets(family, p)
-		if errors.Is(err, netlink.ErrDumpInterrupted) {
+		found, err := dumpSockets(asker, family, p)
+		if errors.Is(err, kernel.ErrInterrupted) {
 			// Nothing of what was there all the time is missing, and what came meanwhile could have come later.
 			err = nil
 		}
@@ -55,20 +57,18 @@ func waitingSockets(p lease.Protocol) ([]socket, error) {
 	return all, nil
 }
 
-func dumpSockets(family uint8, p lease.Protocol) ([]socket, error) {
+func dumpSockets(asker *kernel.Asker, family uint8, p lease.Protocol) ([]socket, error) {
 	states, err := socketStates(p)
 	if err != nil {
 		return nil, err
 	}
 	var found []socket
-	req := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
-	req.AddData(diagRequest{family: family, protocol: uint8(p), states: states})
 	parsed := true
-	err = req.ExecuteIter(unix.NETLINK_INET_DIAG, nl.SOCK_DIAG_BY_FAMILY, func(message []byte) bool {
+	question := kernel.Question{Type: unix.SOCK_DIAG_BY_FAMILY, Flags: unix.NLM_F_DUMP, Body: diagRequest(family, p, states)}
+	err = asker.Ask(question, func(message []byte) {
 		s, ok := parseDiag(message)
 		parsed = parsed && ok
 		found = append(found, s)
-		return true
 	})
 	if err == nil && !parsed {
 		err = errors.New("an answer of the kernel cannot be read")
@@ -76,22 +76,13 @@ func dumpSockets(family uint8, p lease.Protocol) ([]socket, error) {
 	return found, err
 }
 
-// diagRequest is struct inet_diag_req_v2 of linux/inet_diag.h: family, protocol, two bytes, the states as a set of bits, and
-// a socket's addresses, which stay zero to mean any.
-type diagRequest struct {
-	family, protocol uint8
-	states           uint32
-}
-
-const diagRequestLen = 56
-
-// Len and Serialize are what package nl wants of a part of a request.
-func (r diagRequest) Len() int { return diagRequestLen }
-
-func (r diagRequest) Serialize() []byte {
-	b := make([]byte, diagRequestLen)
-	b[0], b[1] = r.family, r.protocol
-	binary.NativeEndian.PutUint32(b[4:], r.states)
+// diagRequest makes struct inet_diag_req_v2 of linux/inet_diag.h: family, protocol, two bytes, the states as a set of bits,
+// and a socket's addresses, which stay zero to mean any.
+func diagRequest(family uint8, p lease.Protocol, states uint32) []byte {
+	const length = 56
+	b := make([]byte, length)
+	b[0], b[1] = family, uint8(p)
+	binary.NativeEndian.PutUint32(b[4:], states)
 	return b
 }
 

@@ -56,7 +56,9 @@ func holders(network string, addr netip.AddrPort, index int) []Process {
 	if err != nil {
 		return nil
 	}
-	sockets, err := waitingSockets(protocol)
+	asker := newSocketAsker()
+	defer asker.Close()
+	sockets, err := waitingSockets(asker, protocol)
 	if err != nil {
 		return nil // the message then tells how to find out by hand
 	}

@@ -43,6 +43,8 @@ type Watcher struct {
 	config    Config
 	probation *probation
 	current   atomic.Pointer[Snapshot]
+	routes    *kernel.Asker // about neighbours
+	sockets   *kernel.Asker // about the router's own
 }
 
 // New reads the state of the kernel once, so that there is a [Snapshot] from the beginning. It fails only if the kernel
@@ -51,7 +53,10 @@ func New(config Config) (*Watcher, error) {
 	if config.Outside == nil {
 		config.Outside = func() ([]string, <-chan struct{}) { return nil, nil }
 	}
-	w := &Watcher{config: config, probation: newProbation()}
+	w := &Watcher{
+		config: config, probation: newProbation(),
+		routes: kernel.NewAsker(unix.NETLINK_ROUTE), sockets: newSocketAsker(),
+	}
 	w.current.Store(&Snapshot{changed: make(chan struct{})})
 	outside, _ := config.Outside()
 	links, err := readLinks()

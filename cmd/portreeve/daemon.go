@@ -107,7 +107,7 @@ func (d *daemon) openLeases(ctx context.Context) (err error) {
 		Firewall:  d.backend,
 		Policy:    d.cfg.Policy,
 		Topology:  d.topology(),
-		Listeners: lan.Listening,
+		Listeners: d.lan.Listening,
 		Disturbed: d.disturbed,
 		Device:    d.lan.MAC,
 		Present:   d.lan.Present,
