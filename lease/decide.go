@@ -17,6 +17,9 @@ func (r *Request) validate() error {
 		return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
 	}
 	target := r.Internal.Addr()
+	if r.Protocol == AllProtocols {
+		return r.validateAddress()
+	}
 	switch {
 	case r.Protocol != TCP && r.Protocol != UDP:
 		return fmt.Errorf("%w: %s, allowed are tcp and udp", ErrProtocol, r.Protocol)
@@ -48,6 +51,33 @@ func (r *Request) validate() error {
 	if r.Ports == 1 {
 		r.Ports = 0
 	}
+	r.Description = CleanText(r.Description, MaxDescription)
+	r.Agent = CleanText(r.Agent, MaxDescription)
+	return nil
+}
+
+// validateAddress is [Request.validate] for a request of a public address of one's own: all protocols with all ports.
+func (r *Request) validateAddress() error {
+	target, wish := r.Internal.Addr(), r.External.Addr()
+	switch {
+	case !r.Client.IsValid() || r.Client.Is4In6():
+		return fmt.Errorf("%w: client address %s, allowed is an IPv4 or IPv6 address", ErrInvalid, r.Client)
+	case !target.Is4():
+		return fmt.Errorf("%w: internal address %s for all protocols, allowed is an IPv4 address", ErrInvalid, target)
+	case r.Internal.Port() != 0 || r.External.Port() != 0 || r.PortCount() != 1:
+		return fmt.Errorf("%w: ports for all protocols, allowed is 0", ErrInvalid)
+	case wish.IsValid() && !wish.Is4():
+		return fmt.Errorf("%w: external address %s, allowed is an IPv4 address", ErrInvalid, wish)
+	case !wish.IsValid() && r.Choice == Exact:
+		return fmt.Errorf("%w: no external address is named, and no other will do", ErrInvalid)
+	case r.Key != ByInternal:
+		return fmt.Errorf("%w: all protocols by their external port, allowed is by the internal host", ErrInvalid)
+	case len(r.Filters) > 0:
+		return fmt.Errorf("%w: filters for a whole address, allowed are those for ports", ErrInvalid)
+	case r.Lifetime <= 0 && !r.Permanent:
+		return fmt.Errorf("%w: lifetime %s, allowed is more than 0", ErrInvalid, r.Lifetime)
+	}
+	r.Ports = 0
 	r.Description = CleanText(r.Description, MaxDescription)
 	r.Agent = CleanText(r.Agent, MaxDescription)
 	return nil
@@ -110,17 +140,21 @@ func (p Policy) open(t *tx, r Request, d devices, f facts) (Lease, Trace, error)
 		t.renewed(current, &l, r.Origin, decision.Trace)
 		return l, decision.Trace, nil
 	}
-	port := r.External.Port()
-	if r.Choice == Nearest && !r.Pinhole() {
-		if port, err = p.pick(t, r, listeners); err != nil {
-			return Lease{}, decision.Trace, err
-		}
+	external := r.External
+	switch {
+	case r.Protocol == AllProtocols:
+		external, err = p.pickAddress(t, r)
+	case r.Choice == Nearest && !r.Pinhole():
+		external, err = p.pick(t, r, listeners)
+	}
+	if err != nil {
+		return Lease{}, decision.Trace, err
 	}
 	l := Lease{
 		Mapping: r.Mapping, ID: t.newID(), Origin: r.Origin, Client: r.Client, Device: device,
 		Agent: r.Agent, Nonce: r.Nonce, Created: f.now,
 	}
-	l.External = netip.AddrPortFrom(r.External.Addr(), port)
+	l.External = external
 	l.Filters = slices.Clone(r.Filters)
 	l.extend(decision, f.now)
 	t.opened(&l, decision.Trace)
@@ -133,12 +167,12 @@ func (t *tx) find(r Request, device string) (*Lease, error) {
 	if r.Key == ByInternal {
 		current := t.atInternal(endpoint{r.Protocol, r.Internal}, r.Origin, r.WAN)
 		switch {
-		case current == nil, current.PortCount() != r.PortCount(), !current.Origin.sameFamily(r.Origin) && !slices.Equal(current.Filters, r.Filters):
+		case current == nil, current.PortCount() != r.PortCount(), r.Protocol == AllProtocols && !current.External.Addr().IsValid(), !current.Origin.sameFamily(r.Origin) && !slices.Equal(current.Filters, r.Filters):
 			return nil, t.conflict(r)
 		case current.Origin == OriginPCP && r.Origin == OriginPCP && current.Nonce != r.Nonce:
 			return nil, fmt.Errorf("%w for %s", ErrNonce, current.Mapping)
-		case r.Choice == Exact && current.External.Port() != r.External.Port():
-			return nil, fmt.Errorf("%w: %s is mapped to external port %d already", ErrConflict, r.Internal, current.External.Port())
+		case r.Choice == Exact && current.External != r.External:
+			return nil, fmt.Errorf("%w: there is %s already", ErrConflict, current.Mapping)
 		}
 		return current, nil
 	}
@@ -190,7 +224,7 @@ func (t *tx) takenBy(r Request, place Place) *Lease {
 
 // pick returns the free external port nearest to the one suggested; without a usable suggestion nearest to the
 // internal port, or to a random one. Of a mapping with several ports it is the first.
-func (p Policy) pick(t *tx, r Request, listeners Listeners) (uint16, error) {
+func (p Policy) pick(t *tx, r Request, listeners Listeners) (netip.AddrPort, error) {
 	start := int(r.External.Port())
 	for _, try := range []int{start, int(r.Internal.Port())} {
 		if start = try; p.MayOpen(uint16(start)) {
@@ -204,14 +238,36 @@ func (p Policy) pick(t *tx, r Request, listeners Listeners) (uint16, error) {
 	for distance := range 65536 {
 		for _, port := range []int{start + distance, start - distance} {
 			if fits(port) {
-				return uint16(port), nil
+				return netip.AddrPortFrom(netip.Addr{}, uint16(port)), nil
 			}
 		}
 	}
 	if n := r.PortCount(); n > 1 {
-		return 0, fmt.Errorf("%w: no %d allowed %s ports in a row are free", ErrFull, n, r.Protocol)
+		return netip.AddrPort{}, fmt.Errorf("%w: no %d allowed %s ports in a row are free", ErrFull, n, r.Protocol)
 	}
-	return 0, fmt.Errorf("%w: every allowed %s port is taken", ErrFull, r.Protocol)
+	return netip.AddrPort{}, fmt.Errorf("%w: every allowed %s port is taken", ErrFull, r.Protocol)
+}
+
+// pickAddress returns a free address of the pool, the wanted one if it can be had.
+func (p Policy) pickAddress(t *tx, r Request) (netip.AddrPort, error) {
+	wish := r.External.Addr()
+	if r.Choice == Exact && !slices.Contains(p.Pool, wish) {
+		return netip.AddrPort{}, fmt.Errorf("%w: %s is not in the pool", ErrPort, wish)
+	}
+	candidates := p.Pool
+	if slices.Contains(p.Pool, wish) {
+		candidates = append([]netip.Addr{wish}, p.Pool...)
+	}
+	for _, a := range candidates {
+		place := Place{Addr: a}
+		switch {
+		case len(t.at(place)) == 0:
+			return netip.AddrPortFrom(a, 0), nil
+		case r.Choice == Exact:
+			return netip.AddrPort{}, fmt.Errorf("%w: %s is held by %s", ErrConflict, a, t.at(place)[0].Internal.Addr())
+		}
+	}
+	return netip.AddrPort{}, fmt.Errorf("%w: the %d addresses of the pool are given away", ErrFull, len(p.Pool))
 }
 
 // fits returns a function that tells whether a mapping may begin with an external port. It looks at each port once only.

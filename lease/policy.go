@@ -21,6 +21,10 @@ type Policy struct {
 	MappingsPerDevice int
 	Mappings          int
 
+	// Pool lists the public addresses, beside those of the WANs, that clients may have for themselves as long as their
+	// leases last. None: there are no such leases.
+	Pool []netip.Addr
+
 	// WANs says for the LANs named in it on which WAN their mappings are made, both by the names of the interfaces.
 	// For the other LANs it is every WAN. A request that names a WAN itself is not concerned.
 	WANs map[string]string
@@ -112,7 +116,9 @@ func (p Policy) Authorize(r Request, f Facts) Decision {
 		"client %s asks for %s", r.Client, target)
 	a.check(f.Topology.isHost(target), ErrNotAuthorized, "internal host",
 		"%s must be a host on a LAN and not the router itself", target)
-	if r.Choice == Exact || r.Pinhole() {
+	if r.Protocol == AllProtocols {
+		a.check(len(p.Pool) > 0, ErrProtocol, "address pool", "the pool has %d addresses", len(p.Pool))
+	} else if r.Choice == Exact || r.Pinhole() {
 		p.checkPorts(&a, r, f.Listeners)
 	}
 	if !f.Renewal {

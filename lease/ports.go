@@ -39,7 +39,24 @@ type Ruleset struct {
 type NAT struct {
 	// Reserved lists what a DMZ host does not get: the ports that the router itself serves, in order.
 	Reserved []Port
+
+	// Masquerade makes the router translate the LANs' IPv4 addresses to its own, and let nothing in from outside that
+	// nobody inside has asked for, for a machine where no other program does.
+	Masquerade bool
+
+	// Helpers have the kernel read along in protocols that carry addresses in their payload.
+	Helpers []Helper
 }
+
+// Helper is one of the kernel's connection tracking helpers, for the connections that hosts of a LAN begin and for those
+// that come to them by mappings.
+type Helper struct {
+	Name string // one of [HelperNames]
+	LAN  string // the name of the interface; empty: every LAN
+}
+
+// HelperNames returns the helpers that there are.
+func HelperNames() []string { return []string{"ftp", "h323", "irc", "pptp", "sip", "tftp"} }
 
 // Change is the difference that one batch makes. A lease whose rules change (another internal port) is in
 // both lists; a mere renewal is in neither. Remove comes first.

@@ -3,6 +3,7 @@ package lease_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -342,4 +343,54 @@ func TestSchedules(t *testing.T) {
 			t.Errorf("%s: %d, %v", text, got, err)
 		}
 	}
+}
+
+func TestAddressPool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var pool []netip.Addr
+		for i := byte(0); i < 4; i++ {
+			pool = append(pool, netip.AddrFrom4([4]byte{81, 2, 69, 20 + i}))
+		}
+		s := newScene(t, func(cfg *lease.Config) { cfg.Policy.Pool = pool })
+		whole := func(host byte) lease.Request {
+			addr := netip.AddrFrom4([4]byte{192, 168, 1, host})
+			return lease.Request{
+				Mapping: lease.Mapping{Internal: netip.AddrPortFrom(addr, 0)}, Client: addr,
+				Origin: lease.OriginPCP, Key: lease.ByInternal, Choice: lease.Nearest, Lifetime: time.Hour,
+			}
+		}
+		s.put(lease.Rule{Kind: lease.RuleAddress, Enabled: true, Public: pool[1], Target: lease.Target{Addr: netip.MustParseAddr("192.168.1.99")}})
+		got := map[netip.Addr]lease.Lease{}
+		for host := byte(10); host < 13; host++ {
+			l := s.open(whole(host))
+			got[l.External.Addr()] = l
+		}
+		if _, taken := got[pool[1]]; taken || len(got) != 3 {
+			t.Errorf("given away: %v", slices.Collect(maps.Keys(got)))
+		}
+		s.refused(whole(14), lease.ErrFull)
+		if again := s.open(whole(10)); got[again.External.Addr()].ID != again.ID {
+			t.Errorf("asked again: %s", again.Mapping)
+		}
+		if _, err := s.CloseID(t.Context(), lease.Actor{Origin: lease.OriginCLI}, got[pool[2]].ID); err != nil {
+			t.Error(err)
+		}
+		if l := s.open(whole(14)); l.External.Addr() != pool[2] || l.String() != "all 81.2.69.22 -> 192.168.1.14" {
+			t.Errorf("the released one: %s", l.Mapping)
+		}
+		exact := whole(15)
+		exact.Choice, exact.External = lease.Exact, netip.AddrPortFrom(pool[0], 0)
+		s.refused(exact, lease.ErrConflict)
+		exact.External = netip.AddrPortFrom(netip.MustParseAddr("81.2.69.99"), 0)
+		s.refused(exact, lease.ErrPort)
+		time.Sleep(2 * time.Hour)
+		s.stands("all 81.2.69.21 -> 192.168.1.99")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t)
+		s.refused(lease.Request{
+			Mapping: lease.Mapping{Internal: netip.AddrPortFrom(console, 0)}, Client: console,
+			Origin: lease.OriginPCP, Key: lease.ByInternal, Choice: lease.Nearest, Lifetime: time.Hour,
+		}, lease.ErrProtocol)
+	})
 }
