@@ -119,14 +119,17 @@ func (p Policy) open(t *tx, r Request, d devices, f facts) (Lease, Trace, error)
 	device := d.internal
 	r.WAN = cmp.Or(r.WAN, p.wanFor(f.topology, r.Internal.Addr()))
 	current, found := t.find(r, device)
-	decision := p.Authorize(r, Facts{
+	facts := Facts{
 		Topology:   f.topology,
 		Listeners:  listeners,
+		MAC:        device,
+		Now:        f.now,
 		SameDevice: d.same(),
 		Device:     t.heldBy(holders(device, r.Internal.Addr())),
 		Total:      t.portCount(),
 		Renewal:    current != nil,
-	})
+	}
+	decision := p.Authorize(r, facts)
 	if decision.Err == nil && found != nil {
 		decision.Err = found
 		decision.Trace = append(decision.Trace, Step{Rule: "existing mappings", Why: found.Error()})
@@ -145,7 +148,7 @@ func (p Policy) open(t *tx, r Request, d devices, f facts) (Lease, Trace, error)
 	case r.Protocol == AllProtocols:
 		external, err = p.pickAddress(t, r)
 	case r.Choice == Nearest && !r.Pinhole():
-		external, err = p.pick(t, r, listeners)
+		external, err = p.pick(t, r, facts)
 	}
 	if err != nil {
 		return Lease{}, decision.Trace, err
@@ -224,17 +227,18 @@ func (t *tx) takenBy(r Request, place Place) *Lease {
 
 // pick returns the free external port nearest to the one suggested; without a usable suggestion nearest to the
 // internal port, or to a random one. Of a mapping with several ports it is the first.
-func (p Policy) pick(t *tx, r Request, listeners Listeners) (netip.AddrPort, error) {
+func (p Policy) pick(t *tx, r Request, f Facts) (netip.AddrPort, error) {
+	asking := askerOf(r, f)
 	start := int(r.External.Port())
 	for _, try := range []int{start, int(r.Internal.Port())} {
-		if start = try; p.MayOpen(uint16(start)) {
+		if start = try; p.judge(asking, uint16(start)).err == nil {
 			break
 		}
 	}
-	if !p.MayOpen(uint16(start)) {
+	if p.judge(asking, uint16(start)).err != nil {
 		start = 1024 + mathrand.IntN(65536-1024)
 	}
-	fits := p.fits(t, r, listeners)
+	fits := p.fits(t, r, f)
 	for distance := range 65536 {
 		for _, port := range []int{start + distance, start - distance} {
 			if fits(port) {
@@ -271,10 +275,11 @@ func (p Policy) pickAddress(t *tx, r Request) (netip.AddrPort, error) {
 }
 
 // fits returns a function that tells whether a mapping may begin with an external port. It looks at each port once only.
-func (p Policy) fits(t *tx, r Request, listeners Listeners) func(first int) bool {
+func (p Policy) fits(t *tx, r Request, f Facts) func(first int) bool {
+	asking := askerOf(r, f)
 	free := func(number uint16) bool {
 		port := Port{r.Protocol, number}
-		return p.MayOpen(number) && !listeners.Has(port) && t.takenBy(r, Place{Port: port}) == nil
+		return p.judge(asking, number).err == nil && !f.Listeners.Has(port) && t.takenBy(r, Place{Port: port}) == nil
 	}
 	count := r.PortCount()
 	if count == 1 {

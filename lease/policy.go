@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,9 +11,13 @@ import (
 // Policy says who may have which mapping for how long. It is a value: the manager asks it with
 // [Policy.Authorize] and nobody else does.
 type Policy struct {
-	// Ports that may be opened; Never is taken out of them.
-	Ports PortSet
-	Never PortSet
+	// Rules decide about certain requests, the first that matches. What follows holds for the others.
+	Rules []PolicyRule
+
+	// Ports that may be opened; Never is taken out of them. With DefaultDeny only rules allow anything.
+	Ports       PortSet
+	Never       PortSet
+	DefaultDeny bool
 
 	// ThirdParty lists the protocols by which a client may ask for mappings to other hosts of the LANs.
 	ThirdParty []Origin
@@ -66,6 +71,9 @@ type Facts struct {
 	Total     int       // mapped ports of all
 	Renewal   bool      // the lease exists and is only renewed or changed: no quota counts
 
+	MAC string    // the internal host's MAC address; empty when unknown
+	Now time.Time // wall-clock time
+
 	// SameDevice: the client and the internal host are known to be one device with several addresses.
 	SameDevice bool
 }
@@ -105,7 +113,7 @@ func (a *authorization) check(ok bool, sentinel error, rule, format string, args
 }
 
 // Authorize decides one request. It is pure: the same request and facts give the same decision.
-// External port 0 (any) is not judged here; each port that the manager then tries is, by [Policy.MayOpen].
+// Where any port will do it is not judged here; each port that the manager then tries is.
 func (p Policy) Authorize(r Request, f Facts) Decision {
 	var a authorization
 	// Link-local addresses are the same on every LAN; servers take packets from the LANs only.
@@ -116,41 +124,54 @@ func (p Policy) Authorize(r Request, f Facts) Decision {
 		"client %s asks for %s", r.Client, target)
 	a.check(f.Topology.isHost(target), ErrNotAuthorized, "internal host",
 		"%s must be a host on a LAN and not the router itself", target)
+	v := p.checkRules(&a, r, f)
 	if r.Protocol == AllProtocols {
 		a.check(len(p.Pool) > 0, ErrProtocol, "address pool", "the pool has %d addresses", len(p.Pool))
-	} else if r.Choice == Exact || r.Pinhole() {
-		p.checkPorts(&a, r, f.Listeners)
+	} else if r.Choice == Exact && !r.Pinhole() {
+		a.checkOwnPorts(r, f.Listeners)
 	}
 	if !f.Renewal {
-		more := r.PortCount()
-		a.check(f.Device+more <= p.MappingsPerDevice, ErrQuota, "device quota",
-			"the device holds %d of %d mappings%s", f.Device, p.MappingsPerDevice, wanted(more))
+		more, quota := r.PortCount(), p.MappingsPerDevice
+		if v.rule != nil && v.rule.MappingsPerDevice != 0 {
+			quota = v.rule.MappingsPerDevice
+		}
+		a.check(f.Device+more <= quota, ErrQuota, "device quota",
+			"the device holds %d of %d mappings%s", f.Device, quota, wanted(more))
 		a.check(f.Total+more <= p.Mappings, ErrFull, "table",
 			"the table holds %d of %d mappings%s", f.Total, p.Mappings, wanted(more))
 	}
 	if a.Err == nil {
-		a.Permanent = r.Permanent
-		a.Lifetime = p.grant(r)
+		a.Lifetime = p.grant(r, v)
+		a.Permanent = a.Lifetime == 0
 		a.Trace = append(a.Trace, Step{Rule: "lifetime", OK: true, Why: fmt.Sprintf("asked %s, granted %s",
 			lifetimeText(r.Lifetime, r.Permanent), lifetimeText(a.Lifetime, a.Permanent))})
 	}
 	return a.Decision
 }
 
-// checkPorts judges the ports of a request that wants just these. Of several it tells the first that is refused. The
-// router's own ports are no matter of a pinhole, which leads past them.
-func (p Policy) checkPorts(a *authorization, r Request, own Listeners) {
-	worst := r.ExternalPort()
+// checkRules judges by the rules and the allowed ports. Of several ports it tells the first that is refused; where any
+// port will do, whether there can be one at all.
+func (p Policy) checkRules(a *authorization, r Request, f Facts) (v verdict) {
+	asking := askerOf(r, f)
+	if r.Protocol == AllProtocols || r.Choice != Exact && !r.Pinhole() {
+		why, hopeless := p.hopeless(asking)
+		if v = p.judge(asking, r.Internal.Port()); hopeless || len(p.Rules) > 0 {
+			a.check(!hopeless, ErrNotAuthorized, "policy rules", "%s", cmp.Or(why, "some port may be opened"))
+		}
+		return v
+	}
 	for place := range r.Places() {
-		if worst = place.Port; !p.MayOpen(worst.Number) {
+		if v = p.judge(asking, place.Number); v.err != nil {
 			break
 		}
 	}
-	a.check(p.MayOpen(worst.Number), ErrPort, "external port",
-		"port %d against allowed %s, never %s", worst.Number, p.Ports, p.Never)
-	if r.Pinhole() {
-		return
-	}
+	a.check(v.err == nil, v.err, "external port", "%s", p.explain(v))
+	return v
+}
+
+// checkOwnPorts judges by what the router itself serves, which is no matter of a pinhole: it leads past the router.
+func (a *authorization) checkOwnPorts(r Request, own Listeners) {
+	worst := r.ExternalPort()
 	for place := range r.Places() {
 		if worst = place.Port; own.Has(worst) {
 			break
@@ -180,18 +201,22 @@ func (p Policy) wanFor(t Topology, host netip.Addr) string {
 	return ""
 }
 
-// MayOpen tells whether the policy allows an external port at all.
-func (p Policy) MayOpen(port uint16) bool { return p.Ports.Contains(port) && !p.Never.Contains(port) }
-
-func (p Policy) grant(r Request) time.Duration {
+// grant returns the lifetime that is granted. A rule that bounds it leaves no lease without an end.
+func (p Policy) grant(r Request, v verdict) time.Duration {
+	lifetime := r.Lifetime
+	if bounds, ok := p.Lifetimes[r.Origin]; ok {
+		lifetime = min(max(lifetime, bounds.Min), bounds.Max)
+	}
+	if v.rule != nil && v.rule.MaxLifetime > 0 {
+		if r.Permanent {
+			return v.rule.MaxLifetime
+		}
+		return min(lifetime, v.rule.MaxLifetime)
+	}
 	if r.Permanent {
 		return 0
 	}
-	bounds, ok := p.Lifetimes[r.Origin]
-	if !ok {
-		return r.Lifetime
-	}
-	return min(max(r.Lifetime, bounds.Min), bounds.Max)
+	return lifetime
 }
 
 func lifetimeText(d time.Duration, permanent bool) string {

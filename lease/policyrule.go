@@ -1,0 +1,150 @@
+package lease
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// PolicyRule decides about some of the requests of clients. The first of [Policy.Rules] that matches decides about a port;
+// where none does, [Policy.Ports] do, or [Policy.DefaultDeny]. No rule opens a port of [Policy.Never], or one that the
+// router itself serves.
+type PolicyRule struct {
+	Name string // for people and traces; cleaned
+
+	// What it matches. An empty list matches everything.
+	Networks  []string   // names of LAN interfaces, of the asking client
+	Devices   []string   // MAC addresses, lower case with colons, of the internal host
+	Origins   []Origin   // the protocols by which clients ask
+	Protocols []Protocol // of the mapping
+	Ports     PortSet    // outside; of a pinhole the host's
+	Schedule  Schedule   // when it matches at all
+
+	Deny bool // refuse what matches; otherwise allow it
+
+	// For what it allows; 0 leaves what holds without the rule.
+	MappingsPerDevice int
+	MaxLifetime       time.Duration
+}
+
+// asker is who asks for what, as far as policy rules look at it.
+type asker struct {
+	network  string // empty: no LAN
+	device   string // empty: unknown
+	origin   Origin
+	protocol Protocol
+	at       time.Time
+}
+
+func askerOf(r Request, f Facts) asker {
+	return asker{network: f.Topology.lanOf(r.Client, r.Internal.Addr()), device: f.MAC, origin: r.Origin, protocol: r.Protocol, at: f.Now}
+}
+
+// lanOf returns the name of the LAN that one of some addresses belongs to, empty if none does. A client may come with a
+// link-local address, which tells nothing.
+func (t Topology) lanOf(addrs ...netip.Addr) string {
+	for _, addr := range addrs {
+		for _, lan := range t.LANs {
+			if (Topology{LANs: []LAN{lan}}).Contains(addr) {
+				return lan.Name
+			}
+		}
+	}
+	return ""
+}
+
+// concerns tells whether the rule can match one of the asker's ports.
+func (r PolicyRule) concerns(a asker) bool {
+	in := func(list []string, s string) bool { return len(list) == 0 || slices.Contains(list, s) }
+	return in(r.Networks, a.network) && in(r.Devices, a.device) &&
+		(len(r.Origins) == 0 || slices.Contains(r.Origins, a.origin)) &&
+		(len(r.Protocols) == 0 || slices.Contains(r.Protocols, a.protocol)) &&
+		r.Schedule.Holds(a.at)
+}
+
+func (r PolicyRule) matches(a asker, port uint16) bool {
+	return r.concerns(a) && (len(r.Ports) == 0 || r.Ports.Contains(port))
+}
+
+// verdict is what the policy says about a port.
+type verdict struct {
+	port uint16
+	rule *PolicyRule // that decided; nil: none matched
+	err  error       // the sentinel, nil if it may be opened
+}
+
+// judge decides about one port.
+func (p Policy) judge(a asker, port uint16) verdict {
+	v := verdict{port: port}
+	if p.Never.Contains(port) {
+		v.err = ErrPort
+		return v
+	}
+	for i := range p.Rules {
+		if r := &p.Rules[i]; r.matches(a, port) {
+			if v.rule = r; r.Deny {
+				v.err = ErrNotAuthorized
+			}
+			return v
+		}
+	}
+	switch {
+	case p.DefaultDeny:
+		v.err = ErrNotAuthorized
+	case !p.Ports.Contains(port):
+		v.err = ErrPort
+	}
+	return v
+}
+
+// explain tells how a verdict came about.
+func (p Policy) explain(v verdict) string {
+	switch {
+	case v.rule != nil && v.rule.Deny:
+		return fmt.Sprintf("rule %q denies port %d", v.rule.Name, v.port)
+	case v.rule != nil:
+		return fmt.Sprintf("rule %q allows port %d", v.rule.Name, v.port)
+	case errors.Is(v.err, ErrNotAuthorized):
+		return fmt.Sprintf("no rule allows port %d", v.port)
+	}
+	return fmt.Sprintf("port %d against allowed %s, never %s", v.port, p.Ports, p.Never)
+}
+
+// hopeless tells whether an asker may have no port whatsoever.
+func (p Policy) hopeless(a asker) (why string, yes bool) {
+	for _, r := range p.Rules {
+		switch {
+		case !r.concerns(a):
+		case !r.Deny:
+			return "", false
+		case len(r.Ports) == 0:
+			return fmt.Sprintf("rule %q denies everything", r.Name), true
+		}
+	}
+	return "no rule allows anything", p.DefaultDeny
+}
+
+// Validate returns what is wrong with a policy rule, nil if nothing is.
+func (r PolicyRule) Validate() error {
+	for _, d := range r.Devices {
+		if !isMAC(d) {
+			return fmt.Errorf("%w: device %q, allowed is a MAC address in lower case such as 02:00:00:00:00:10", ErrInvalid, CleanText(d, 32))
+		}
+	}
+	for _, o := range r.Origins {
+		if o != OriginUPnP && o != OriginNATPMP && o != OriginPCP {
+			return fmt.Errorf("%w: clients do not ask by %q, allowed are upnp, nat-pmp and pcp", ErrInvalid, CleanText(string(o), 32))
+		}
+	}
+	for _, e := range r.Ports {
+		if e.First == 0 || e.First > e.Last {
+			return fmt.Errorf("%w: ports %d-%d, allowed are ranges from 1 to 65535", ErrInvalid, e.First, e.Last)
+		}
+	}
+	if r.MappingsPerDevice < 0 || r.MappingsPerDevice > 65535 || r.MaxLifetime < 0 {
+		return fmt.Errorf("%w: limits of %d mappings and %s, allowed are 1 to 65535 and more than 0", ErrInvalid, r.MappingsPerDevice, r.MaxLifetime)
+	}
+	return r.Schedule.validate()
+}
