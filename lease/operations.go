@@ -61,10 +61,7 @@ func (m *Manager) Open(ctx context.Context, r Request) (Lease, error) {
 	if err := r.validate(); err != nil {
 		return Lease{}, err
 	}
-	d := devices{internal: m.cfg.Device(r.Internal.Addr())}
-	if d.client = d.internal; r.Client != r.Internal.Addr() {
-		d.client = m.cfg.Device(r.Client)
-	}
+	d := m.devicesOf(r)
 	o := &operation{request: &r}
 	o.decide = func(t *tx, f facts) ([]Lease, error) {
 		l, trace, err := m.cfg.Policy.open(t, r, d, f)
@@ -79,6 +76,29 @@ func (m *Manager) Open(ctx context.Context, r Request) (Lease, error) {
 		return Lease{}, err
 	}
 	return leases[0], nil
+}
+
+// Try tells what [Manager.Open] would answer now, and why. Nothing changes, and the history does not know of it. The lease
+// has an ID that it will not get.
+func (m *Manager) Try(ctx context.Context, r Request) (l Lease, trace Trace, err error) {
+	if err := r.validate(); err != nil {
+		return Lease{}, nil, err
+	}
+	d := m.devicesOf(r)
+	_, err = m.do(ctx, &operation{decide: func(_ *tx, f facts) (_ []Lease, err error) {
+		l, trace, err = m.cfg.Policy.open(newTx(m.table), r, d, f)
+		return nil, err
+	}})
+	return l, trace, err
+}
+
+// devicesOf finds out which devices a request is about.
+func (m *Manager) devicesOf(r Request) devices {
+	d := devices{internal: m.cfg.Device(r.Internal.Addr())}
+	if d.client = d.internal; r.Client != r.Internal.Addr() {
+		d.client = m.cfg.Device(r.Client)
+	}
+	return d
 }
 
 // CloseID closes one lease: any for the owner, a client only its own ([ErrThirdParty], [ErrNotAuthorized],

@@ -39,6 +39,13 @@ func TestPolicyRules(t *testing.T) {
 		}
 		refused("the child's port", ask(second, lease.UDP, 5000, 5000), lease.ErrNotAuthorized, `rule "child" denies port 5000`)
 		refused("any port of the child", portControl(second, lease.UDP, 5000, 5000), lease.ErrNotAuthorized, `rule "child" denies everything`)
+		if l, trace, err := s.Try(t.Context(), ask(console, lease.TCP, 80, 80)); err != nil || l.External.Port() != 80 || len(trace) < 5 {
+			t.Errorf("tried: %s, %v, %v", l.Mapping, trace, err)
+		}
+		if _, trace, err := s.Try(t.Context(), ask(second, lease.TCP, 80, 80)); !errors.Is(err, lease.ErrNotAuthorized) || trace[len(trace)-1].OK {
+			t.Errorf("tried: %v, %v", trace, err)
+		}
+		s.inForce(0)
 		s.open(ask(console, lease.TCP, 80, 80))
 		refused("UDP 80", ask(console, lease.UDP, 80, 80), lease.ErrNotAuthorized, `rule "no low ports"`)
 		refused("never, whatever rules say", ask(console, lease.TCP, 3389, 3389), lease.ErrPort, "never")
