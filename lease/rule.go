@@ -2,6 +2,7 @@ package lease
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -222,4 +223,21 @@ func (r Rule) mappings(target netip.Addr) []Mapping {
 		all = append(all, m)
 	}
 	return all
+}
+
+// CheckRules returns what is wrong with some rules, and which of them want the same; nil if nothing is.
+func CheckRules(rules []Rule) error {
+	var errs []error
+	base := newTx(newTable())
+	for _, r := range rules {
+		if err := r.validate(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", r.title(), err))
+			continue
+		}
+		if other := base.rival(&r); other != nil {
+			errs = append(errs, fmt.Errorf("%w: %s and %s want the same: change or disable one of them", ErrConflict, other.title(), r.title()))
+		}
+		base.rules[r.ID] = &r
+	}
+	return errors.Join(errs...)
 }
