@@ -44,12 +44,14 @@ type Backend struct {
 	state      *firewall.State  // nil: the kernel's state is unknown
 	generation uint32           // of the ruleset after our last transaction
 	disturbed  bool             // somebody else has changed the ruleset since the last Sync
+	ways       ways             // through the chains of others
 	countless  bool             // this kernel cannot count for each element
 	shut       map[string]error // programs of iptables that cannot be told to let mapped connections pass
 }
 
 var (
 	_ firewall.Backend = (*Backend)(nil)
+	_ firewall.Counter = (*Backend)(nil)
 	_ lease.Refresher  = (*Backend)(nil)
 )
 
@@ -67,6 +69,7 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	b := &Backend{
 		now: o.Now, why: o.Why, log: o.Logger, grace: grace,
 		passages: passage.New(o.Logger),
+		ways:     ways{sweep: true},
 	}
 	b.connections = firewall.NewEnder(new(firewall.Connections).End, b.withMappings, o.Logger)
 	err := b.with(ctx, func(s *session) error {
@@ -111,6 +114,7 @@ func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, e
 }
 
 // Apply changes the elements of the changed leases in one transaction. It costs the same however many leases there are.
+// The first pinhole opens the chains of others for its kind.
 // It fails as a whole if an element to be removed is not there, and if somebody has changed the ruleset since our last
 // transaction in a way that cuts the mappings off.
 func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
@@ -126,7 +130,10 @@ func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
 	if err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
-	if err := b.transact(ctx, changeSteps(before, after, b.now(), b.grace)); err != nil {
+	if err := b.openWaysFor(ctx, after); err != nil {
+		return err
+	}
+	if err := b.transact(ctx, changeMessages(before, after, b.now(), b.grace)); err != nil {
 		return err
 	}
 	if err := b.state.Adopt(change); err != nil {
@@ -137,7 +144,7 @@ func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
 }
 
 // Refresh makes the kernel keep leases open until their end as it is now, in one transaction. It fails as a whole, among
-// others if one of the leases is not in the kernel with these rules. The counters of its elements begin anew.
+// others if one of the leases is not in the kernel with these rules.
 func (b *Backend) Refresh(ctx context.Context, leases []lease.Lease) error {
 	if len(leases) == 0 {
 		return nil
@@ -152,13 +159,15 @@ func (b *Backend) Refresh(ctx context.Context, leases []lease.Lease) error {
 		if err := b.state.Holds(l); err != nil {
 			return fmt.Errorf("nftables: refresh: %w", err)
 		}
-		fresh = append(fresh, inbound(l)...)
-		if b.state.Decides(l) {
-			fresh = append(fresh, outbound(l))
+		for single := range firewall.Singles(l) {
+			fresh = append(fresh, elementsFor(single, b.state)...)
 		}
 	}
+	if err := b.carryOver(ctx, fresh); err != nil {
+		return err
+	}
 	// An element takes no new end from Linux before 6.12. Removing and adding it is one step for the packets.
-	if err := b.transact(ctx, append(removeSteps(fresh), addSteps(fresh, b.now(), b.grace)...)); err != nil {
+	if err := b.transact(ctx, append(removeElements(fresh), addElements(fresh, b.now(), b.grace)...)); err != nil {
 		return err
 	}
 	for _, l := range leases {

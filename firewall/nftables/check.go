@@ -67,9 +67,9 @@ func (b *Backend) checkChains(s *session) (problems []firewall.Problem, err erro
 			cutting = append(cutting, fmt.Sprintf("the chain %s of the table %s", c.Name, c.Table.Name))
 		}
 	}
-	found, lost := findXtables(all)
+	found, lost := findXtables(all, b.ways)
 	for _, x := range found {
-		if x.state.mayDrop && !x.state.established {
+		if x.needed() && !x.state.established {
 			cutting = append(cutting, "the FORWARD chain of "+x.program)
 		}
 		if err := b.shut[x.program]; err != nil && !x.done() {

@@ -5,17 +5,12 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/google/nftables"
+	"github.com/google/nftables/userdata"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/portreeve/portreeve/firewall"
 	"github.com/portreeve/portreeve/lease"
-)
-
-// The maps of our table. What changes with the leases is an element of one of them.
-const (
-	mapLeases   = "leases"   // external port -> LAN host, for everybody
-	mapFiltered = "filtered" // external port and peer -> LAN host, for leases with filters
-	mapPorts    = "ports"    // LAN host and its port -> external port
 )
 
 // elementKey finds an element. Its strings are bytes as the kernel has them: fields one after the other, each filled up
@@ -25,13 +20,18 @@ type elementKey struct {
 	key, end string // from key to end, both included; end is empty in maps without intervals
 }
 
-// element is an element of one of our maps.
+// element is an element of one of our sets and maps.
 type element struct {
 	elementKey
-	value   string
+	value   string // empty in sets
 	comment string
 	expires time.Time // of its lease, to which the grace is added; zero: never
+	tally   tally     // that it begins with
 }
+
+// tally is what the kernel has counted for an element: of each connection the first packet, which is the one that is
+// looked up.
+type tally struct{ packets, bytes uint64 }
 
 // same tells whether two elements differ in nothing but time.
 func (e element) same(o element) bool {
@@ -46,16 +46,35 @@ func elementsOf(s *firewall.State) elements {
 	all := make(elements, 2*s.Len())
 	for leases := range s.ByEndpoint() {
 		for _, l := range leases {
-			all.put(inbound(*l)...)
+			all.put(inbound(*l, s.Topology)...)
 		}
 		all.put(outbound(*leases[0]))
+	}
+	for l := range s.Pinholes() {
+		all.put(pinhole(*l, s.Topology)...)
 	}
 	return all
 }
 
+// elementsFor returns the elements of a lease with one port in a state that holds it.
+func elementsFor(single lease.Lease, s *firewall.State) []element {
+	if single.Pinhole() {
+		return pinhole(single, s.Topology)
+	}
+	list := inbound(single, s.Topology)
+	if s.Decides(single) {
+		list = append(list, outbound(single))
+	}
+	return list
+}
+
+// put adds elements. Where two WANs have the same address, two leases may want the same element: then it is always the
+// same one that gets it.
 func (es elements) put(list ...element) {
 	for _, e := range list {
-		es[e.elementKey] = e
+		if other, taken := es[e.elementKey]; !taken || e.comment < other.comment {
+			es[e.elementKey] = e
+		}
 	}
 }
 
@@ -70,21 +89,62 @@ func (es elements) minus(others elements) []element {
 	return rest
 }
 
-// inbound returns the way in: one element for everybody, or one for each set of peers.
-func inbound(l lease.Lease) []element {
+// inbound returns the way in: for everybody one element, or one for each set of peers. A lease of one WAN of several has
+// that for each of the WAN's addresses.
+func inbound(l lease.Lease, t lease.Topology) []element {
 	e := element{value: concat(addr(l.Internal.Addr()), port(l.Internal.Port())), comment: comment(l), expires: l.Expires}
 	dport := concat(proto(l.Protocol), port(l.External.Port()))
+	if everyWAN(l, t) {
+		return e.forPeers(l, mapLeases, mapFiltered, dport)
+	}
+	var list []element
+	for _, a := range firewall.Addrs(t, l.WAN) {
+		list = append(list, e.forPeers(l, mapLeasesAt, mapFilteredAt, concat(addr(a), dport))...)
+	}
+	return list
+}
+
+// everyWAN tells whether a lease is reached on every WAN that there is.
+func everyWAN(l lease.Lease, t lease.Topology) bool {
+	return l.WAN == "" || len(t.WANs) == 1 && t.WANs[0].Name == l.WAN
+}
+
+// pinhole returns the elements that let peers come to an IPv6 host: on each WAN of the lease one for everybody, or one for
+// each set of peers.
+func pinhole(l lease.Lease, t lease.Topology) []element {
+	e := element{comment: comment(l), expires: l.Expires}
+	host, number := addr(l.Internal.Addr()), port(l.Internal.Port())
+	everybody, some := concat(host, proto(l.Protocol), number), setPinholesTCP
+	if l.Protocol == lease.UDP {
+		some = setPinholesUDP
+	}
+	var list []element
+	for _, w := range t.WANs {
+		switch {
+		case l.WAN != "" && l.WAN != w.Name:
+		case disjoint(l.Filters) == nil:
+			list = append(list, e.forPeers(l, setPinholes, "", concat(ifname(w.Name), everybody))...)
+		default:
+			list = append(list, e.forPeers(l, "", some, concat(ifname(w.Name), host, number))...)
+		}
+	}
+	return list
+}
+
+// forPeers makes the element one of the set everybody, or with each of the lease's sets of peers one of the set some, where
+// they are behind its key.
+func (e element) forPeers(l lease.Lease, everybody, some, key string) []element {
 	sets := disjoint(l.Filters)
 	if sets == nil {
-		e.elementKey = elementKey{set: mapLeases, key: dport}
+		e.elementKey = elementKey{set: everybody, key: key}
 		return []element{e}
 	}
 	var list []element
 	for _, p := range sets {
 		e.elementKey = elementKey{
-			set: mapFiltered,
-			key: concat(dport, addr(p.first), port(p.firstPort)),
-			end: concat(dport, addr(p.last), port(p.lastPort)),
+			set: some,
+			key: concat(key, addr(p.first), port(p.firstPort)),
+			end: concat(key, addr(p.last), port(p.lastPort)),
 		}
 		list = append(list, e)
 	}
@@ -117,13 +177,38 @@ func proto(p lease.Protocol) string { return string([]byte{byte(p)}) }
 func port(p uint16) string          { return string(binary.BigEndian.AppendUint16(nil, p)) }
 func addr(a netip.Addr) string      { return string(a.AsSlice()) }
 
-// wire returns the element for the kernel. It is shut that long after its lease ends, should nobody do so before.
-func (e element) wire(now time.Time, grace time.Duration) nftables.SetElement {
-	w := nftables.SetElement{Key: []byte(e.key), KeyEnd: []byte(e.end), Val: []byte(e.value), Comment: e.comment}
-	if !e.expires.IsZero() {
-		w.Timeout = e.timeout(now, grace)
+func ifname(name string) string { return name + string(make([]byte, unix.IFNAMSIZ-len(name))) }
+
+// wire returns the element as it is added. It is shut that long after its lease ends, should nobody do so before.
+func (e element) wire(now time.Time, grace time.Duration) []netlink.Attribute {
+	list := e.elementKey.wire()
+	if timeout := e.timeout(now, grace); timeout != 0 {
+		list = append(list, uint64Attr(unix.NFTA_SET_ELEM_TIMEOUT, uint64(timeout.Milliseconds())))
 	}
-	return w
+	if e.value != "" {
+		list = append(list, dataAttr(unix.NFTA_SET_ELEM_DATA, e.value))
+	}
+	if e.tally != (tally{}) {
+		list = append(list, nestedAttr(unix.NFTA_SET_ELEM_EXPR,
+			textAttr(unix.NFTA_EXPR_NAME, "counter"),
+			nestedAttr(unix.NFTA_EXPR_DATA,
+				uint64Attr(unix.NFTA_COUNTER_BYTES, e.tally.bytes), uint64Attr(unix.NFTA_COUNTER_PACKETS, e.tally.packets))))
+	}
+	notes := userdata.AppendString(nil, userdata.NFTNL_UDATA_SET_ELEM_COMMENT, e.comment)
+	return append(list, bytesAttr(unix.NFTA_SET_ELEM_USERDATA, notes))
+}
+
+// wire returns what finds the element.
+func (k elementKey) wire() []netlink.Attribute {
+	list := []netlink.Attribute{dataAttr(unix.NFTA_SET_ELEM_KEY, k.key)}
+	if k.end != "" {
+		list = append(list, dataAttr(elemKeyEnd, k.end))
+	}
+	return list
+}
+
+func dataAttr(kind uint16, value string) netlink.Attribute {
+	return nestedAttr(kind, bytesAttr(unix.NFTA_DATA_VALUE, []byte(value)))
 }
 
 // timeout returns how long the kernel shall keep the element; zero: for ever.

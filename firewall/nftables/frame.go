@@ -11,7 +11,7 @@ import (
 	"github.com/portreeve/portreeve/lease"
 )
 
-// The frame is what all leases share: the table, its maps without elements, its chains and their rules. It changes with
+// The frame is what all leases share: the table, its sets and maps without elements, its chains and their rules. It changes with
 // the router's interfaces and addresses only.
 
 // tableName is our table's, of the family inet: one table for IPv4 and IPv6. Chains of type nat in that family came
@@ -29,6 +29,7 @@ const (
 	chainPostrouting = "postrouting" // which source address and port packets leave with
 	chainSource      = "source"      // the port to peers outside
 	chainHairpin     = "hairpin"     // address and port to other LAN hosts
+	chainPinhole     = "pinhole"     // which connections of IPv6 may come in
 )
 
 // chain is a chain of ours as it shall be.
@@ -45,44 +46,13 @@ type rule struct {
 	comment string // for people; it may be empty
 }
 
-// ourMaps returns our maps. Their IDs tell them apart within a transaction. Counting new connections for each element is
-// left out where the kernel cannot do it.
-func ourMaps(count bool) []*nftables.Set {
-	host := concatType(nftables.TypeIPAddr, nftables.TypeInetService)
-	sets := []*nftables.Set{
-		{
-			Name: mapLeases, Comment: "external port to LAN host",
-			KeyType: concatType(nftables.TypeInetProto, nftables.TypeInetService), DataType: host,
-		},
-		{
-			Name: mapFiltered, Comment: "external port and peer to LAN host, for leases that let in some peers only",
-			KeyType:  concatType(nftables.TypeInetProto, nftables.TypeInetService, nftables.TypeIPAddr, nftables.TypeInetService),
-			DataType: host, Interval: true,
-		},
-		{
-			Name: mapPorts, Comment: "LAN host to the external port that its packets leave with",
-			KeyType:  concatType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService),
-			DataType: nftables.TypeInetService,
-		},
-	}
-	for i, s := range sets {
-		s.Table, s.ID = ourTable(), uint32(i+1)
-		s.IsMap, s.HasTimeout, s.Concatenation = true, true, true
-		s.Counter = count
-	}
-	return sets
-}
-
-func concatType(types ...nftables.SetDatatype) nftables.SetDatatype {
-	return nftables.MustConcatSetType(types...) // panics beyond five
-}
-
 // chains returns our chains as they shall be. Ours come shortly before those of everybody else at the same place: who
 // translates first decides.
 func chains(t lease.Topology) []chain {
 	const before = -5
 	return []chain{
-		{name: chainMapping, rules: mapping()},
+		{name: chainMapping, rules: mapping(t)},
+		{name: chainPinhole, rules: pinholes()},
 		{name: chainSource, rules: source()},
 		{name: chainHairpin, rules: hairpin(t)},
 		{name: chainPrerouting, hook: nftables.ChainHookPrerouting, priority: *nftables.ChainPriorityNATDest + before, rules: prerouting(t)},
@@ -92,41 +62,78 @@ func chains(t lease.Topology) []chain {
 
 // prerouting lets packets come to the mappings if they are for the router itself, but not for its side of a LAN: there
 // the router's own services answer. Without a WAN nothing comes.
+//
+// Which addresses are the router's own is asked of the kernel, so that mappings follow a new address at once. The one that
+// most peers use is known and comes first, as asking costs more than all else.
 func prerouting(t lease.Topology) []rule {
 	if len(t.WANs) == 0 {
 		return nil
 	}
 	var rules []rule
+	for _, w := range t.WANs {
+		if addrs := firewall.Addrs(t, w.Name); len(addrs) > 0 {
+			match := append(slices.Concat(ipv4(), via(expr.MetaKeyIIFNAME, w.Name)), loadTarget(0), equals(addrs[0].AsSlice()))
+			rules = append(rules, rule{append(match, jump(chainMapping)), "from the internet"})
+		}
+	}
 	for _, p := range firewall.Subnets(t) {
-		rules = append(rules, rule{slices.Concat(inPrefix(loadTarget(0), p), giveBack()), "the router's side of a LAN"})
+		rules = append(rules, rule{append(inPrefix(loadTarget(0), p), giveBack()), "the router's side of a LAN"})
 	}
 	enter := func(name, comment string) {
-		rules = append(rules, rule{slices.Concat(ipv4(), via(expr.MetaKeyIIFNAME, name), toRouter(), jump(chainMapping)), comment})
+		rules = append(rules, rule{append(slices.Concat(ipv4(), via(expr.MetaKeyIIFNAME, name), toRouter()), jump(chainMapping)), comment})
 	}
 	for _, w := range t.WANs {
-		enter(w.Name, "from the internet")
+		enter(w.Name, "from the internet, to any address of the router")
 	}
 	for _, l := range t.LANs {
 		enter(l.Name, "from a LAN, to the address outside")
 	}
-	return rules
+	return append(rules, rule{append(ipv6(), jump(chainPinhole)), ""})
 }
 
 // mapping translates. The mark is set before, because translating ends the walk, and taken off again behind: what no
-// lease has matched leaves as it came, so a foreign rule that translates it does not profit from our accept.
-func mapping() []rule {
+// lease has matched leaves as it came, so a foreign rule that translates it does not profit from our accept. Of one WAN
+// only is a lease where there are several.
+func mapping(t lease.Topology) []rule {
 	translate := &expr.NAT{
 		Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, Specified: true,
 		RegAddrMin: word(0), RegAddrMax: word(0), RegProtoMin: word(1), RegProtoMax: word(1),
 	}
-	everybody := append(ipv4(), loadProtocol(0), loadDport(1), lookUp(mapLeases, 0), translate)
-	some := append(ipv4(), loadProtocol(0), loadDport(1), loadSource(2), loadSport(3), lookUp(mapFiltered, 0), translate)
-	return []rule{
-		{setMark(true), ""},
-		{everybody, ""},
-		{some, ""},
-		{setMark(false), "no lease"},
+	by := func(name string, key ...func(to uint32) expr.Any) rule {
+		exprs := ipv4()
+		for i, load := range key {
+			exprs = append(exprs, load(uint32(i)))
+		}
+		return rule{append(exprs, lookUp(name, 0), translate), ""}
 	}
+	rules := []rule{
+		{setMark(true), ""},
+		by(mapLeases, loadProtocol, loadDport),
+		by(mapFiltered, loadProtocol, loadDport, loadSource, loadSport),
+	}
+	if len(t.WANs) > 1 {
+		rules = append(rules,
+			by(mapLeasesAt, loadTarget, loadProtocol, loadDport),
+			by(mapFilteredAt, loadTarget, loadProtocol, loadDport, loadSource, loadSport),
+		)
+	}
+	return append(rules, rule{setMark(false), "no lease"})
+}
+
+// pinholes marks connections that may come in. Like all chains that translate, prerouting is passed by the first packet of
+// a connection only, and the mark stays with the connection.
+func pinholes() []rule {
+	anybody := append(ipv6(), loadInterface(0), loadTarget6(4), loadLayer4(8), loadDport(9), among(setPinholes, 0))
+	rules := []rule{{append(anybody, setMark(true)...), ""}}
+	for _, some := range []struct {
+		protocol lease.Protocol
+		set      string
+	}{{lease.TCP, setPinholesTCP}, {lease.UDP, setPinholesUDP}} {
+		peer := append(slices.Concat(ipv6(), layer4(some.protocol)),
+			loadInterface(0), loadTarget6(4), loadDport(8), loadSource6(9), loadSport(13), among(some.set, 0))
+		rules = append(rules, rule{append(peer, setMark(true)...), ""})
+	}
+	return rules
 }
 
 // postrouting gives packets that leave by a WAN the mapped port, and those that come from a LAN and go back to one the
@@ -137,10 +144,10 @@ func postrouting(t lease.Topology) []rule {
 	}
 	var rules []rule
 	for _, w := range t.WANs {
-		rules = append(rules, rule{slices.Concat(ipv4(), via(expr.MetaKeyOIFNAME, w.Name), jump(chainSource)), "to the internet"})
+		rules = append(rules, rule{append(slices.Concat(ipv4(), via(expr.MetaKeyOIFNAME, w.Name)), jump(chainSource)), "to the internet"})
 	}
 	for _, p := range firewall.Subnets(t) {
-		rules = append(rules, rule{slices.Concat(inPrefix(loadSource(0), p), ourConnections(), jump(chainHairpin)), "from a LAN, back to a LAN"})
+		rules = append(rules, rule{append(slices.Concat(inPrefix(loadSource(0), p), ourConnections()), jump(chainHairpin)), "from a LAN, back to a LAN"})
 	}
 	return rules
 }
@@ -162,7 +169,7 @@ func source() []rule {
 func hairpin(t lease.Topology) []rule {
 	outside, known := firewall.External(t)
 	if !known {
-		return []rule{{jump(chainSource), ""}, {append(ipv4(), &expr.Masq{}), ""}}
+		return []rule{{[]expr.Any{jump(chainSource)}, ""}, {append(ipv4(), &expr.Masq{}), ""}}
 	}
 	address := &expr.Immediate{Register: word(0), Data: outside.AsSlice()}
 	snat := expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: word(0), RegAddrMax: word(0)}

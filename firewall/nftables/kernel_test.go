@@ -63,6 +63,15 @@ func udp(external uint16, internal string, filters ...lease.Filter) lease.Lease 
 	}
 }
 
+// pinhole returns a UDP lease of an IPv6 host for an hour.
+func pinhole(host string, filters ...lease.Filter) lease.Lease {
+	at := netip.MustParseAddrPort(host)
+	return lease.Lease{
+		ID: lease.ID(fmt.Sprintf("hole%d", at.Port())), Seq: uint64(at.Port()), Expires: time.Now().Add(time.Hour),
+		Mapping: lease.Mapping{Protocol: lease.UDP, External: at, Internal: at, Filters: filters},
+	}
+}
+
 func sync(t testing.TB, b *nftables.Backend, topology lease.Topology, leases ...lease.Lease) (repaired int) {
 	t.Helper()
 	repaired, err := b.Sync(t.Context(), lease.Ruleset{Topology: topology, Leases: leases})

@@ -38,16 +38,29 @@ func TestListing(t *testing.T) {
 	filtered.Filters = []lease.Filter{
 		{Prefix: netip.MustParsePrefix("198.51.100.0/24")}, {Prefix: netip.MustParsePrefix("192.0.2.66/32"), Port: 7},
 	}
-	for _, l := range []*lease.Lease{&console, &filtered, &shared} {
+	onOne, onTheOther, few := udp(6000, "192.168.1.12:6000"), udp(6000, "192.168.1.13:6000"), udp(7000, "192.168.1.12:7000")
+	onOne.WAN, onTheOther.WAN, few.WAN, few.Filters = "wan0", "wan1", "wan1", filtered.Filters
+	onTheOther.ID = "other6000"
+	anybody, some, there := pinhole("[2001:db8::10]:443"), pinhole("[2001:db8::11]:3074"), pinhole("[2001:db8::10]:22")
+	anybody.Protocol, there.Protocol, there.WAN = lease.TCP, lease.TCP, "wan1"
+	some.Filters = []lease.Filter{
+		{Prefix: netip.MustParsePrefix("2001:db8:f::/48")}, {Prefix: netip.MustParsePrefix("2001:db8:e::7/128"), Port: 7},
+	}
+	for _, l := range []*lease.Lease{&console, &filtered, &shared, &onOne, &onTheOther, &few, &anybody, &some, &there} {
 		l.Expires = time.Time{} // else nft prints how long exactly
 	}
-	nowhere, down := home(), home()
+	nowhere, down, two := home(), home(), home()
+	two.WANs = append(two.WANs, lease.WAN{Name: "wan1", Addrs: []netip.Addr{netip.MustParseAddr("2001:db8::2"), netip.MustParseAddr("198.51.100.2"), netip.MustParseAddr("198.51.100.3")}})
+	two.LANs[0].Prefixes = append(two.LANs[0].Prefixes, netip.MustParsePrefix("2001:db8::1/64"))
 	nowhere.WANs = nil
 	down.WANs[0].Addrs = nil
 	for name, want := range map[string]lease.Ruleset{
 		"leases":              {Topology: home(), Leases: []lease.Lease{console, filtered, shared}},
 		"nowhere":             {Topology: nowhere},
 		"wan-without-address": {Topology: down, Leases: []lease.Lease{console}},
+		"named-wans":          {Topology: two, Leases: []lease.Lease{console, onOne, onTheOther, few}},
+		"named-wan-of-one":    {Topology: home(), Leases: []lease.Lease{onOne, onTheOther, few}},
+		"pinholes":            {Topology: two, Leases: []lease.Lease{anybody, some, there}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := open(t)

@@ -40,6 +40,11 @@ func ipv4() []expr.Any {
 	return []expr.Any{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: reg}, equals([]byte{unix.NFPROTO_IPV4})}
 }
 
+// ipv6 matches packets of IPv6.
+func ipv6() []expr.Any {
+	return []expr.Any{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: reg}, equals([]byte{unix.NFPROTO_IPV6})}
+}
+
 // layer4 matches a transport protocol.
 func layer4(p lease.Protocol) []expr.Any {
 	return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}, equals([]byte{byte(p)})}
@@ -47,18 +52,26 @@ func layer4(p lease.Protocol) []expr.Any {
 
 // via matches an interface by its name, so that one that is made anew is still the one that is meant.
 func via(key expr.MetaKey, name string) []expr.Any {
-	padded := make([]byte, unix.IFNAMSIZ)
-	copy(padded, name)
-	return []expr.Any{&expr.Meta{Key: key, Register: reg}, equals(padded)}
+	return []expr.Any{&expr.Meta{Key: key, Register: reg}, equals([]byte(ifname(name)))}
 }
 
-// These load a field of the headers of IPv4, TCP or UDP into a word. The places of the fields in the headers of IPv4, TCP and UDP are those of
-// RFC 791, RFC 9293 and RFC 768.
+// These load a field of the headers into a word and those behind it. The places of the fields are those of RFC 791, RFC
+// 8200, RFC 9293 and RFC 768.
 func loadProtocol(to uint32) expr.Any { return load(expr.PayloadBaseNetworkHeader, 9, 1, to) }
 func loadSource(to uint32) expr.Any   { return load(expr.PayloadBaseNetworkHeader, 12, 4, to) }
 func loadTarget(to uint32) expr.Any   { return load(expr.PayloadBaseNetworkHeader, 16, 4, to) }
+func loadSource6(to uint32) expr.Any  { return load(expr.PayloadBaseNetworkHeader, 8, 16, to) }
+func loadTarget6(to uint32) expr.Any  { return load(expr.PayloadBaseNetworkHeader, 24, 16, to) }
 func loadSport(to uint32) expr.Any    { return load(expr.PayloadBaseTransportHeader, 0, 2, to) }
 func loadDport(to uint32) expr.Any    { return load(expr.PayloadBaseTransportHeader, 2, 2, to) }
+
+// loadLayer4 loads the transport protocol, which in IPv6 may be behind other headers.
+func loadLayer4(to uint32) expr.Any { return &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: word(to)} }
+
+// loadInterface loads the name of the interface that the packet came in by: four words.
+func loadInterface(to uint32) expr.Any {
+	return &expr.Meta{Key: expr.MetaKeyIIFNAME, Register: word(to)}
+}
 
 func load(base expr.PayloadBase, offset, length, to uint32) expr.Any {
 	return &expr.Payload{Base: base, Offset: offset, Len: length, DestRegister: word(to)}
@@ -123,17 +136,15 @@ func lookUp(name string, at uint32) expr.Any {
 	return &expr.Lookup{SourceRegister: word(at), DestRegister: word(at), IsDestRegSet: true, SetName: name}
 }
 
-// mappedPort loads the external port of the packet's sender into a word, if a mapping says one.
-func mappedPort(at uint32) []expr.Any {
-	return []expr.Any{
-		loadSource(at),
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: word(at + 1)},
-		loadSport(at + 2),
-		lookUp(mapPorts, at),
-	}
+// among matches if a set has the words from one on.
+func among(name string, at uint32) expr.Any {
+	return &expr.Lookup{SourceRegister: word(at), SetName: name}
 }
 
-func jump(chain string) []expr.Any {
-	return []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: chain}}
+// mappedPort loads the external port of the packet's sender into a word, if a mapping says one.
+func mappedPort(at uint32) []expr.Any {
+	return []expr.Any{loadSource(at), loadLayer4(at + 1), loadSport(at + 2), lookUp(mapPorts, at)}
 }
-func giveBack() []expr.Any { return []expr.Any{&expr.Verdict{Kind: expr.VerdictReturn}} }
+
+func jump(chain string) expr.Any { return &expr.Verdict{Kind: expr.VerdictJump, Chain: chain} }
+func giveBack() expr.Any         { return &expr.Verdict{Kind: expr.VerdictReturn} }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
+
+	"github.com/portreeve/portreeve/firewall/passage"
 )
 
 func TestExplain(t *testing.T) {
@@ -52,37 +54,75 @@ func TestCommentOf(t *testing.T) {
 }
 
 func TestParseXtables(t *testing.T) {
-	const ours = `-A FORWARD -m conntrack --ctstate DNAT -m connmark --mark 0x10000000/0x10000000 -m comment --comment "portreeve: mapped connections" -j ACCEPT`
+	const (
+		ours         = `-A FORWARD -m conntrack --ctstate DNAT -m connmark --mark 0x10000000/0x10000000 -m comment --comment "portreeve: mapped connections" -j ACCEPT`
+		forPinholes  = `-A FORWARD -m connmark --mark 0x10000000/0x10000000 -m comment --comment "portreeve: pinholes" -j ACCEPT`
+		established  = "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+		lanOut       = "-A FORWARD -i lan0 -j ACCEPT"
+		policyDrops  = "-P FORWARD DROP"
+		policyAccept = "-P FORWARD ACCEPT"
+	)
 	for _, tt := range []struct {
 		name  string
 		lines []string
 		want  xtablesState
 		done  bool
 	}{
-		{"nobody's", []string{"-P FORWARD ACCEPT"}, xtablesState{}, true},
-		{"drops by policy", []string{"-P FORWARD DROP"}, xtablesState{mayDrop: true}, false},
-		{"opened", []string{"-P FORWARD DROP", ours}, xtablesState{mayDrop: true, ours: 1, first: true}, true},
-		{"accepts only", []string{"-P FORWARD ACCEPT", "-A FORWARD -i lan0 -j ACCEPT"}, xtablesState{}, true},
-		{"needed no more", []string{"-P FORWARD ACCEPT", ours}, xtablesState{ours: 1, first: true}, false},
+		{"nobody's", []string{policyAccept}, xtablesState{}, true},
+		{"drops by policy", []string{policyDrops}, xtablesState{mayDrop: true}, false},
+		{"opened", []string{policyDrops, ours}, xtablesState{mayDrop: true, ours: 1}, true},
+		{"accepts only", []string{policyAccept, lanOut}, xtablesState{}, true},
+		{"needed no more", []string{policyAccept, ours}, xtablesState{ours: 1}, false},
+		{
+			"behind what is established, and the end",
+			[]string{policyDrops, established, lanOut, ours},
+			xtablesState{mayDrop: true, established: true, place: 2, ours: 1, behind: 2},
+			true,
+		},
+		{
+			"behind whom the owner blocks, and what only looks",
+			[]string{policyAccept, "-A FORWARD -s 192.0.2.0/24 -j DROP", "-A FORWARD -m conntrack --ctstate INVALID -j DROP", `-A FORWARD -j LOG --log-prefix "-j DROP "`, ours, "-A FORWARD -j REJECT --reject-with icmp-port-unreachable"},
+			xtablesState{mayDrop: true, place: 3, ours: 1, behind: 3},
+			true,
+		},
+		{
+			"before what blocks all but some",
+			[]string{policyAccept, established, "-A FORWARD ! -s 192.0.2.0/24 -j DROP", ours},
+			xtablesState{mayDrop: true, established: true, place: 1, ours: 1, behind: 2},
+			false,
+		},
+		{"before what drops all but the invalid", []string{policyAccept, "-A FORWARD -m conntrack ! --ctstate INVALID -j DROP"}, xtablesState{mayDrop: true}, false},
+		{"before a chain for some senders", []string{policyDrops, established, "-A FORWARD -s 192.0.2.0/24 -j office"}, xtablesState{mayDrop: true, established: true, place: 1}, false},
 		{
 			"Docker's, and ours not first",
-			[]string{"-P FORWARD DROP", "-A FORWARD -j DOCKER-USER", ours},
-			xtablesState{mayDrop: true, ours: 1},
+			[]string{policyDrops, "-A FORWARD -j DOCKER-USER", ours},
+			xtablesState{mayDrop: true, ours: 1, behind: 1},
 			false,
 		},
 		{
 			"twice",
-			[]string{"-P FORWARD ACCEPT", ours, "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", ours, "-A FORWARD -j REJECT"},
-			xtablesState{mayDrop: true, established: true, ours: 2, first: true},
+			[]string{policyAccept, ours, established, ours, "-A FORWARD -j REJECT"},
+			xtablesState{mayDrop: true, established: true, place: 1, ours: 2, behind: 1},
 			false,
 		},
-		{"a comment that looks like it", []string{"-P FORWARD ACCEPT", `-A FORWARD -m comment --comment " -j ACCEPT" -j DROP`}, xtablesState{mayDrop: true}, false},
+		{"the rule of another kind", []string{policyDrops, forPinholes, ours}, xtablesState{mayDrop: true, place: 1, ours: 1, behind: 1}, true},
+		{"a comment that looks like it", []string{policyAccept, `-A FORWARD -m comment --comment " -j ACCEPT" -j DROP`}, xtablesState{mayDrop: true}, false},
+		{"a comment that looks like a sender", []string{policyAccept, `-A FORWARD -m comment --comment "x \" -s 192.0.2.1" -j DROP`}, xtablesState{mayDrop: true}, false},
+		{"a comment of one word that looks like one", []string{policyAccept, `-A FORWARD -m comment --comment -s -j DROP`}, xtablesState{mayDrop: true}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := parseXtables(tt.lines)
-			if done := (&xtables{state: got}).done(); got != tt.want || done != tt.done {
+			got := parseXtables(tt.lines, passage.Mapped)
+			if done := (&xtables{wanted: true, state: got}).done(); got != tt.want || done != tt.done {
 				t.Errorf("got %+v (done %v), want %+v (done %v)", got, done, tt.want, tt.done)
 			}
 		})
+	}
+}
+
+func TestNextGeneration(t *testing.T) {
+	for g, want := range map[uint32]uint32{1: 2, 41: 42, 0xffffffff: 1} {
+		if got := next(g); got != want {
+			t.Errorf("behind %d comes %d, want %d", g, got, want)
+		}
 	}
 }

@@ -70,11 +70,12 @@ func portsOf(f lease.Filter, filters []lease.Filter) lease.PortSet {
 	return free
 }
 
-// lastOf returns the last address of an IPv4 prefix.
+// lastOf returns the last address of a prefix.
 func lastOf(p netip.Prefix) netip.Addr {
-	a := p.Masked().Addr().As4()
-	for i := p.Bits(); i < 32; i++ {
+	a := p.Masked().Addr().AsSlice()
+	for i := p.Bits(); i < 8*len(a); i++ {
 		a[i/8] |= 1 << (7 - i%8)
 	}
-	return netip.AddrFrom4(a)
+	last, _ := netip.AddrFromSlice(a) // it is as long as an address
+	return last
 }

@@ -1,11 +1,12 @@
 package nftables
 
 import (
+	"maps"
 	"slices"
 	"time"
 
-	"github.com/google/nftables"
-	"github.com/google/nftables/userdata"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/portreeve/portreeve/firewall"
 )
@@ -60,10 +61,12 @@ func syncPlan(have *held, want wanted, now time.Time, grace time.Duration, lease
 		if ok {
 			p.remove = append(p.remove, h.element)
 		}
-		p.add = append(p.add, w)
-		if !ok || !w.same(h.element) {
+		if ok && w.same(h.element) {
+			w.tally = h.tally
+		} else {
 			lost[w.comment] = true
 		}
+		p.add = append(p.add, w)
 	}
 	p.lost = len(lost)
 	if p.remake || len(p.refill) > 0 {
@@ -89,123 +92,69 @@ func timely(left, want, grace time.Duration) bool {
 	return (left - want).Abs() <= grace/4
 }
 
-// steps returns the messages of a plan, without the rules of chainSource: see fillMasquerading. Any beginning of them leaves some mappings shut, but none open that should not
-// be.
-func (p plan) steps(now time.Time, grace time.Duration, count bool) []step {
-	var steps []step
+// messages returns the transaction that a plan is. Any beginning of it leaves some mappings shut, but none open that should
+// not be.
+func (p plan) messages(now time.Time, grace time.Duration, count bool) []netlink.Message {
+	var list []netlink.Message
 	if p.remake {
-		steps = append(steps, remakeSteps(p.exists, p.refill, count)...)
+		list = append(list, remake(p.exists, p.refill, count)...)
 	}
-	steps = append(steps, removeSteps(p.remove)...)
+	list = append(list, removeElements(p.remove)...)
 	for _, c := range p.refill {
-		if c.name != chainSource {
-			steps = append(steps, refillSteps(c)...)
+		list = append(list, emptyChain(c))
+		for _, r := range c.rules {
+			list = append(list, addRule(c, r))
 		}
 	}
-	return append(steps, addSteps(p.add, now, grace)...)
+	return append(list, addElements(p.add, now, grace)...)
 }
 
-// remakeSteps make the table, its maps and its chains, all empty.
-func remakeSteps(exists bool, want []chain, count bool) []step {
-	var steps []step
+// remake makes the table, its sets and its chains, all empty.
+func remake(exists bool, want []chain, count bool) []netlink.Message {
+	var list []netlink.Message
 	if exists {
-		steps = append(steps, removeTable)
+		list = append(list, removeTable())
 	}
-	steps = append(steps, func(c *nftables.Conn) error {
-		c.AddTable(ourTable())
-		return nil
-	})
-	for _, m := range ourMaps(count) {
-		steps = append(steps, func(c *nftables.Conn) error { return c.AddSet(m, nil) })
+	list = append(list, addTable())
+	for i, s := range ourSets() {
+		list = append(list, addSet(s, uint32(i+1), count))
 	}
 	for _, w := range want {
-		steps = append(steps, func(c *nftables.Conn) error {
-			c.AddChain(w.kernel())
-			return nil
-		})
+		list = append(list, addChain(w))
 	}
-	return steps
-}
-
-func removeTable(c *nftables.Conn) error {
-	c.DelTable(ourTable())
-	return nil
-}
-
-// kernel returns the chain for the kernel.
-func (c chain) kernel() *nftables.Chain {
-	k := &nftables.Chain{Name: c.name, Table: ourTable()}
-	if c.hook != nil {
-		policy := nftables.ChainPolicyAccept
-		k.Type, k.Hooknum, k.Priority, k.Policy = nftables.ChainTypeNAT, c.hook, &c.priority, &policy
-	}
-	return k
-}
-
-// refillSteps empty a chain and fill it with its rules.
-func refillSteps(w chain) []step {
-	steps := []step{func(c *nftables.Conn) error {
-		c.FlushChain(w.kernel())
-		return nil
-	}}
-	for _, r := range w.rules {
-		steps = append(steps, func(c *nftables.Conn) error {
-			c.AddRule(r.kernel(w.kernel()))
-			return nil
-		})
-	}
-	return steps
-}
-
-// kernel returns the rule for the kernel.
-func (r rule) kernel(in *nftables.Chain) *nftables.Rule {
-	k := &nftables.Rule{Table: in.Table, Chain: in, Exprs: r.exprs}
-	if r.comment != "" {
-		k.UserData = userdata.AppendString(nil, userdata.TypeComment, r.comment)
-	}
-	return k
+	return list
 }
 
 // elementsPerMessage keeps a message far below the 65,535 bytes that netlink can say a list is long. The largest
-// element has some 150.
-const elementsPerMessage = 256
+// element has some 300.
+const elementsPerMessage = 128
 
-func removeSteps(list []element) []step {
-	return elementSteps(list, func(c *nftables.Conn, m *nftables.Set, some []element) error {
-		var keys []nftables.SetElement
-		for _, e := range some {
-			keys = append(keys, nftables.SetElement{Key: []byte(e.key), KeyEnd: []byte(e.end)})
-		}
-		return c.SetDeleteElements(m, keys)
-	})
+func removeElements(list []element) []netlink.Message {
+	return elementMessages(unix.NFT_MSG_DELSETELEM, 0, list, func(e element) []netlink.Attribute { return e.elementKey.wire() })
 }
 
-func addSteps(list []element, now time.Time, grace time.Duration) []step {
-	return elementSteps(list, func(c *nftables.Conn, m *nftables.Set, some []element) error {
-		var all []nftables.SetElement
-		for _, e := range some {
-			all = append(all, e.wire(now, grace))
-		}
-		return c.SetAddElements(m, all)
-	})
+func addElements(list []element, now time.Time, grace time.Duration) []netlink.Message {
+	return elementMessages(unix.NFT_MSG_NEWSETELEM, netlink.Create, list,
+		func(e element) []netlink.Attribute { return e.wire(now, grace) })
 }
 
-// elementSteps makes messages of a list, each for elements of one map.
-func elementSteps(list []element, message func(*nftables.Conn, *nftables.Set, []element) error) []step {
-	var steps []step
-	for _, m := range ourMaps(false) {
-		// Messages name their map. The number is for one that the same transaction makes, and would do as well.
-		m.ID = 0
-		in := slices.DeleteFunc(slices.Clone(list), func(e element) bool { return e.set != m.Name })
-		for some := range slices.Chunk(in, elementsPerMessage) {
-			steps = append(steps, func(c *nftables.Conn) error { return message(c, m, some) })
+// elementMessages makes messages of a list, each for elements of one set.
+func elementMessages(kind uint16, flags netlink.HeaderFlags, list []element, wire func(element) []netlink.Attribute) []netlink.Message {
+	bySet := map[string][][]netlink.Attribute{}
+	for _, e := range list {
+		bySet[e.set] = append(bySet[e.set], wire(e))
+	}
+	var messages []netlink.Message
+	for _, set := range slices.Sorted(maps.Keys(bySet)) {
+		for some := range slices.Chunk(bySet[set], elementsPerMessage) {
+			messages = append(messages, elementMessage(kind, flags, set, some...))
 		}
 	}
-	return steps
+	return messages
 }
 
-// changeSteps returns the messages of a change: what its leases had and shall have.
-func changeSteps(before, after *firewall.State, now time.Time, grace time.Duration) []step {
+// changeMessages returns the transaction of a change: from what its leases had to what they shall have.
+func changeMessages(before, after *firewall.State, now time.Time, grace time.Duration) []netlink.Message {
 	had, have := elementsOf(before), elementsOf(after)
-	return append(removeSteps(had.minus(have)), addSteps(have.minus(had), now, grace)...)
+	return append(removeElements(had.minus(have)), addElements(have.minus(had), now, grace)...)
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
-	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -18,12 +17,6 @@ type held struct {
 	rules  map[string][]*nftables.Rule // by chain
 
 	elements map[elementKey]heldElement // not read by [session.readFrame]
-}
-
-// heldElement is an element and how long it will stand.
-type heldElement struct {
-	element
-	left time.Duration // zero: for ever
 }
 
 // listChains lists the chains of everybody.
@@ -50,7 +43,7 @@ func (s *session) readFrame() (*held, error) {
 	}
 	h := &held{rules: map[string][]*nftables.Rule{}}
 	if h.sets, err = s.GetSets(ourTable()); err != nil {
-		// Maps of ours can be read. What cannot is no map of ours, and the table is made anew.
+		// Sets of ours can be read. What cannot is none of ours, and the table is made anew.
 		h.sets = nil
 	}
 	all, err := s.listChains()
@@ -73,34 +66,12 @@ func isOurs(c *nftables.Chain) bool {
 	return c.Table.Family == nftables.TableFamilyINet && c.Table.Name == tableName
 }
 
-// readElements reads the elements of our maps.
-func (s *session) readElements(h *held) error {
-	if err := s.prepareDump(); err != nil {
-		return err
-	}
-	h.elements = map[elementKey]heldElement{}
-	for _, m := range ourMaps(false) {
-		list, err := s.GetSetElements(m)
-		if err != nil {
-			return fmt.Errorf("list elements of %s: %w", m.Name, explain(err))
-		}
-		for _, e := range list {
-			if e.Timeout > 0 && e.Expires <= 0 {
-				continue // gone, but not put away yet
-			}
-			key := elementKey{set: m.Name, key: string(e.Key), end: string(e.KeyEnd)}
-			h.elements[key] = heldElement{element{elementKey: key, value: string(e.Val), comment: e.Comment}, e.Expires}
-		}
-	}
-	return nil
-}
-
-// built tells whether the maps and chains are there, and nothing else, so that rules and elements can be put into them.
+// built tells whether the sets and chains are there, and nothing else, so that rules and elements can be put into them.
 func (h *held) built(wantChains []chain) bool {
 	if h == nil {
 		return false
 	}
-	wantSets := ourMaps(false)
+	wantSets := ourSets()
 	if len(h.sets) != len(wantSets) || len(h.chains) != len(wantChains) {
 		return false
 	}
@@ -127,7 +98,7 @@ func (h *held) built(wantChains []chain) bool {
 
 func sameSet(have, want *nftables.Set) bool {
 	return have.Name == want.Name && have.KeyType.Name == want.KeyType.Name && have.DataType.Name == want.DataType.Name &&
-		have.IsMap && have.HasTimeout && have.Interval == want.Interval &&
+		have.IsMap == want.IsMap && have.HasTimeout && have.Interval == want.Interval &&
 		!have.Constant && !have.Anonymous && have.Timeout == 0
 }
 

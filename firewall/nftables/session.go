@@ -13,16 +13,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// session is a netlink socket for questions and transactions. After a failure it gets a new one: the library does not
-// forget messages and errors, and answers may be left in the socket that would be taken for those to the next question.
+// session is a netlink socket for questions and transactions. After a failure it gets a new one: answers may be left in the
+// socket that would be taken for those to the next question.
 type session struct {
 	*nftables.Conn
 	socket *netlink.Conn
 	due    time.Time // when the kernel must have answered; zero: whenever
 }
 
-// The size of the socket's buffers. The kernel must take a transaction as one piece, and acknowledges each of its
-// messages. Without root's rights it gives less (net.core.wmem_max and rmem_max), see errTooLong.
+// The size of the socket's buffers. The kernel must take a transaction as one piece, and answers each message of it that
+// fails. Without root's rights it gives less (net.core.wmem_max and rmem_max), see errTooLong.
 const (
 	sendBuffer    = 32 << 20
 	receiveBuffer = 8 << 20
@@ -119,55 +119,64 @@ func (s *session) prepareDump() error {
 	return nil
 }
 
-// step adds one message to a transaction.
-type step func(*nftables.Conn) error
-
-// commit makes steps one transaction: in force wholly or not at all, unless the error is errUnknown.
-func (s *session) commit(steps []step) error {
-	if len(steps) == 0 {
-		return nil
+// commit makes messages one transaction: in force wholly or not at all, unless the error is errUnknown. If the ruleset
+// is not of the given generation nothing happens and the error is errRaced; 0 is any generation.
+func (s *session) commit(messages []netlink.Message, generation uint32) error {
+	if len(messages) == 0 {
+		return nil // nothing would be acknowledged
 	}
-	for _, add := range steps {
-		if err := add(s.Conn); err != nil {
-			return fmt.Errorf("make a netlink message: %w", err)
-		}
+	batch := append(append([]netlink.Message{batchBegin(generation)}, messages...), batchEnd())
+	// The answer to the last one is that to all: whatever fails before is answered unasked.
+	batch[len(messages)].Header.Flags |= netlink.Acknowledge
+	_, err := s.socket.SendMessages(batch)
+	if err == nil {
+		_, err = s.socket.Receive()
 	}
-	return s.outcome(s.Flush())
-}
-
-// outcome explains the error of a transaction and makes the session usable again.
-func (s *session) outcome(err error) error {
 	err = explain(err)
-	if err == nil || errors.Is(err, errTooLong) { // then nothing was sent
-		return err
+	if err == nil || errors.Is(err, errTooLong) || errors.Is(err, errRaced) {
+		return err // there is nothing else to be read
 	}
 	s.close()
 	return errors.Join(err, s.dial())
 }
 
-// commitParts is commit for steps of which any beginning may stand alone. They are one transaction where the kernel
+// next returns the number of the generation behind another.
+func next(generation uint32) uint32 {
+	if generation++; generation == 0 {
+		generation++
+	}
+	return generation
+}
+
+// commitParts is commit for messages of which any beginning may stand alone. They are one transaction where the kernel
 // takes it, and several where not. It returns how many there were.
-func (s *session) commitParts(steps []step) (transactions int, err error) {
-	if len(steps) == 0 {
+func (s *session) commitParts(messages []netlink.Message, generation uint32) (transactions int, err error) {
+	if len(messages) == 0 {
 		return 0, nil
 	}
-	err = s.commit(steps)
+	err = s.commit(messages, generation)
 	switch {
 	case err == nil:
 		return 1, nil
-	case len(steps) == 1 || !errors.Is(err, errTooLong):
+	case len(messages) == 1 || !errors.Is(err, errTooLong):
 		return 0, err
 	}
-	half := len(steps) / 2
-	for _, part := range [][]step{steps[:half], steps[half:]} {
-		n, err := s.commitParts(part)
+	half := len(messages) / 2
+	for _, part := range [][]netlink.Message{messages[:half], messages[half:]} {
+		n, err := s.commitParts(part, generation)
 		transactions += n
 		if err != nil {
 			return transactions, err
 		}
+		for ; n > 0 && generation != 0; n-- {
+			generation = next(generation)
+		}
 	}
 	return transactions, nil
 }
+
+// errRaced: the ruleset is not of the generation that the transaction was made for.
+var errRaced = errors.New("somebody else has changed the ruleset at the same time")
 
 // errTooLong: the transaction does not fit into the socket to the kernel. It grows to what is needed for the real root;
 // for the root of a user namespace (a container) it has net.core.wmem_max.
@@ -184,7 +193,6 @@ func explain(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("no answer from the kernel in time: %w", errUnknown)
 	}
-	// The library joins the errors of all messages of a transaction. The first is the reason.
 	errno, ok := errors.AsType[syscall.Errno](err)
 	if !ok {
 		return err
@@ -192,6 +200,8 @@ func explain(err error) error {
 	switch errno {
 	case unix.EMSGSIZE:
 		return errTooLong
+	case unix.ERESTART:
+		return errRaced
 	case unix.ENOBUFS:
 		return fmt.Errorf("%w: %w", errno, errUnknown)
 	case unix.EPERM, unix.EACCES:

@@ -6,23 +6,33 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/portreeve/portreeve/firewall"
+	"github.com/portreeve/portreeve/firewall/passage"
 )
 
 // patience is how often Sync begins anew because somebody else was at work at the same time.
 const patience = 3
 
 // synchronize makes the kernel hold a state and returns how many of its leases it lacked.
-func (b *Backend) synchronize(ctx context.Context, s *session, next *firewall.State) (repaired int, err error) {
-	want := wanted{chains(next.Topology), elementsOf(next)}
-	for range patience {
+func (b *Backend) synchronize(ctx context.Context, s *session, state *firewall.State) (repaired int, err error) {
+	want := wanted{chains(state.Topology), elementsOf(state)}
+	b.ways.pinholes = hasPinholes(state)
+	for try := 1; try <= patience; try++ {
 		before, err := s.generation()
 		if err != nil {
 			return 0, err
 		}
-		lost, transactions, err := b.mend(s, want, next.Len())
+		guard := before
+		if try == patience {
+			guard = 0 // somebody else is at work all the time
+		}
+		lost, transactions, err := b.mend(s, want, state.Len(), guard)
+		if errors.Is(err, errRaced) {
+			continue
+		}
 		if err != nil {
 			return 0, err
 		}
@@ -31,9 +41,12 @@ func (b *Backend) synchronize(ctx context.Context, s *session, next *firewall.St
 			return 0, err
 		}
 		if repaired = max(repaired, lost); opened {
-			repaired = next.Len()
+			repaired = state.Len()
 		}
-		b.generation = before + uint32(transactions)
+		b.generation = before
+		for range transactions {
+			b.generation = next(b.generation)
+		}
 		after, err := s.generation()
 		if err != nil {
 			return 0, err
@@ -45,8 +58,16 @@ func (b *Backend) synchronize(ctx context.Context, s *session, next *firewall.St
 	return repaired, nil
 }
 
-// mend compares our table once and makes what differs. It returns how many leases lacked something.
-func (b *Backend) mend(s *session, want wanted, leases int) (lost, transactions int, err error) {
+func hasPinholes(s *firewall.State) bool {
+	for range s.Pinholes() {
+		return true
+	}
+	return false
+}
+
+// mend compares our table once, as it is in a generation of the ruleset, and makes what differs. It returns how many
+// leases lacked something.
+func (b *Backend) mend(s *session, want wanted, leases int, generation uint32) (lost, transactions int, err error) {
 	now := b.now() // before reading, which takes a while where there is much
 	have, err := s.readFrame()
 	if err != nil {
@@ -58,56 +79,49 @@ func (b *Backend) mend(s *session, want wanted, leases int) (lost, transactions 
 		}
 	}
 	p := syncPlan(have, want, now, b.grace, leases)
-	transactions, err = b.write(s, p)
+	transactions, err = b.write(s, p, generation)
 	return p.lost, transactions, err
 }
 
-// write makes a plan so: in one transaction, and another for chainSource, which seldom needs one.
-func (b *Backend) write(s *session, p plan) (transactions int, err error) {
-	n, err := s.commitParts(p.steps(b.now(), b.grace, !b.countless))
+// write makes a plan so, if nobody else has changed the ruleset since its generation.
+func (b *Backend) write(s *session, p plan, generation uint32) (transactions int, err error) {
+	n, err := s.commitParts(p.messages(b.now(), b.grace, !b.countless), generation)
 	if p.remake && !b.countless && isAnyOf(err, unix.EOPNOTSUPP, unix.EINVAL, unix.ENOENT) {
 		b.log.Info("this kernel does not count the connections of each lease", "err", err)
 		b.countless = true
-		n, err = s.commitParts(p.steps(b.now(), b.grace, false))
+		n, err = s.commitParts(p.messages(b.now(), b.grace, false), generation)
 	}
-	if err != nil {
-		return n, err
-	}
-	for _, c := range p.refill {
-		if c.name == chainSource {
-			return n + 1, s.fillMasquerading(c)
-		}
-	}
-	return n, nil
+	return n, err
 }
 
 func isAnyOf(err error, targets ...error) bool {
 	return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
 }
 
-// transact makes steps one transaction, after a look whether what they build on still stands.
-func (b *Backend) transact(ctx context.Context, steps []step) error {
+// transact makes messages one transaction, if what they build on still stands. It asks the kernel only once: the
+// transaction itself fails when somebody else has changed the ruleset since the last one.
+func (b *Backend) transact(ctx context.Context, messages []netlink.Message) error {
 	return b.with(ctx, func(s *session) error {
-		if err := b.verify(ctx, s); err != nil {
-			return err
+		if len(messages) == 0 {
+			return b.verify(ctx, s)
 		}
-		if len(steps) == 0 {
-			return nil
+		for range patience {
+			err := s.commit(messages, b.generation)
+			switch {
+			case err == nil:
+				b.generation = next(b.generation)
+				return nil
+			case errors.Is(err, errUnknown):
+				b.state = nil
+				return err
+			case !errors.Is(err, errRaced):
+				return err
+			}
+			if err := b.verify(ctx, s); err != nil {
+				return err
+			}
 		}
-		err := s.commit(steps)
-		if errors.Is(err, errUnknown) {
-			b.state = nil
-		}
-		if err != nil {
-			return err
-		}
-		b.generation++
-		// Somebody else may have been at work at the same time.
-		if err := b.verify(ctx, s); err != nil {
-			b.state = nil
-			return err
-		}
-		return nil
+		return errRaced
 	})
 }
 
@@ -135,10 +149,26 @@ func (b *Backend) verify(ctx context.Context, s *session) error {
 	return nil
 }
 
-// openWays lets mapped connections pass the chains of others, as far as possible. It returns whether one has kept them
+// openWaysFor opens the chains of others for the first pinhole that a state has.
+func (b *Backend) openWaysFor(ctx context.Context, state *firewall.State) error {
+	if b.ways.pinholes || !hasPinholes(state) {
+		return nil
+	}
+	b.ways.pinholes = true
+	return b.with(ctx, func(s *session) error {
+		_, err := b.openWays(ctx, s)
+		return err
+	})
+}
+
+// openWays lets mapped connections, and those of pinholes if there are some, pass the chains of others, as far as possible. It returns whether one has kept them
 // out.
 func (b *Backend) openWays(ctx context.Context, s *session) (opened bool, err error) {
-	n, err := b.passages.Sync(ctx)
+	var more []passage.Kind
+	if b.ways.pinholes {
+		more = append(more, passage.Pinholes)
+	}
+	n, err := b.passages.Sync(ctx, more...)
 	if err != nil {
 		return false, err
 	}
@@ -146,7 +176,7 @@ func (b *Backend) openWays(ctx context.Context, s *session) (opened bool, err er
 	if err != nil {
 		return false, err
 	}
-	found, shut := findXtables(all)
+	found, shut := findXtables(all, b.ways)
 	for _, x := range found {
 		if x.done() {
 			continue
@@ -155,14 +185,17 @@ func (b *Backend) openWays(ctx context.Context, s *session) (opened bool, err er
 			shut[x.program] = err
 			continue
 		}
-		opened = opened || x.state.mayDrop
+		opened = opened || x.needed()
 	}
 	for program, err := range shut {
 		if before := b.shut[program]; before == nil || before.Error() != err.Error() {
-			b.log.Warn("iptables may drop mapped connections, and cannot be told not to", "program", program, "err", err)
+			b.log.Warn("iptables may drop connections that a lease lets in, and cannot be told not to", "program", program, "err", err)
 		}
 	}
 	b.shut = shut
+	if len(shut) == 0 {
+		b.ways.sweep = b.ways.pinholes // what is not needed is not there any more
+	}
 	return opened || n > 0, nil
 }
 
@@ -174,11 +207,11 @@ func (b *Backend) cleanup(ctx context.Context, s *session) error {
 	}
 	var errs []error
 	if have != nil {
-		errs = append(errs, s.commit([]step{removeTable}))
+		errs = append(errs, s.commit([]netlink.Message{removeTable()}, 0))
 	}
 	all, err := s.listChains()
 	errs = append(errs, err)
-	found, _ := findXtables(all)
+	found, _ := findXtables(all, ways{sweep: true})
 	for _, x := range found {
 		errs = append(errs, x.clear())
 	}

@@ -9,23 +9,20 @@ import (
 	"github.com/google/nftables/binaryutil"
 )
 
-// gate is a chain of somebody else that forwarded packets pass.
+// gate is a chain of somebody else that forwarded packets pass, as one kind of connections finds it.
 type gate struct {
+	kind    Kind
 	chain   *nftables.Chain
 	flags   uint32           // of its table
-	mayDrop bool             // what a mapping has translated
-	ours    []*nftables.Rule // rules of ours
-	placed  bool             // there is one of ours, as it should be, where it belongs
+	mayDrop bool             // connections of the kind that are wanted
+	ours    []*nftables.Rule // rules of ours for the kind
+	placed  bool             // there is one of them, as it should be, where it belongs
 	before  *nftables.Rule   // in front of which it belongs; nil: at the end
 }
 
 // String returns for example "inet filter forward".
 func (g *gate) String() string {
-	family := "ip"
-	if g.chain.Table.Family == nftables.TableFamilyINet {
-		family = "inet"
-	}
-	return fmt.Sprintf("%s %s %s", family, g.chain.Table.Name, g.chain.Name)
+	return fmt.Sprintf("%s %s %s", familyName(g.chain.Table.Family), g.chain.Table.Name, g.chain.Name)
 }
 
 // owned tells whether the kernel lets only the program that has made the table change it.
@@ -48,7 +45,7 @@ func (g *gate) mend() error {
 		if !g.mayDrop {
 			return nil
 		}
-		r := ourRule(g.chain)
+		r := ourRule(g.chain, g.kind)
 		if g.before == nil {
 			c.AddRule(r)
 			return nil
@@ -121,7 +118,7 @@ func newReader() (*reader, error) {
 
 func (r *reader) close() { _ = r.conn.CloseLasting() } // nothing is lost: every answer has been read
 
-// chains returns the chains of others at which forwarded packets of IPv4 may be dropped.
+// chains returns the chains of others at which forwarded packets may be dropped.
 func (r *reader) chains() ([]*nftables.Chain, error) {
 	all, err := r.conn.ListChainsOfTableFamily(nftables.TableFamilyUnspecified)
 	if err != nil {
@@ -129,45 +126,48 @@ func (r *reader) chains() ([]*nftables.Chain, error) {
 	}
 	return slices.DeleteFunc(all, func(c *nftables.Chain) bool {
 		forward := c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookForward && c.Type == nftables.ChainTypeFilter
-		seesIPv4 := c.Table.Family == nftables.TableFamilyIPv4 || c.Table.Family == nftables.TableFamilyINet
 		dormant := tableFlags(r.tables[tableKey{c.Table.Family, c.Table.Name}])&tableDormant != 0
-		return !forward || !seesIPv4 || dormant || isXtables(c)
+		return !forward || dormant || isXtables(c)
 	}), nil
 }
 
-// isXtables tells whether a chain is one of iptables-nft, which gives its tables and chains the names of old.
+// isXtables tells whether a chain is one of iptables-nft or ip6tables-nft, which give their tables and chains the names
+// of old.
 func isXtables(c *nftables.Chain) bool {
-	return c.Table.Family == nftables.TableFamilyIPv4 && c.Name == "FORWARD" &&
+	return c.Table.Family != nftables.TableFamilyINet && c.Name == "FORWARD" &&
 		slices.Contains([]string{"filter", "mangle", "security"}, c.Table.Name)
 }
 
 // examine finds out about a chain. Our rule belongs right in front of the first rule that may drop what it accepts, so
-// that whom the owner blocks before, by the sender's address, stays blocked; or at the end if only the policy drops.
-func (r *reader) examine(c *nftables.Chain) (*gate, error) {
-	g := &gate{chain: c, flags: tableFlags(r.tables[tableKey{c.Table.Family, c.Table.Name}])}
-	list := func(chain string) ([]*nftables.Rule, error) {
-		return r.conn.GetRules(c.Table, &nftables.Chain{Name: chain})
-	}
-	rules, err := list(c.Name)
+// that whom the owner blocks before, by the sender's address, stays blocked; or at the end if only the policy drops. A
+// kind that is not wanted needs no rule.
+func (r *reader) examine(c *nftables.Chain, k Kind, wanted bool) (*gate, error) {
+	g := &gate{kind: k, chain: c, flags: tableFlags(r.tables[tableKey{c.Table.Family, c.Table.Name}])}
+	read := tableChains{r.conn, c.Table}
+	rules, err := read.rules(c.Name)
 	if err != nil {
 		return nil, fmt.Errorf("list the rules of %s: %w", g, err)
 	}
 	var theirs []*nftables.Rule
 	place := -1 // of ours among theirs
 	for _, r := range rules {
-		if isOurs(r) {
+		switch {
+		case commentOf(r) == k.Comment():
 			g.ours, place = append(g.ours, r), len(theirs)
-		} else {
+		case !isOurs(r):
 			theirs = append(theirs, r)
 		}
 	}
+	if !wanted {
+		return g, nil
+	}
 	policyDrops := c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop
-	at, drops := search{list, maxDepth, policyDrops}.obstacle(theirs)
+	at, drops := search{k, read, maxDepth, policyDrops}.obstacle(theirs)
 	if at < len(theirs) {
 		g.mayDrop, g.before = drops, theirs[at]
 	} else {
 		g.mayDrop = policyDrops
 	}
-	g.placed = len(g.ours) == 1 && place == at && standsAsWritten(g.ours[0])
+	g.placed = len(g.ours) == 1 && place == at && standsAsWritten(g.ours[0], k, c.Table.Family)
 	return g, nil
 }

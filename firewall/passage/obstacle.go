@@ -6,29 +6,26 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
 )
-
-// lister returns the rules of a chain.
-type lister func(chain string) ([]*nftables.Rule, error)
 
 // maxDepth is how far the kernel lets chains jump to chains (NFT_JUMP_STACK_SIZE of nf_tables.h).
 const maxDepth = 16
 
 // search is how the rules of a chain are looked through.
 type search struct {
-	list     lister
+	kind     Kind // what shall pass
+	chains   tableChains
 	depth    int  // how many chains deep it may still lead
 	endDrops bool // packets that leave the chain undecided are dropped: they meet a policy
 }
 
-// obstacle returns the place of the first rule that may drop what a mapping has translated. The place is behind the last
-// rule if there is none. If drops is false before, a rule accepts all of it.
+// obstacle returns the place of the first rule that may drop what shall pass. The place is behind the last rule if there
+// is none. If drops is false before, a rule accepts all of it.
 func (s search) obstacle(rules []*nftables.Rule) (at int, drops bool) {
 	for i, r := range rules {
 		switch {
-		case irrelevant(r):
-		case acceptsTranslated(r):
+		case s.irrelevant(r):
+		case s.kind == Mapped && acceptsTranslated(r):
 			return i, false
 		case s.mayDrop(r):
 			return i, true
@@ -37,15 +34,15 @@ func (s search) obstacle(rules []*nftables.Rule) (at int, drops bool) {
 	return len(rules), false
 }
 
-// mayDrop tells whether a rule may drop what a mapping has translated. Where it cannot be told, it may.
+// mayDrop tells whether a rule may drop what shall pass. Where it cannot be told, it may.
 func (s search) mayDrop(r *nftables.Rule) bool {
-	for _, e := range r.Exprs {
+	for i, e := range r.Exprs {
 		switch e := e.(type) {
 		case *expr.Reject, *expr.Queue, *expr.Target:
 			return true
-		case *expr.Lookup: // of a verdict, which may be any
-			if e.IsDestRegSet && e.DestRegister == unix.NFT_REG_VERDICT {
-				return true
+		case *expr.Lookup:
+			if isVerdictMap(e) {
+				return i == 0 || s.mapDrops(e, r.Exprs[i-1])
 			}
 		case *expr.Verdict:
 			return s.verdictDrops(e)
@@ -54,7 +51,7 @@ func (s search) mayDrop(r *nftables.Rule) bool {
 	return false
 }
 
-// verdictDrops tells whether a verdict may be the end of what a mapping has translated. Packets come back from a jump, but
+// verdictDrops tells whether a verdict may be the end of what shall pass. Packets come back from a jump, but
 // not from a goto: they leave the chain that they are sent to as they would have left this one.
 func (s search) verdictDrops(v *expr.Verdict) bool {
 	switch v.Kind {
@@ -71,24 +68,24 @@ func (s search) verdictDrops(v *expr.Verdict) bool {
 	}
 }
 
-// chainDrops tells whether a chain may drop what a mapping has translated, by its rules or at its end.
+// chainDrops tells whether a chain may drop what shall pass, by its rules or at its end.
 func (s search) chainDrops(chain string, endDrops bool) bool {
-	rules, err := s.list(chain)
+	rules, err := s.chains.rules(chain)
 	if err != nil || s.depth == 0 {
 		return true
 	}
-	at, drops := search{s.list, s.depth - 1, endDrops}.obstacle(rules)
+	at, drops := search{s.kind, s.chains, s.depth - 1, endDrops}.obstacle(rules)
 	return drops || at == len(rules) && endDrops
 }
 
-// irrelevant tells whether a rule cannot match what a mapping has translated: IPv6, or packets that belong to no
-// connection. Rules that match by the sender's address are left their say as well: that is how an owner blocks somebody.
-func irrelevant(r *nftables.Rule) bool {
+// irrelevant tells whether a rule cannot match what shall pass: it is for the other family, or for packets that belong to
+// no connection. Rules that match by the sender's address are left their say as well: that is how an owner blocks somebody.
+func (s search) irrelevant(r *nftables.Rule) bool {
 	for i := range r.Exprs {
 		load, then := r.Exprs[i], r.Exprs[i+1:]
 		switch load := load.(type) {
 		case *expr.Meta:
-			if load.Key == expr.MetaKeyNFPROTO && isEqual(then, []byte{unix.NFPROTO_IPV6}) {
+			if load.Key == expr.MetaKeyNFPROTO && isEqual(then, []byte{s.kind.otherFamily()}) {
 				return true
 			}
 		case *expr.Ct:
@@ -96,8 +93,8 @@ func irrelevant(r *nftables.Rule) bool {
 				return true
 			}
 		case *expr.Payload:
-			const source = 12 // RFC 791
-			if load.Base == expr.PayloadBaseNetworkHeader && load.Offset == source && load.Len <= 4 && matchesLoaded(then) {
+			source, length := s.kind.source()
+			if load.Base == expr.PayloadBaseNetworkHeader && load.Offset == source && load.Len <= length && matchesLoaded(then) {
 				return true
 			}
 		}
@@ -124,9 +121,11 @@ func onlyInvalid(then []expr.Any) bool {
 	if !masks || !compares || len(mask.Mask) != 4 || c.Op != expr.CmpOpNeq || string(c.Data) != "\x00\x00\x00\x00" {
 		return false
 	}
-	const ofConnections = expr.CtStateBitNEW | expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED
-	return binaryutil.NativeEndian.Uint32(mask.Mask)&ofConnections == 0
+	return binaryutil.NativeEndian.Uint32(mask.Mask)&stateOfConnections == 0
 }
+
+// stateOfConnections are the states of packets that belong to a connection.
+const stateOfConnections = expr.CtStateBitNEW | expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED
 
 // matchesLoaded tells whether what was loaded has to be some value, or among some.
 func matchesLoaded(then []expr.Any) bool {

@@ -20,8 +20,9 @@ import (
 type Passages struct {
 	log *slog.Logger
 
-	mu   sync.Mutex
-	shut map[string]error // chains that the last Sync could not change, and why
+	mu       sync.Mutex
+	pinholes bool             // the last Sync was for them too
+	shut     map[string]error // chains that the last Sync could not change, and why
 }
 
 // New returns passages that have not been looked at yet. A nil logger discards.
@@ -32,15 +33,17 @@ func New(log *slog.Logger) *Passages {
 	return &Passages{log: log}
 }
 
-// Sync puts our rule, once, into each chain that may drop what a mapping has translated, and takes it out of those that
-// do not any more. Each chain is changed in one transaction; if all are as they should be, none is written.
+// Sync puts our rule for mapped connections, once, into each chain that may drop them, and takes it out of those that do
+// not any more. With more kinds it does the same for these; the rules for the others are taken away. Each rule is changed
+// in one transaction; if all are as they should be, none is written.
 //
-// It returns how many chains kept mapped connections out until now. One that cannot be changed is logged and shown by
+// It returns how often a chain kept one of the kinds out until now. One that cannot be changed is logged and shown by
 // [Passages.Check], and is no error: the others are opened all the same. Without nf_tables in the kernel there is nothing
 // to do. After an error some may be left, and calling again may help.
-func (p *Passages) Sync(ctx context.Context) (opened int, err error) {
+func (p *Passages) Sync(ctx context.Context, more ...Kind) (opened int, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.pinholes = slices.Contains(more, Pinholes)
 	shut := map[string]error{}
 	err = p.each(ctx, func(g *gate) error {
 		if g.done() {
@@ -61,7 +64,7 @@ func (p *Passages) Sync(ctx context.Context) (opened int, err error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(shut)) {
 		if before := p.shut[name]; before == nil || before.Error() != shut[name].Error() {
-			p.log.Warn("a chain that is not ours may drop mapped connections and cannot be changed", "chain", name, "err", shut[name])
+			p.log.Warn("a chain that is not ours may drop connections that a lease lets in, and cannot be changed", "chain", name, "err", shut[name])
 		}
 	}
 	p.shut = shut
@@ -100,7 +103,7 @@ func (p *Passages) Check(ctx context.Context) []firewall.Problem {
 		if g.mayDrop && !g.done() && reason != nil {
 			problems = append(problems, firewall.Problem{
 				What: fmt.Sprintf("the chain %s may drop what comes through a mapping, and portreeve cannot put a rule there: %v", g, reason),
-				Do:   "let the program that manages it accept: " + ruleText,
+				Do:   "let the program that manages it accept: " + g.kind.ruleText(),
 			})
 		}
 		return nil
@@ -117,14 +120,14 @@ func (p *Passages) Check(ctx context.Context) []firewall.Problem {
 // attempts is how often all is read anew because somebody else was at work at the same time.
 const attempts = 3
 
-// each calls f for every chain of somebody else that forwarded packets pass. An error of f ends it; if that is ENOENT it
-// begins anew, so f must be able to see a chain again.
+// each calls f for every chain of somebody else that forwarded packets pass, once for each kind that does. An error of f
+// ends it; if that is ENOENT it begins anew, so f must be able to see a chain again.
 func (p *Passages) each(ctx context.Context, f func(*gate) error) (err error) {
 	for range attempts {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("chains of others: not started: %w", err)
 		}
-		if err = eachOnce(f); !errors.Is(err, unix.ENOENT) {
+		if err = p.eachOnce(f); !errors.Is(err, unix.ENOENT) {
 			break
 		}
 	}
@@ -134,7 +137,7 @@ func (p *Passages) each(ctx context.Context, f func(*gate) error) (err error) {
 	return nil
 }
 
-func eachOnce(f func(*gate) error) error {
+func (p *Passages) eachOnce(f func(*gate) error) error {
 	r, err := newReader()
 	if err != nil {
 		return absentIsFine(err)
@@ -145,12 +148,17 @@ func eachOnce(f func(*gate) error) error {
 		return absentIsFine(err)
 	}
 	for _, c := range chains {
-		g, err := r.examine(c)
-		if err != nil {
-			return err
-		}
-		if err := f(g); err != nil {
-			return err
+		for _, k := range kinds() {
+			if !k.seenIn(c.Table.Family) {
+				continue
+			}
+			g, err := r.examine(c, k, k == Mapped || p.pinholes)
+			if err != nil {
+				return err
+			}
+			if err := f(g); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

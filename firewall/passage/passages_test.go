@@ -50,6 +50,7 @@ func ruleset(t *testing.T) string {
 func forward(policy, rules string) string {
 	return `table inet filter {
 		set banned { type ipv4_addr; elements = { 198.51.100.7 }; }
+		map hosts { type ipv4_addr : verdict; elements = { 192.168.1.9 : accept, 192.168.1.66 : drop }; }
 		chain zones { jump wan; }
 		chain wan { counter; reject; }
 		chain log_only { ip saddr @banned drop; counter; }
@@ -69,7 +70,12 @@ func TestWhereOurRuleIsPut(t *testing.T) {
 		{"last rule drops", forward("accept", "ct state established,related accept\niifname br-lan accept\ncounter drop"), "counter packets 0 bytes 0 drop"},
 		{"behind whom the owner has banned", forward("drop", "ip saddr @banned drop\nip saddr 192.0.2.0/24 drop\niifname br-lan accept\nreject"), "reject"},
 		{"behind what is no connection", forward("drop", "ct state invalid drop\nmeta nfproto ipv6 drop\nreject"), "reject"},
-		{"before a verdict map", forward("drop", "ct state vmap { established : accept, related : accept, invalid : drop }"), "ct state vmap"},
+		{"behind a verdict map that accepts what is established", forward("drop", "ct state vmap { established : accept, related : accept, invalid : drop }\nreject"), "reject"},
+		{"behind a verdict map with intervals", forward("drop", "tcp dport vmap { 80-90 : accept, 443 : continue }\nreject"), "reject"},
+		{"before a verdict map that drops what is new", forward("accept", "ct state vmap { established : accept, new : drop }"), "ct state vmap"},
+		{"before a verdict map that leads to a chain that rejects", forward("accept", "iifname br-lan accept\niifname vmap { wan0 : jump zones }"), "iifname vmap"},
+		{"before a map of the owner's", forward("accept", "ct state established accept\nip daddr vmap @hosts"), "ip daddr vmap @hosts"},
+		{"behind what a map has for the other family", forward("accept", "meta nfproto vmap { ipv4 : jump log_only, ipv6 : jump zones }\nreject"), "reject"},
 		{"before a chain that rejects, two jumps away", forward("accept", "ct state established accept\njump log_only\njump zones"), "jump zones"},
 		{"before a goto to what leaves the rest to the policy", forward("drop", "iifname br-lan accept\niifname wan0 goto log_only\ncounter accept"), `iifname "wan0" goto log_only`},
 		{"before a goto, two gotos away", forward("drop", "iifname br-lan accept\ngoto further"), "goto further"},
