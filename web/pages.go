@@ -1,21 +1,24 @@
 package web
 
 import (
-	"bytes"
-	"html/template"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/portreeve/portreeve/lease"
+	"github.com/portreeve/portreeve/web/markup"
 )
+
+// templateFiles are the pages and their parts.
+const templateFiles = "template/*.html"
 
 // language is the one in which the pages are written until there is a second one.
 const language = "en"
 
 // pages renders the pages and, for the live page, the parts of it.
 type pages struct {
-	templates *template.Template
+	templates *markup.Set
 }
 
 // page is what every template gets.
@@ -37,7 +40,16 @@ func newPages(a *assets) (*pages, error) {
 	if err != nil {
 		return nil, err
 	}
-	functions := template.FuncMap{
+	t, err := markup.Parse(files, templateFiles, functions(a, texts))
+	if err != nil {
+		return nil, err
+	}
+	return &pages{t}, nil
+}
+
+// functions are those that templates may call.
+func functions(a *assets, texts catalogue) markup.Functions {
+	return markup.Functions{
 		"asset":    a.path,
 		"t":        texts.text,
 		"count":    texts.count,
@@ -46,14 +58,10 @@ func newPages(a *assets) (*pages, error) {
 		"upper":    strings.ToUpper,
 		"level":    level,
 		"served":   served,
+		"path":     func(id lease.ID) string { return url.PathEscape(string(id)) },
 		"min":      func() int { return MinPassword },
 		"max":      func() int { return MaxPassword },
 	}
-	t, err := template.New("").Funcs(functions).ParseFS(files, "template/*.html")
-	if err != nil {
-		return nil, err
-	}
-	return &pages{t}, nil
 }
 
 // level tells how bad a verdict is: the class that colours it.
@@ -86,9 +94,7 @@ func (p *pages) write(w http.ResponseWriter, status int, name string, data page)
 }
 
 func (p *pages) render(name string, data any) ([]byte, error) {
-	var body bytes.Buffer
-	err := p.templates.ExecuteTemplate(&body, name, data)
-	return body.Bytes(), err
+	return p.templates.Render(name, data)
 }
 
 // writeProblem answers with a page that says what is wrong.

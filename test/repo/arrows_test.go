@@ -83,6 +83,8 @@ func wrongImports(files []file) (complaints []string) {
 // forbidden says why a folder may not import a package; empty if it may.
 func forbidden(from arrow, imported string, files []file) string {
 	switch first, _, _ := strings.Cut(imported, "/"); {
+	case imported == "html/template", imported == "text/template":
+		return "it would keep a third of the program that nobody calls; use web/markup"
 	case !strings.Contains(first, "."):
 		return "" // the standard library
 	case within(imported, module):
@@ -155,6 +157,7 @@ func TestWrongImportsAreFound(t *testing.T) {
 		"gin elsewhere":                     {using("igd/a.go", "github.com/gin-gonic/gin"), "only"},
 		"gin in a test elsewhere":           {using("igd/a_test.go", "github.com/gin-gonic/gin"), "only web may"},
 		"a module that nobody agreed on":    {using("web/a.go", "example.com/m"), "nobody may"},
+		"templates that call methods":       {using("web/a.go", "html/template"), "web/markup"},
 		"a folder that nobody agreed on":    {using("metrics/a.go", "fmt"), "no package belongs"},
 		"netlink where the kernel is asked": {using("lan/a.go", "github.com/vishvananda/netlink"), ""},
 		"netlink elsewhere":                 {using("igd/a.go", "github.com/vishvananda/netlink"), "only"},
