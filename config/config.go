@@ -30,6 +30,12 @@ type Config struct {
 	NATPMP bool // serve NAT-PMP on UDP port 5351
 	Web    Web
 
+	// Rules are the owner's forwards, DMZ hosts and addresses that the file declares.
+	Rules []lease.Rule
+
+	// NAT is what the router does besides mappings.
+	NAT lease.NAT
+
 	// Policy says who may have which mapping for how long.
 	Policy lease.Policy
 
@@ -57,11 +63,11 @@ type Web struct {
 func Default() Config {
 	return Config{
 		Backend: "auto", EndConnections: true,
-		IGD:     IGD{Enable: true, Port: 49000},
-		NATPMP:  true,
-		Web:     Web{Enable: true, Port: 8351},
-		Policy:  lease.DefaultPolicy(),
-		Store:   "portreeve.db",
+		IGD:    IGD{Enable: true, Port: 49000},
+		NATPMP: true,
+		Web:    Web{Enable: true, Port: 8351},
+		Policy: lease.DefaultPolicy(),
+		Store:  "portreeve.db",
 	}
 }
 
@@ -101,6 +107,11 @@ type file struct {
 	Store struct {
 		Path *string `toml:"path"`
 	} `toml:"store"`
+	Policy  policyFile `toml:"policy"`
+	NAT     natFile    `toml:"nat"`
+	Forward []ruleFile `toml:"forward"`
+	DMZ     []ruleFile `toml:"dmz"`
+	Address []ruleFile `toml:"address"`
 }
 
 // Parse reads a configuration file. The error lists every fault that was found, each with the setting's name, its
@@ -137,6 +148,9 @@ func Parse(r io.Reader) (Config, error) {
 	c.number("limits.mappings_per_device", &cfg.Policy.MappingsPerDevice, f.Limits.PerDevice, 1, 65535)
 	c.number("limits.mappings", &cfg.Policy.Mappings, f.Limits.Mappings, 1, 65535)
 	set(&cfg.Store, f.Store.Path)
+	c.policy(&cfg.Policy, f.Policy)
+	c.nat(&cfg, f.NAT)
+	c.ownRules(&cfg, f)
 	return cfg, errors.Join(append(c.faults, cfg.Check())...)
 }
 

@@ -1,7 +1,9 @@
 package config_test
 
 import (
+	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +42,44 @@ func TestParse(t *testing.T) {
 		web = { enable = false, port = 80 }
 		limits = { mappings_per_device = 5, mappings = 50 }
 		store.path = ""
+		nat = { masquerade = true, pool = ["203.0.113.8/30", "203.0.113.20"], helpers = ["ftp", "sip@br-lan"] }
+		[policy]
+		ports = ["5000-6000", 80]
+		never = []
+		default = "deny"
+		[[policy.rule]]
+		name = "kids"
+		action = "deny"
+		networks = ["br-guest"]
+		devices = ["02:00:00:00:00:AA"]
+		via = ["upnp"]
+		protocol = "udp"
+		ports = [3074]
+		schedule = ["Sun-Thu 21:00-06:00"]
+		[[policy.rule]]
+		action = "allow"
+		mappings_per_device = 3
+		max_lifetime = 600
+		[[forward]]
+		name = "nas"
+		protocol = "both"
+		ports = "5000-5001"
+		to_ports = 6000
+		device = "02:00:00:00:00:AA"
+		when_gone = "close"
+		from = ["198.51.100.7", "192.0.2.0/24"]
+		wan = "ppp0"
+		hairpin = false
+		take_from_router = true
+		until = 2026-12-24T18:00:00Z
+		schedule = ["16:00-22:00"]
+		[[dmz]]
+		enabled = false
+		to = "192.168.1.30"
+		except = [25, "8000-8010"]
+		[[address]]
+		public = "203.0.113.30"
+		to = "192.168.1.40"
 	`))
 	if err != nil {
 		t.Fatal(err)
@@ -56,8 +96,16 @@ func TestParse(t *testing.T) {
 	want.Policy.Lifetimes[lease.OriginPCP] = lease.Lifetimes{Min: time.Minute, Max: 2 * time.Hour}
 	want.Policy.Lifetimes[lease.OriginNATPMP] = lease.Lifetimes{Min: time.Second, Max: 2 * time.Hour}
 	want.Store = ""
+	wantRules(&want)
+	slices.SortFunc(got.Rules, func(a, b lease.Rule) int { return strings.Compare(string(b.Kind), string(a.Kind)) })
+	for i := range got.Rules {
+		if len(got.Rules[i].ID) != 8 {
+			t.Errorf("rule %q has the ID %q", got.Rules[i].Name, got.Rules[i].ID)
+		}
+		got.Rules[i].ID = ""
+	}
 	want.Warnings = got.Warnings
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, equalAddrs); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	for i, setting := range []string{"igd.version", "pcp.pcp", "pcp.third_party", "pcp.min_lifetime"} {
@@ -65,6 +113,41 @@ func TestParse(t *testing.T) {
 			t.Fatalf("warnings %q, want one for each setting that has no effect yet, and %s in place %d", got.Warnings, setting, i)
 		}
 	}
+}
+
+var equalAddrs = cmp.Options{
+	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+}
+
+func wantRules(want *config.Config) {
+	p := &want.Policy
+	p.Ports, p.Never, p.DefaultDeny = lease.PortSet{{First: 5000, Last: 6000}, {First: 80, Last: 80}}, nil, true
+	p.Rules = []lease.PolicyRule{
+		{
+			Name: "kids", Deny: true, Networks: []string{"br-guest"}, Devices: []string{"02:00:00:00:00:aa"},
+			Origins: []lease.Origin{lease.OriginUPnP}, Protocols: []lease.Protocol{lease.UDP}, Ports: lease.PortSet{{First: 3074, Last: 3074}},
+			Schedule: lease.Schedule{{Days: []time.Weekday{0, 1, 2, 3, 4}, From: 21 * 60, To: 6 * 60}},
+		},
+		{Name: "2", MappingsPerDevice: 3, MaxLifetime: 10 * time.Minute},
+	}
+	for _, a := range []string{"203.0.113.8", "203.0.113.9", "203.0.113.10", "203.0.113.11", "203.0.113.20"} {
+		p.Pool = append(p.Pool, netip.MustParseAddr(a))
+	}
+	want.NAT = lease.NAT{Masquerade: true, Helpers: []lease.Helper{{Name: "ftp"}, {Name: "sip", LAN: "br-lan"}}}
+	declared := lease.Rule{Origin: lease.OriginConfig, Enabled: true, Version: 1}
+	forward, dmz, address := declared, declared, declared
+	forward.Kind, forward.Name, forward.To = lease.RuleForward, "nas", 6000
+	forward.Protocols, forward.Ports = []lease.Protocol{lease.TCP, lease.UDP}, lease.PortRange{First: 5000, Last: 5001}
+	forward.Target = lease.Target{Device: "02:00:00:00:00:aa", CloseWhenGone: true}
+	forward.Sources = []netip.Prefix{netip.MustParsePrefix("198.51.100.7/32"), netip.MustParsePrefix("192.0.2.0/24")}
+	forward.WAN, forward.NoHairpin, forward.FromRouter = "ppp0", true, true
+	forward.Until = time.Date(2026, 12, 24, 18, 0, 0, 0, time.UTC)
+	forward.Schedule = lease.Schedule{{From: 16 * 60, To: 22 * 60}}
+	dmz.Kind, dmz.Enabled, dmz.Target = lease.RuleDMZ, false, lease.Target{Addr: netip.MustParseAddr("192.168.1.30")}
+	dmz.Except = lease.PortSet{{First: 25, Last: 25}, {First: 8000, Last: 8010}}
+	address.Kind, address.Public, address.Target = lease.RuleAddress, netip.MustParseAddr("203.0.113.30"), lease.Target{Addr: netip.MustParseAddr("192.168.1.40")}
+	want.Rules = []lease.Rule{forward, dmz, address}
 }
 
 // Messages are part of the interface: they name the setting, its value and what is allowed.
@@ -89,6 +172,26 @@ func TestFaults(t *testing.T) {
 		{"WAN of no LAN", "lan.interfaces = [\"a\"]\nlan.wan = { b = \"c\" }", `lan.wan names b, which is not in lan.interfaces: allowed are ["a"]`},
 		{"no WAN of a LAN", "wan.interfaces = [\"a\"]\nlan.wan = { b = \"c\" }", `lan.wan.b is "c", which is not in wan.interfaces: allowed are ["a"]`},
 		{"WAN that cannot be", "lan.wan = { b = \"c d\" }", `lan.wan.b: "c d" is no interface name`},
+		{"forward without target", "[[forward]]\nname = \"nas\"\nprotocol = \"tcp\"\nports = 80", `forward 1 ("nas"): neither to nor device says where it leads`},
+		{"forward without ports", "[[forward]]\nprotocol = \"tcp\"\nto = \"192.168.1.2\"", "forward 1: ports is absent: allowed is a port"},
+		{"port as a float", "[[forward]]\nprotocol = \"tcp\"\nto = \"192.168.1.2\"\nports = 8.0", "ports is 8: allowed is a port"},
+		{"range backwards", "[[forward]]\nprotocol = \"tcp\"\nto = \"192.168.1.2\"\nports = \"9-8\"", "ports is 9-8: allowed"},
+		{"too few ports inside", "[[forward]]\nprotocol = \"tcp\"\nto = \"192.168.1.2\"\nports = \"8-10\"\nto_ports = \"18-19\"", "to_ports are 2 and ports are 3"},
+		{"protocol", "[[forward]]\nprotocol = \"icmp\"\nto = \"192.168.1.2\"\nports = 80", `protocol is "icmp": allowed are ["tcp" "udp" "both"]`},
+		{"target", "[[dmz]]\nto = \"nas\"", `dmz 1: to is "nas": allowed is an IP address`},
+		{"ports of a DMZ host", "[[dmz]]\nto = \"192.168.1.2\"\nports = 80", "protocol, ports and to_ports are for a forward"},
+		{"two DMZ hosts", "[[dmz]]\nto = \"192.168.1.2\"\n[[dmz]]\nto = \"192.168.1.3\"", "want the same"},
+		{"address of nobody", "[[address]]\npublic = \"ff02::1\"\nto = \"192.168.1.2\"", "public is ff02::1, allowed is an IPv4 address"},
+		{"when", "[[dmz]]\nto = \"192.168.1.2\"\nuntil = \"tomorrow\"", "until is tomorrow: allowed is a date with a time"},
+		{"schedule", "[[dmz]]\nto = \"192.168.1.2\"\nschedule = [\"nights\"]", `schedule: invalid request: "nights"`},
+		{"unknown key of a forward", "[[forward]]\nport = 80", "unknown setting"},
+		{"policy", `policy.default = "maybe"`, `policy.default is "maybe": allowed are ["allow" "deny"]`},
+		{"policy ports", `policy.ports = ["80,81"]`, "policy.ports is 80,81: allowed is a port"},
+		{"policy action", "[[policy.rule]]\nname = \"x\"", `policy.rule 1 ("x"): action is "": allowed are ["allow" "deny"]`},
+		{"policy device", "[[policy.rule]]\naction = \"deny\"\ndevices = [\"nas\"]", `device "nas", allowed is a MAC address`},
+		{"pool", `nat.pool = ["2001:db8::/126"]`, "nat.pool has 2001:db8::/126: allowed are IPv4 addresses"},
+		{"large pool", `nat.pool = ["10.0.0.0/8"]`, "nat.pool has more than 256 addresses"},
+		{"helper", `nat.helpers = ["smtp"]`, `nat.helpers is "smtp": allowed are ["ftp" "h323" "irc" "pptp" "sip" "tftp"]`},
 		{"both sides", "wan.interfaces = [\"a\"]\nlan.interfaces = [\"a\"]", "a is in wan.interfaces and in lan.interfaces"},
 	}
 	for _, tt := range tests {

@@ -106,6 +106,8 @@ func (d *daemon) openLeases(ctx context.Context) (err error) {
 	cfg := lease.Config{
 		Firewall:  d.backend,
 		Policy:    d.cfg.Policy,
+		Rules:     d.cfg.Rules,
+		NAT:       d.cfg.NAT,
 		Topology:  d.topology(),
 		Listeners: d.lan.Listening,
 		Disturbed: d.disturbed,

@@ -111,14 +111,17 @@ func TestAllowedValuesAreAllowed(t *testing.T) {
 			}
 		case listed.MatchString(r.allowed):
 			for value := range strings.SplitSeq(r.allowed, ", ") {
-				if value = strings.Trim(value, "`"); !accepts(r.name, value) {
+				if value = strings.Trim(value, "`"); r.kind == "list" {
+					value = fmt.Sprintf("[%q]", value)
+				}
+				if !accepts(r.name, value) {
 					t.Errorf("%s = %s is refused, allowed are %s", r.name, value, r.allowed)
 				}
 			}
 			if accepts(r.name, `"something else"`) {
 				t.Errorf("%s takes anything, allowed are %s", r.name, r.allowed)
 			}
-		case !slices.Contains([]string{"interfaces", "pairs", "string"}, r.kind):
+		case !slices.Contains([]string{"interfaces", "list", "pairs", "string"}, r.kind):
 			t.Errorf("%s: cannot test what is allowed: %s", r.name, r.allowed)
 		}
 	}
