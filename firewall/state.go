@@ -23,7 +23,9 @@ type State struct {
 	byPlace    map[lease.Place][]*lease.Lease // no two of which share a WAN
 	byEndpoint map[inside][]*lease.Lease      // oldest first, see [State.ByEndpoint]
 	pinholes   map[inside][]*lease.Lease      // oldest first
+	broad      map[lease.ID]*lease.Lease      // see [State.Broad]
 	leases     int
+	nat        lease.NAT
 }
 
 // inside is the inner side of mappings: a port of a LAN host.
@@ -41,6 +43,7 @@ func NewState(want lease.Ruleset) (*State, error) {
 		return nil, err
 	}
 	s := emptyState(want.Topology, len(want.Leases))
+	s.nat = want.NAT
 	for _, l := range want.Leases {
 		if err := s.put(&l); err != nil {
 			return nil, err
@@ -55,12 +58,32 @@ func emptyState(t lease.Topology, size int) *State {
 		byPlace:    make(map[lease.Place][]*lease.Lease, size),
 		byEndpoint: make(map[inside][]*lease.Lease, size),
 		pinholes:   map[inside][]*lease.Lease{},
+		broad:      map[lease.ID]*lease.Lease{},
 	}
 }
 
-// Singles yields a lease port by port, each as a lease of its own with the same ID.
+// NAT returns what the router shall do besides mappings.
+func (s *State) NAT() lease.NAT { return s.nat }
+
+// IsBroad tells whether a lease is not taken port by port: it is for all protocols, or has more ports than
+// [lease.MaxPorts].
+func IsBroad(l lease.Lease) bool {
+	return l.Protocol == lease.AllProtocols || l.PortCount() > lease.MaxPorts
+}
+
+// Broad returns the leases that are not taken port by port (see [IsBroad]), of both families, the oldest first. There are
+// few: they are the owner's, and those of the address pool.
+func (s *State) Broad() []*lease.Lease {
+	return slices.SortedFunc(maps.Values(s.broad), func(a, b *lease.Lease) int { return cmp.Compare(a.Seq, b.Seq) })
+}
+
+// Singles yields a lease port by port, each as a lease of its own with the same ID. A broad one ([IsBroad]) it yields as it is.
 func Singles(l lease.Lease) iter.Seq[lease.Lease] {
 	return func(yield func(lease.Lease) bool) {
+		if IsBroad(l) {
+			yield(l)
+			return
+		}
 		single := l
 		for single.Mapping = range l.Mapping.Singles() {
 			if !yield(single) {
@@ -125,6 +148,14 @@ func (s *State) copyNear(single lease.Lease, to *State) error {
 		near = append(near, s.byPlace[place]...)
 	}
 	for _, l := range near {
+		if IsBroad(*l) {
+			if held := s.broad[l.ID]; held != nil && to.broad[l.ID] == nil {
+				if err := to.put(held); err != nil {
+					return err
+				}
+			}
+			continue
+		}
 		e := insideOf(*l)
 		if _, known := to.group(*l)[e]; known {
 			continue
@@ -195,12 +226,7 @@ func (s *State) Mappings() Mappings {
 	return Mappings{
 		WAN: Addrs(s.Topology, ""),
 		External: func(p lease.Protocol, addr netip.AddrPort) (lease.Lease, bool) {
-			for _, l := range s.byPlace[lease.Place{Port: lease.Port{Protocol: p, Number: addr.Port()}}] {
-				if l.WAN == "" || slices.Contains(Addrs(s.Topology, l.WAN), addr.Addr()) {
-					return *l, true
-				}
-			}
-			return lease.Lease{}, false
+			return s.holder(lease.Port{Protocol: p, Number: addr.Port()}, addr.Addr())
 		},
 		Internal: func(p lease.Protocol, addr netip.AddrPort) (lease.Lease, bool) {
 			if leases := s.byEndpoint[inside{p, addr}]; len(leases) > 0 {
@@ -209,6 +235,23 @@ func (s *State) Mappings() Mappings {
 			return lease.Lease{}, false
 		},
 	}
+}
+
+// holder returns the lease that gets what comes to a port of one of our addresses outside: one for this address before one
+// for any, one for the port before one for all of them. What a DMZ host does not get is nobody's.
+func (s *State) holder(port lease.Port, addr netip.Addr) (lease.Lease, bool) {
+	var all lease.Port
+	for _, place := range []lease.Place{{Port: port, Addr: addr}, {Port: port}, {Port: all, Addr: addr}, {Port: all}} {
+		for _, l := range s.byPlace[place] {
+			switch {
+			case l.Pinhole(), l.WAN != "" && !slices.Contains(Addrs(s.Topology, l.WAN), addr):
+			case place.Port == all && (l.Except.Contains(port.Number) || place == lease.Place{} && slices.Contains(s.nat.Reserved, port)):
+			default:
+				return *l, true
+			}
+		}
+	}
+	return lease.Lease{}, false
 }
 
 // put adds a lease. If it fails nothing has changed.
@@ -223,7 +266,7 @@ func (s *State) put(l *lease.Lease) error {
 			}
 		}
 	}
-	if l.PortCount() == 1 {
+	if l.PortCount() == 1 || IsBroad(*l) {
 		s.putSingle(l)
 	} else {
 		for single := range Singles(*l) {
@@ -237,6 +280,10 @@ func (s *State) put(l *lease.Lease) error {
 func (s *State) putSingle(l *lease.Lease) {
 	for place := range l.Places() {
 		s.byPlace[place] = append(slices.Clip(s.byPlace[place]), l)
+	}
+	if IsBroad(*l) {
+		s.broad[l.ID] = l
+		return
 	}
 	e, group := insideOf(*l), s.group(*l)
 	same := append(slices.Clip(group[e]), l)
@@ -255,6 +302,10 @@ func (s *State) drop(l lease.Lease) error {
 		held := s.find(single)
 		for place := range single.Places() {
 			remove(s.byPlace, place, held)
+		}
+		if IsBroad(single) {
+			delete(s.broad, l.ID)
+			continue
 		}
 		remove(s.group(single), insideOf(single), held)
 	}

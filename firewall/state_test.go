@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -237,5 +238,58 @@ func TestStateOfTwoWANs(t *testing.T) {
 	}
 	if diff := cmp.Diff([]netip.Addr{topology.WANs[0].Addrs[0]}, firewall.Addrs(topology, "wan0"), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Errorf("addresses (-want +got):\n%s", diff)
+	}
+}
+
+func TestStateOfBroadLeases(t *testing.T) {
+	host := func(id string, seq uint64, m lease.Mapping) lease.Lease {
+		return lease.Lease{ID: lease.ID(id), Seq: seq, Mapping: m}
+	}
+	at := netip.MustParseAddrPort
+	dmz := host("dmz", 4, lease.Mapping{Internal: at("192.168.1.30:0"), Except: lease.PortSet{{First: 25, Last: 25}}})
+	address := host("address", 3, lease.Mapping{External: at("203.0.113.9:0"), Internal: at("192.168.1.40:0")})
+	wide := host("wide", 2, lease.Mapping{Protocol: lease.UDP, External: netip.AddrPortFrom(netip.Addr{}, 10000), Internal: at("192.168.1.20:10000"), Ports: 5000})
+	public := host("public", 1, lease.Mapping{Protocol: lease.TCP, External: at("203.0.113.9:443"), Internal: at("192.168.1.50:443")})
+	whole := host("whole", 5, lease.Mapping{External: at("[2001:db8:1::10]:0"), Internal: at("[2001:db8:1::10]:0")})
+	s, err := firewall.NewState(lease.Ruleset{
+		Topology: home(), Leases: []lease.Lease{public, wide, address, dmz, whole, leaseOf(3074, 6, "192.168.1.10:3074")},
+		NAT: lease.NAT{Reserved: []lease.Port{{Protocol: lease.TCP, Number: 22}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []lease.ID
+	for _, l := range s.Broad() {
+		ids = append(ids, l.ID)
+	}
+	if diff := cmp.Diff([]lease.ID{"wide", "address", "dmz", "whole"}, ids); diff != "" {
+		t.Errorf("broad (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"192.168.1.10:3074: 3074", "192.168.1.50:443: 443"}, holds(s)); diff != "" {
+		t.Errorf("others (-want +got):\n%s", diff)
+	}
+	m := s.Mappings()
+	for what, want := range map[string]lease.ID{
+		"udp 203.0.113.2:3074": "id3074", "udp 203.0.113.2:12000": "wide", "tcp 203.0.113.2:12000": "dmz", "tcp 203.0.113.2:22": "",
+		"tcp 203.0.113.2:25": "", "udp 203.0.113.2:22": "dmz", "tcp 203.0.113.9:443": "public", "tcp 203.0.113.9:22": "address",
+	} {
+		protocol, addr, _ := strings.Cut(what, " ")
+		p, err := lease.ParseProtocol(protocol)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l, _ := m.External(p, at(addr)); l.ID != want {
+			t.Errorf("%s is of %q, want %q", what, l.ID, want)
+		}
+	}
+	before, after, err := s.Part(lease.Change{Remove: []lease.Lease{dmz}})
+	if err != nil || len(before.Broad()) != 1 || len(after.Broad()) != 0 {
+		t.Errorf("part: %d before, %d after, %v", len(before.Broad()), len(after.Broad()), err)
+	}
+	if _, _, err := s.Part(lease.Change{Add: []lease.Lease{host("dmz2", 7, dmz.Mapping)}}); err == nil {
+		t.Error("a second DMZ host")
+	}
+	if err := s.Adopt(lease.Change{Remove: []lease.Lease{dmz, wide, whole}}); err != nil || len(s.Broad()) != 1 {
+		t.Errorf("%d left, %v", len(s.Broad()), err)
 	}
 }

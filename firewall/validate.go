@@ -49,9 +49,10 @@ func validateInterface(name string) error {
 
 func isPlain(a netip.Addr) bool { return a.IsValid() && !a.Is4In6() && a.Zone() == "" }
 
-// ValidateLease checks that a backend can make rules of a lease: an ID of letters and digits, TCP or UDP, at most
-// [lease.MaxPorts] ports from 1 to 65535, a host inside, the same outside for IPv6 and none for IPv4, a WAN whose name can
-// be written, and at most [lease.MaxFilters] filters with prefixes of the host's family.
+// ValidateLease checks that a backend can make rules of a lease: an ID of letters and digits, TCP or UDP with ports from 1 to
+// 65535 or all protocols without, a host inside, the same outside for IPv6, a WAN whose name can be written, and at most
+// [lease.MaxFilters] filters with prefixes of the host's family. More than [lease.MaxPorts] ports must be the same outside
+// and inside.
 func ValidateLease(l lease.Lease) error {
 	fault := func(format string, args ...any) error {
 		return fmt.Errorf("lease %q (%s): "+format, append([]any{lease.CleanText(string(l.ID), 16), l.Mapping}, args...)...)
@@ -59,21 +60,31 @@ func ValidateLease(l lease.Lease) error {
 	if l.ID == "" || len(l.ID) > 16 || strings.Trim(string(l.ID), "0123456789abcdefghijklmnopqrstuvwxyz") != "" {
 		return fault("the ID must be 1 to 16 of 0-9 and a-z")
 	}
-	if l.Protocol != lease.TCP && l.Protocol != lease.UDP {
-		return fault("the protocol must be tcp or udp")
+	low, high := min(l.External.Port(), l.Internal.Port()), max(l.External.Port(), l.Internal.Port())
+	switch l.Protocol {
+	case lease.TCP, lease.UDP:
+		if low == 0 || int(high)+l.PortCount()-1 > 65535 {
+			return fault("ports must be 1 to 65535")
+		}
+		if l.PortCount() > lease.MaxPorts && low != high {
+			return fault("%d ports, at most %d can be others inside", l.PortCount(), lease.MaxPorts)
+		}
+		if len(l.Except) > 0 {
+			return fault("exceptions are for all protocols")
+		}
+	case lease.AllProtocols:
+		if high != 0 || l.Ports != 0 {
+			return fault("all protocols have no ports")
+		}
+	default:
+		return fault("the protocol must be tcp or udp, or all")
 	}
-	if low, high := min(l.External.Port(), l.Internal.Port()), max(l.External.Port(), l.Internal.Port()); low == 0 || int(high)+l.PortCount()-1 > 65535 {
-		return fault("ports must be 1 to 65535")
-	}
-	if l.PortCount() > lease.MaxPorts {
-		return fault("%d ports, at most %d are possible", l.PortCount(), lease.MaxPorts)
-	}
-	a := l.Internal.Addr()
+	a, outside := l.Internal.Addr(), l.External.Addr()
 	if !isPlain(a) || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return fault("the internal address must be that of a host")
 	}
-	if l.Pinhole() && l.External != l.Internal || !l.Pinhole() && l.External.Addr().IsValid() {
-		return fault("an IPv6 mapping must be the same outside (%s), one of IPv4 without an address there", l.External)
+	if l.Pinhole() && l.External != l.Internal || !l.Pinhole() && outside.IsValid() && !outside.Is4() {
+		return fault("an IPv6 mapping must be the same outside (%s), one of IPv4 have an IPv4 address there or none", l.External)
 	}
 	if l.WAN != "" {
 		if err := validateInterface(l.WAN); err != nil {

@@ -42,21 +42,25 @@ func TestValidateLease(t *testing.T) {
 		t.Errorf("a console: %v", err)
 	}
 	for what, change := range map[string]func(*lease.Lease){
-		"the ID":             func(l *lease.Lease) { l.ID = "a\" b" },
-		"tcp or udp":         func(l *lease.Lease) { l.Protocol = 47 },
-		"ports must":         func(l *lease.Lease) { l.External = netip.AddrPort{} },
-		"1 to 65535":         func(l *lease.Lease) { l.Internal = netip.AddrPortFrom(l.Internal.Addr(), 0) },
-		"internal address":   func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("[ff02::1]:1") },
-		"address must be":    func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("224.0.0.1:1") },
-		"that of a host":     func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("255.255.255.255:1") },
-		"must be that of":    func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("127.0.0.1:1") },
-		"the same outside":   func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("[2001:db8::1]:1") },
-		"without an address": func(l *lease.Lease) { l.External = netip.MustParseAddrPort("203.0.113.2:1") },
-		"to 65535":           func(l *lease.Lease) { l.External, l.Ports = netip.AddrPortFrom(netip.Addr{}, 65535), 2 },
-		"1025 ports":         func(l *lease.Lease) { l.Ports = lease.MaxPorts + 1 },
-		`"wan 1" cannot`:     func(l *lease.Lease) { l.WAN = "wan 1" },
-		"17 filters":         func(l *lease.Lease) { l.Filters = make([]lease.Filter, lease.MaxFilters+1) },
-		"::/0 is not":        func(l *lease.Lease) { l.Filters = []lease.Filter{{Prefix: netip.MustParsePrefix("::/0")}} },
+		"the ID":           func(l *lease.Lease) { l.ID = "a\" b" },
+		"tcp or udp":       func(l *lease.Lease) { l.Protocol = 47 },
+		"ports must":       func(l *lease.Lease) { l.External = netip.AddrPort{} },
+		"1 to 65535":       func(l *lease.Lease) { l.Internal = netip.AddrPortFrom(l.Internal.Addr(), 0) },
+		"internal address": func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("[ff02::1]:1") },
+		"address must be":  func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("224.0.0.1:1") },
+		"that of a host":   func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("255.255.255.255:1") },
+		"must be that of":  func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("127.0.0.1:1") },
+		"the same outside": func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("[2001:db8::1]:1") },
+		"address there or": func(l *lease.Lease) { l.External = netip.MustParseAddrPort("[2001:db8::1]:1") },
+		"have no ports":    func(l *lease.Lease) { l.Protocol = lease.AllProtocols },
+		"exceptions are":   func(l *lease.Lease) { l.Except = lease.PortSet{{First: 1, Last: 2}} },
+		"to 65535":         func(l *lease.Lease) { l.External, l.Ports = netip.AddrPortFrom(netip.Addr{}, 65535), 2 },
+		"1025 ports": func(l *lease.Lease) {
+			l.Ports, l.Internal = lease.MaxPorts+1, netip.MustParseAddrPort("192.168.1.10:1")
+		},
+		`"wan 1" cannot`: func(l *lease.Lease) { l.WAN = "wan 1" },
+		"17 filters":     func(l *lease.Lease) { l.Filters = make([]lease.Filter, lease.MaxFilters+1) },
+		"::/0 is not":    func(l *lease.Lease) { l.Filters = []lease.Filter{{Prefix: netip.MustParsePrefix("::/0")}} },
 	} {
 		bad := console()
 		change(&bad)
