@@ -41,7 +41,7 @@ func build() (string, error) {
 		return "", fmt.Errorf("lab: build portreeve: %w", err)
 	}
 	path := filepath.Join(dir, "portreeve")
-	args := []string{"build", "-tags", "nomsgpack", "-o", path}
+	args := []string{"build", "-tags", "nomsgpack,nethttpomithttp2", "-o", path}
 	env := append(os.Environ(), "CGO_ENABLED=0")
 	if raceDetector() {
 		args, env = append(args, "-race"), append(os.Environ(), "CGO_ENABLED=1")
