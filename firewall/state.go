@@ -238,10 +238,11 @@ func (s *State) Mappings() Mappings {
 }
 
 // holder returns the lease that gets what comes to a port of one of our addresses outside: one for this address before one
-// for any, one for the port before one for all of them. What a DMZ host does not get is nobody's.
+// for any, since an address that is given away is not the WAN's any more; then one for the port before one for all of
+// them. What a DMZ host does not get is nobody's.
 func (s *State) holder(port lease.Port, addr netip.Addr) (lease.Lease, bool) {
 	var all lease.Port
-	for _, place := range []lease.Place{{Port: port, Addr: addr}, {Port: port}, {Port: all, Addr: addr}, {Port: all}} {
+	for _, place := range []lease.Place{{Port: port, Addr: addr}, {Port: all, Addr: addr}, {Port: port}, {Port: all}} {
 		for _, l := range s.byPlace[place] {
 			switch {
 			case l.Pinhole(), l.WAN != "" && !slices.Contains(Addrs(s.Topology, l.WAN), addr):

@@ -271,7 +271,7 @@ func TestStateOfBroadLeases(t *testing.T) {
 	m := s.Mappings()
 	for what, want := range map[string]lease.ID{
 		"udp 203.0.113.2:3074": "id3074", "udp 203.0.113.2:12000": "wide", "tcp 203.0.113.2:12000": "dmz", "tcp 203.0.113.2:22": "",
-		"tcp 203.0.113.2:25": "", "udp 203.0.113.2:22": "dmz", "tcp 203.0.113.9:443": "public", "tcp 203.0.113.9:22": "address",
+		"tcp 203.0.113.2:25": "", "udp 203.0.113.2:22": "dmz", "tcp 203.0.113.9:443": "public", "udp 203.0.113.9:3074": "address", "tcp 203.0.113.9:22": "address",
 	} {
 		protocol, addr, _ := strings.Cut(what, " ")
 		p, err := lease.ParseProtocol(protocol)

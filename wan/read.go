@@ -88,6 +88,9 @@ func dumpState() (state, error) {
 		carrier := a.OperState == netlink.OperUp || a.OperState == netlink.OperUnknown
 		l := link{name: a.Name, index: a.Index, up: a.Flags&net.FlagUp != 0 && carrier, speed: readSpeed(a.Name)}
 		for _, addr := range addrs {
+			if addr.Label == heldLabel {
+				continue // not by this one the router is known
+			}
 			if ip, ok := netip.AddrFromSlice(addr.IP); ok && addr.LinkIndex == a.Index && addr.Scope == int(netlink.SCOPE_UNIVERSE) {
 				l.addrs = append(l.addrs, ip.Unmap())
 			}

@@ -184,6 +184,7 @@ func (d *daemon) run(ctx context.Context, ready func()) (err error) {
 	core.Go(func() error { return d.wan.Run(coreCtx) })
 	core.Go(func() error { return d.lan.Run(coreCtx) })
 	core.Go(func() error { return d.followNetwork(coreCtx) })
+	core.Go(func() error { return d.holdAddresses(coreCtx) })
 	core.Go(func() error {
 		d.backend.Watch(coreCtx, func() {
 			select {
