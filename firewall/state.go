@@ -127,6 +127,11 @@ func (s *State) group(l lease.Lease) map[inside][]*lease.Lease {
 // or has other rules, a lease to be added whose external port is taken.
 func (s *State) Part(c lease.Change) (before, after *State, err error) {
 	before, after = emptyState(s.Topology, 0), emptyState(s.Topology, 0)
+	for _, l := range c.Remove {
+		if err := s.Holds(l); err != nil { // also what is not near
+			return nil, nil, err
+		}
+	}
 	for _, l := range slices.Concat(c.Remove, c.Add) {
 		for single := range Singles(l) {
 			if err := errors.Join(s.copyNear(single, before), s.copyNear(single, after)); err != nil {
@@ -190,6 +195,24 @@ func (s *State) Holds(l lease.Lease) error {
 	for single := range Singles(l) {
 		if held := s.find(single); held == nil || !held.SameRules(single.Mapping) {
 			return fmt.Errorf("lease %s (%s) has no rules", l.ID, l.Mapping)
+		}
+	}
+	if held := s.beyond(l); held != nil {
+		return fmt.Errorf("lease %s (%s) has rules for port %d too", l.ID, l.Mapping, held.External.Port())
+	}
+	return nil
+}
+
+// beyond returns a part of a lease that is right before or behind its ports, nil if there is none.
+func (s *State) beyond(l lease.Lease) *lease.Lease {
+	for _, port := range []int{int(l.External.Port()) - 1, int(l.External.Port()) + l.PortCount()} {
+		if port < 1 || port > 65535 {
+			continue
+		}
+		near := l
+		near.Ports, near.External = 0, netip.AddrPortFrom(l.External.Addr(), uint16(port))
+		if held := s.find(near); held != nil {
+			return held
 		}
 	}
 	return nil

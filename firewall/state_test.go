@@ -164,6 +164,13 @@ func TestStateOfSeveralPorts(t *testing.T) {
 	if _, _, err := s.Part(lease.Change{Add: []lease.Lease{inMiddle}}); err == nil {
 		t.Error("a port in the middle was taken twice")
 	}
+	last := leaseOf(5002, 1, "192.168.1.10:6002")
+	last.ID = many.ID
+	for _, part := range []lease.Lease{fewer, last} {
+		if _, _, err := s.Part(lease.Change{Remove: []lease.Lease{part}}); err == nil {
+			t.Errorf("%s was removed of %s", part.Mapping, many.Mapping)
+		}
+	}
 	before, after, err := s.Part(lease.Change{Remove: []lease.Lease{many}, Add: []lease.Lease{fewer}})
 	if err != nil {
 		t.Fatal(err)
