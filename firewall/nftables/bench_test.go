@@ -50,3 +50,16 @@ func BenchmarkSync(b *testing.B) {
 		})
 	}
 }
+
+// One lease renewed, with others present.
+func BenchmarkRefresh(b *testing.B) {
+	backend := open(b)
+	backend.LeaveConnections()
+	leases := many(1000)
+	sync(b, backend, home(), leases...)
+	for b.Loop() {
+		if err := backend.Refresh(b.Context(), leases[:1]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

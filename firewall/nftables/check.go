@@ -20,14 +20,7 @@ func (b *Backend) Check(ctx context.Context) []firewall.Problem {
 	var problems []firewall.Problem
 	report := func(what, do string) { problems = append(problems, firewall.Problem{What: what, Do: do}) }
 
-	const forwarding = "/proc/sys/net/ipv4/ip_forward"
-	switch value, err := os.ReadFile(forwarding); {
-	case err != nil:
-		report(fmt.Sprintf("cannot tell whether the kernel forwards packets: %v", err), "make "+forwarding+" readable")
-	case strings.TrimSpace(string(value)) == "0":
-		report("the kernel does not forward packets, so no mapping works",
-			"sysctl -w net.ipv4.ip_forward=1, and net.ipv4.ip_forward = 1 in a file of /etc/sysctl.d")
-	}
+	checkForwarding(report, "/proc/sys/net/ipv4/ip_forward", "net.ipv4.ip_forward", "the kernel does not forward packets, so no mapping works")
 	if err := firewall.ProbeConnections(); errors.Is(err, errors.ErrUnsupported) {
 		report("connections of a closed mapping go on until they are idle: "+err.Error(),
 			"load the kernel module nf_conntrack_netlink (OpenWrt: opkg install kmod-nf-conntrack-netlink)")
@@ -37,6 +30,10 @@ func (b *Backend) Check(ctx context.Context) []firewall.Problem {
 	problems = append(problems, b.passages.Check(ctx)...)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.ways.pinholes {
+		checkForwarding(report, "/proc/sys/net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding",
+			"the kernel does not forward packets of IPv6, so no pinhole works")
+	}
 	err := b.with(ctx, func(s *session) error {
 		more, err := b.checkChains(s)
 		problems = append(problems, more...)
@@ -48,6 +45,16 @@ func (b *Backend) Check(ctx context.Context) []firewall.Problem {
 	return problems
 }
 
+// checkForwarding reads one of the kernel's switches.
+func checkForwarding(report func(what, do string), file, setting, off string) {
+	switch value, err := os.ReadFile(file); {
+	case err != nil:
+		report(fmt.Sprintf("cannot tell whether the kernel forwards packets: %v", err), "make "+file+" readable")
+	case strings.TrimSpace(string(value)) == "0":
+		report(off, fmt.Sprintf("sysctl -w %s=1, and %[1]s = 1 in a file of /etc/sysctl.d", setting))
+	}
+}
+
 // checkChains looks at the chains of others that forwarded packets pass.
 func (b *Backend) checkChains(s *session) (problems []firewall.Problem, err error) {
 	all, err := s.listChains()
@@ -56,7 +63,7 @@ func (b *Backend) checkChains(s *session) (problems []firewall.Problem, err erro
 	}
 	var cutting []string // chains
 	for _, c := range all {
-		if !dropsForwarded(c) {
+		if !b.dropsForwarded(c) {
 			continue
 		}
 		rules, err := s.GetRules(c.Table, c)
@@ -91,12 +98,13 @@ func (b *Backend) checkChains(s *session) (problems []firewall.Problem, err erro
 	return problems, nil
 }
 
-// dropsForwarded tells whether forwarded IPv4 packets that no rule of a chain accepts are dropped. Those of iptables are
-// looked at otherwise.
-func dropsForwarded(c *nftables.Chain) bool {
-	return c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookForward && c.Type == nftables.ChainTypeFilter &&
-		(c.Table.Family == nftables.TableFamilyIPv4 || c.Table.Family == nftables.TableFamilyINet) && !isXtables(c) &&
-		c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop
+// dropsForwarded tells whether forwarded packets that no rule of a chain accepts are dropped, and some that a lease lets in
+// pass it. The chains of iptables are looked at otherwise.
+func (b *Backend) dropsForwarded(c *nftables.Chain) bool {
+	seen := c.Table.Family == nftables.TableFamilyIPv4 || c.Table.Family == nftables.TableFamilyINet ||
+		c.Table.Family == nftables.TableFamilyIPv6 && b.ways.pinholes
+	return seen && c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookForward && c.Type == nftables.ChainTypeFilter &&
+		!isXtables(c) && c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop
 }
 
 // looksAtState tells whether a rule looks at the state of the connection, as those do that accept the established ones.

@@ -1,8 +1,8 @@
 // Package nftables is the firewall backend for routers whose kernel has nf_tables, from Linux 5.6 on.
 //
-// It writes one table of its own. The rules in it are static; what changes with the leases is an element of one of three
-// maps, so a change is one transaction that costs the same with any number of leases, and a packet is looked up at once.
-// This is what one lease looks like, as nft prints it (counters left out):
+// It writes one table of its own. The rules in it are static; what changes with the leases is an element of one of its maps
+// and sets, so a change is one transaction that costs the same with any number of leases, and a packet is looked up at once.
+// This is what one lease looks like, as nft prints it (counters and what is for several WANs left out):
 //
 //	table inet portreeve {
 //		map leases {
@@ -19,18 +19,29 @@
 //			flags timeout
 //			elements = { 192.168.1.10 . udp . 3074 timeout 1h2m expires 59m comment "lease 1a2b3c4d" : 3074 }
 //		}
+//		set pinholes {
+//			type ifname . ipv6_addr . inet_proto . inet_service
+//			flags timeout
+//		}
 //
 //		chain prerouting {
 //			type nat hook prerouting priority dstnat - 5; policy accept;
+//			iifname "wan0" ip daddr 203.0.113.2 jump mapping comment "from the internet"
 //			ip daddr 192.168.1.0/24 return comment "the router's side of a LAN"
-//			meta nfproto ipv4 iifname "wan0" fib daddr type local jump mapping comment "from the internet"
+//			meta nfproto ipv4 iifname "wan0" fib daddr type local jump mapping comment "from the internet, to any address of the router"
 //			meta nfproto ipv4 iifname "br-lan" fib daddr type local jump mapping comment "from a LAN, to the address outside"
+//			meta nfproto ipv6 jump pinhole
 //		}
 //		chain mapping {
 //			ct mark set ct mark | 0x10000000
 //			dnat ip to ip protocol . th dport map @leases
 //			dnat ip to ip protocol . th dport . ip saddr . th sport map @filtered
 //			ct mark set ct mark & 0xefffffff comment "no lease"
+//		}
+//		chain pinhole {
+//			iifname . ip6 daddr . meta l4proto . th dport @pinholes ct mark set ct mark | 0x10000000
+//			iifname . ip6 daddr . tcp dport . ip6 saddr . tcp sport @pinholes_tcp ct mark set ct mark | 0x10000000
+//			iifname . ip6 daddr . udp dport . ip6 saddr . udp sport @pinholes_udp ct mark set ct mark | 0x10000000
 //		}
 //
 //		chain postrouting {
@@ -50,18 +61,28 @@
 //	}
 //
 // Each element carries a timeout: the kernel removes it two minutes after its lease has ended, also if the daemon is dead
-// by then. Its counter tells how many connections it has let in, or out, since it was last written.
+// by then. Its counter tells how many connections it has let in, or out.
 //
-// The mark tells our translated connections from everybody else's. The chain source makes packets from a mapped internal
-// port leave with the mapped external port towards every peer (RFC 4787, REQ-1: endpoint-independent mapping), and the
-// chain hairpin lets LAN hosts that reach each other by the external address see that address, and the mapped port
-// (RFC 4787, REQ-9). The first of two mappings of one internal port decides which port that is.
+// All chains that packets pass are of type nat, so they see the first packet of each connection and no other: what is
+// established costs nothing here. The mark tells our connections from everybody else's. The chain source makes packets from
+// a mapped internal port leave with the mapped external port towards every peer (RFC 4787, REQ-1: endpoint-independent
+// mapping), and the chain hairpin lets LAN hosts that reach each other by the external address see that address, and the
+// mapped port (RFC 4787, REQ-9). The first of two mappings of one internal port decides which port that is.
+//
+// Where there are several WANs, a lease of one of them is an element of the maps leases_at and filtered_at, once for each
+// address that the WAN has. The chain mapping looks it up by that then. A pinhole is an element for each WAN on which it is
+// open.
 //
 // # The chains of others
 //
 // An accept in our table cannot override a drop in another one. Chains of others that forwarded packets pass are opened
-// by package passage. The chain FORWARD of iptables is opened here, in both variants, by a rule that iptables makes, as
-// the first of the chain, so that iptables-save still prints it:
+// by package passage. The chain FORWARD of iptables is opened here, in both variants, by a rule that iptables makes, so that
+// iptables-save still prints it. It stands right in front of the first rule that may drop what it accepts, as those of
+// package passage do:
 //
 //	-A FORWARD -m conntrack --ctstate DNAT -m connmark --mark 0x10000000/0x10000000 -m comment --comment "portreeve: mapped connections" -j ACCEPT
+//
+// While there are pinholes, so is that of ip6tables:
+//
+//	-A FORWARD -m connmark --mark 0x10000000/0x10000000 -m comment --comment "portreeve: pinholes" -j ACCEPT
 package nftables

@@ -58,6 +58,9 @@ func elementsOf(s *firewall.State) elements {
 
 // elementsFor returns the elements of a lease with one port in a state that holds it.
 func elementsFor(single lease.Lease, s *firewall.State) []element {
+	if firewall.IsBroad(single) {
+		return nil
+	}
 	if single.Pinhole() {
 		return pinhole(single, s.Topology)
 	}
