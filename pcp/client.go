@@ -136,7 +136,7 @@ func ask[R Response](ctx context.Context, c *Client, request Request) (R, error)
 	if err != nil {
 		return none, err
 	}
-	if err := refusal(response); err != nil {
+	if err := refusedWith(response); err != nil {
 		return none, err
 	}
 	granted, ok := response.(R)
@@ -146,8 +146,8 @@ func ask[R Response](ctx context.Context, c *Client, request Request) (R, error)
 	return granted, nil
 }
 
-// refusal is what a response refuses with, nil if it grants.
-func refusal(response Response) error {
+// refusedWith is what a response refuses with, nil if it grants.
+func refusedWith(response Response) error {
 	var header ResponseHeader
 	result := PMPSuccess
 	switch m := response.(type) {

@@ -6,6 +6,20 @@
 // complete, and so is that of the options that this package knows. Messages of NAT-PMP have the prefix PMP; those of PCP
 // have none.
 //
-// [Server] answers requests with the leases of a manager. It speaks NAT-PMP only, and tells clients of every other
-// version so in the way that RFC 6886, section 3.5, prescribes; they then fall back to NAT-PMP.
+// [Server] answers requests with the leases of a manager, and tells its clients when something has happened that they
+// should know of. It speaks one of the protocols or both; whoever comes with another version is told which. [Client] is
+// the other side, and [Epoch] how a client finds out that a server has lost its state.
+//
+// # What a mapping of PCP is
+//
+// MAP opens a port for everybody, or for the peers that its filters name; over IPv6 it is a pinhole. PEER is for one
+// peer: the port is mapped for that peer only, see the comment of peering. PORT_SET asks for several ports, which are
+// one lease. A request of all protocols with all ports asks for an address of the host's own.
+//
+// # Who may do what with it
+//
+// A mapping is of the host to which it leads. Whoever wants to change or delete it by PCP must know the nonce with which it
+// was made. One exception is for clients that draw a new nonce for each packet: the host that has made a mapping, and still
+// has the same address and MAC address, may keep it up (but not change, shorten or delete it) with any nonce. The policy of
+// leases may let some clients name other hosts (THIRD_PARTY); their mappings are guarded by the nonce in the same way.
 package pcp

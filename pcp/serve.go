@@ -39,6 +39,8 @@ type packet struct {
 // leave from the address that was asked. Requests whose source is in none of the onLink prefixes are ignored all the
 // same (RFC 6886, section 3.3), and so are those that exceed a limit: the client will ask again.
 //
+// At the beginning, and when there is another address outside, it is announced from conn to all hosts on the link.
+//
 // Requests of one client are answered in the order they came, so that a deletion cannot overtake the mapping before
 // it; those of several clients side by side.
 func (s *Server) Serve(ctx context.Context, conn net.PacketConn, onLink ...netip.Prefix) error {
@@ -55,6 +57,7 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn, onLink ...netip
 		queues[i] = make(chan packet, queued)
 		running.Go(func() { s.work(ctx, conn, queues[i]) })
 	}
+	running.Go(func() { s.announce(ctx, s.multicast(conn)) })
 	if err := s.read(ctx, conn, queues, onLink); err != nil {
 		return fmt.Errorf("pcp %s: %w", conn.LocalAddr(), err)
 	}
@@ -86,7 +89,7 @@ func (s *Server) read(ctx context.Context, conn net.PacketConn, queues []chan pa
 		}
 		failures = 0
 		src, ok := source(addr)
-		if !ok || !slices.ContainsFunc(onLink, func(p netip.Prefix) bool { return p.Contains(src.Addr()) }) {
+		if !ok || !slices.ContainsFunc(onLink, func(p netip.Prefix) bool { return p.Contains(src.Addr().WithZone("")) }) {
 			continue
 		}
 		if !sources.allow(src.Addr()) {

@@ -2,10 +2,10 @@ package pcp
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"math"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/portreeve/portreeve/lease"
@@ -14,7 +14,11 @@ import (
 // Leases is what the server asks of a [lease.Manager].
 type Leases interface {
 	Open(ctx context.Context, r lease.Request) (lease.Lease, error)
+	Try(ctx context.Context, r lease.Request) (lease.Lease, lease.Trace, error)
+	CloseID(ctx context.Context, a lease.Actor, id lease.ID) (lease.Lease, error)
 	CloseInternal(ctx context.Context, a lease.Actor, p lease.Protocol, port uint16) ([]lease.Lease, error)
+	Find(by lease.Origin, p lease.Protocol, internal netip.AddrPort) (lease.Lease, bool)
+	Snapshot() *lease.Snapshot
 	Epoch() time.Duration
 	Now() time.Time
 }
@@ -26,156 +30,173 @@ type Outside interface {
 	ExternalAddr() netip.Addr
 }
 
-// Config is what a [Server] is made of. All but Logger must be given.
+// Versions says which of the two protocols a server speaks.
+type Versions uint8
+
+// The choices.
+const (
+	OnlyPMP Versions = iota
+	OnlyPCP
+	PCPAndPMP
+)
+
+func (v Versions) pcp() bool { return v != OnlyPMP }
+func (v Versions) pmp() bool { return v != OnlyPCP }
+
+// Nonces says what becomes of a client that renews a mapping with another nonce than it was made with.
+type Nonces uint8
+
+const (
+	// SameHost lets the host that has made an IPv4 mapping keep it up with any nonce, if it still has the same address and
+	// the same MAC address: some clients draw a new nonce for each packet. They can change or delete nothing by that, and
+	// pinholes are not concerned.
+	SameHost Nonces = iota
+	// Strict refuses it, as RFC 6887, section 11.3, has it.
+	Strict
+)
+
+// Config is what a [Server] is made of. Leases and Outside must be given.
 type Config struct {
-	Leases  Leases
-	Outside Outside
-	Logger  *slog.Logger // nil discards
+	Leases   Leases
+	Outside  Outside
+	Versions Versions
+	Nonces   Nonces
+
+	// ThirdParty says that the policy lets clients ask for other hosts. If not, they are told that this server has no
+	// such option (RFC 6887, section 13.1). Another address of one's own is no third party.
+	ThirdParty bool
+
+	// Device returns the MAC address of a LAN host, empty when unknown. Nil means always unknown.
+	Device func(addr netip.Addr) string
+
+	// Flow returns from which port of the router the packets go out that a host sends to a peer now; false if it sends
+	// none. Nil means that nobody knows.
+	Flow func(ctx context.Context, p lease.Protocol, internal, peer netip.AddrPort) (uint16, bool)
+
+	// Changed returns a channel that is closed when the address outside may be another one. Nil means that nobody tells;
+	// it is then noticed with the next request.
+	Changed func() <-chan struct{}
+
+	Logger *slog.Logger // nil discards
 }
 
 // Server answers the requests of LAN hosts. One server can serve any number of sockets.
 type Server struct {
-	leases  Leases
-	outside Outside
-	log     *slog.Logger
+	cfg Config
+	log *slog.Logger
+
+	mu   sync.Mutex
+	addr netip.Addr    // the last one outside that was seen; invalid before there was one
+	born time.Duration // the age of the leases when it became that
 }
 
 // NewServer returns a server that does nothing until [Server.Serve] gives it a socket.
 func NewServer(c Config) *Server {
+	if c.Device == nil {
+		c.Device = func(netip.Addr) string { return "" }
+	}
+	if c.Flow == nil {
+		c.Flow = func(context.Context, lease.Protocol, netip.AddrPort, netip.AddrPort) (uint16, bool) { return 0, false }
+	}
+	if c.Changed == nil {
+		c.Changed = func() <-chan struct{} { return nil }
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{leases: c.Leases, outside: c.Outside, log: c.Logger}
+	return &Server{cfg: c, log: c.Logger}
 }
 
 // handle returns the answer to a packet from src, nil for none. It returns when the answer is true: a granted mapping
 // is stored and in the kernel.
 func (s *Server) handle(ctx context.Context, src netip.AddrPort, packet []byte) []byte {
-	if len(packet) > MaxMessage {
+	if len(packet) < 2 || packet[1]&responseBit != 0 {
 		return nil
 	}
-	request, err := parseForPMP(packet)
-	if err != nil {
+	client := src.Addr().Unmap().WithZone("")
+	switch version := packet[0]; {
+	case version == versionPCP && s.cfg.Versions.pcp():
+		return s.handlePCP(ctx, client, packet)
+	case version == versionPMP && s.cfg.Versions.pmp() && client.Is4(): // which knows nothing of IPv6
+		return s.handlePMP(ctx, client, packet)
+	default:
+		return s.otherVersion(client, packet)
+	}
+}
+
+// otherVersion answers a request of a version that is not spoken with the one that is. Where both are it is PCP, to
+// which all but one version are nearer (RFC 6887, section 9). One that speaks NAT-PMP alone says so in the way of RFC 6886,
+// section 3.5.
+func (s *Server) otherVersion(client netip.Addr, packet []byte) []byte {
+	if s.cfg.Versions.pcp() {
+		return s.refuse(packet, because(ResultUnsuppVersion, "version %d", packet[0]))
+	}
+	if len(packet) > MaxMessage || !client.Is4() {
 		return nil
 	}
-	response := s.answer(ctx, src.Addr().Unmap(), request)
-	reply, err := Marshal(response)
+	return s.encode(client, PMPUnsupportedVersionResponse{Epoch: s.pmpEpoch()})
+}
+
+func (s *Server) encode(client netip.Addr, m Message) []byte {
+	reply, err := Marshal(m)
 	if err != nil {
-		s.log.Error("answer cannot be sent", "client", src, "err", err)
+		s.log.Error("answer cannot be sent", "client", client, "err", err)
 		return nil
 	}
 	return reply
 }
 
-// parseForPMP decodes a request as a server sees it that speaks NAT-PMP only: PCP is a version like any other.
-func parseForPMP(packet []byte) (Request, error) {
-	if len(packet) >= 2 && packet[0] == versionPCP && packet[1]&responseBit == 0 {
-		return OtherVersion{Version: packet[0], Opcode: packet[1]}, nil
-	}
-	return ParseRequest(packet)
-}
-
-func (s *Server) answer(ctx context.Context, client netip.Addr, request Request) Response {
-	switch m := request.(type) {
-	case PMPAddressRequest:
-		return s.address()
-	case PMPMapRequest:
-		if m.Lifetime == 0 {
-			return s.delete(ctx, client, m)
-		}
-		return s.mapPort(ctx, client, m)
-	case PMPUnknownRequest:
-		// The result takes the place of the two octets after the opcode, if there are any.
-		return PMPUnsupportedOpcodeResponse{Opcode: m.Opcode, Rest: m.Rest[min(2, len(m.Rest)):]}
-	default: // OtherVersion
-		return PMPUnsupportedVersionResponse{Epoch: s.epoch()}
-	}
-}
-
-// address answers a request for the external address (RFC 6886, section 3.2).
-func (s *Server) address() Response {
-	addr := s.externalAddr()
-	result := PMPSuccess
-	if !addr.IsValid() {
-		result = PMPNetworkFailure
-	}
-	return PMPAddressResponse{Result: result, Epoch: s.epoch(), Addr: addr}
-}
-
-// mapPort opens or renews a mapping (RFC 6886, section 3.3). It leads to the sender: there are no third parties.
-func (s *Server) mapPort(ctx context.Context, client netip.Addr, m PMPMapRequest) Response {
-	response := PMPMapResponse{Protocol: m.Protocol, InternalPort: m.InternalPort}
-	if !s.externalAddr().IsValid() {
-		response.Result, response.Epoch = PMPNetworkFailure, s.epoch()
-		return response
-	}
-	l, err := s.leases.Open(ctx, lease.Request{
-		Mapping: lease.Mapping{
-			Protocol: m.Protocol,
-			External: netip.AddrPortFrom(netip.Addr{}, m.ExternalPort),
-			Internal: netip.AddrPortFrom(client, m.InternalPort),
-		},
-		Origin:   lease.OriginNATPMP,
-		Client:   client,
-		Key:      lease.ByInternal,
-		Choice:   lease.Nearest,
-		Lifetime: m.Lifetime,
-	})
-	response.Result, response.Epoch = pmpResult(err), s.epoch()
-	if err != nil {
-		s.log.Debug("mapping refused", "proto", lease.OriginNATPMP, "client", client, "err", err)
-		return response
-	}
-	response.ExternalPort = l.External.Port()
-	response.Lifetime = granted(m.Lifetime, l.Remaining(s.leases.Now()))
-	return response
-}
-
-// granted is the lifetime to tell: what remains of the lease, but not more than was asked for (RFC 6886,
-// section 3.3), although a mapping that another protocol made may last longer. The moment that has passed since
-// the lease was granted is not worth a second.
-func granted(asked, remaining time.Duration) time.Duration {
-	const step = time.Second
-	return min(asked, (remaining+step-1)/step*step)
-}
-
-// delete closes the client's mapping of an internal port, or with port 0 all of the protocol (RFC 6886,
-// section 3.4). That there is none is a success; the external port in the request has no meaning.
-func (s *Server) delete(ctx context.Context, client netip.Addr, m PMPMapRequest) Response {
-	_, err := s.leases.CloseInternal(ctx, lease.Actor{Origin: lease.OriginNATPMP, Client: client}, m.Protocol, m.InternalPort)
-	if err != nil {
-		s.log.Debug("mapping not deleted", "proto", lease.OriginNATPMP, "client", client, "err", err)
-	}
-	return PMPMapResponse{Protocol: m.Protocol, Result: pmpResult(err), Epoch: s.epoch(), InternalPort: m.InternalPort}
-}
-
+// externalAddr returns the IPv4 address outside, invalid if there is none. It notes when it is another one.
 func (s *Server) externalAddr() netip.Addr {
-	addr := s.outside.ExternalAddr().Unmap()
+	addr := s.cfg.Outside.ExternalAddr().Unmap()
 	if !addr.Is4() || addr.IsUnspecified() {
 		return netip.Addr{}
+	}
+	age := s.cfg.Leases.Epoch()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.addr != addr {
+		if s.addr.IsValid() {
+			s.born = age
+		}
+		s.addr = addr
 	}
 	return addr
 }
 
-// epoch returns the age of the epoch as 32 bits of seconds can tell it: after 136 years it starts again.
-func (s *Server) epoch() time.Duration {
-	const turn = (math.MaxUint32 + 1) * time.Second
-	return max(0, s.leases.Epoch()) % turn
+// pcpEpoch returns the age of what clients of PCP know: since the leases were lost last, and since the address outside
+// is what it is. Announcements of PCP tell no address, so this is how clients learn that it has changed (RFC 6887,
+// section 8.5).
+func (s *Server) pcpEpoch() time.Duration {
+	s.externalAddr()
+	s.mu.Lock()
+	born := s.born
+	s.mu.Unlock()
+	return seconds32(s.cfg.Leases.Epoch() - born)
 }
 
-// pmpResult is the result code for what a [lease.Manager] returns.
-func pmpResult(err error) PMPResult {
-	switch {
-	case err == nil:
-		return PMPSuccess
-	case errors.Is(err, lease.ErrProtocol):
-		return PMPUnsupportedOpcode // the opcode names the protocol
-	case errors.Is(err, lease.ErrInvalid), errors.Is(err, lease.ErrNotAuthorized), errors.Is(err, lease.ErrThirdParty),
-		errors.Is(err, lease.ErrPort), errors.Is(err, lease.ErrReserved), errors.Is(err, lease.ErrNonce),
-		errors.Is(err, lease.ErrNotFound):
-		return PMPRefused // asking again will not help
-	default:
-		// ErrConflict, ErrQuota, ErrFull, ErrUnavailable, ErrStopping: it is a matter of time.
-		return PMPOutOfResources
-	}
+// pmpEpoch returns the age of the leases. Clients of NAT-PMP are told the address itself.
+func (s *Server) pmpEpoch() time.Duration { return seconds32(s.cfg.Leases.Epoch()) }
+
+// seconds32 returns a time as 32 bits of seconds can tell it: after 136 years it starts again.
+func seconds32(d time.Duration) time.Duration {
+	const turn = (math.MaxUint32 + 1) * time.Second
+	return max(0, d) % turn
 }
+
+// remaining is the lifetime to tell of a lease that was asked for: what is left of it. The moment that has passed since it
+// was granted is not worth a second. What the owner has set by hand has no end; the client may ask about it again
+// whenever it wanted to.
+func (s *Server) remaining(l lease.Lease, asked time.Duration) time.Duration {
+	if l.Rule != "" {
+		return min(max(asked, minLifetime), maxLifetime)
+	}
+	const step = time.Second
+	return (l.Remaining(s.cfg.Leases.Now()) + step - 1) / step * step
+}
+
+// What is told of a mapping that the policy of leases has no say in (RFC 6887, section 15).
+const (
+	minLifetime = 120 * time.Second
+	maxLifetime = 24 * time.Hour
+)

@@ -89,6 +89,19 @@ func newSetting(t testing.TB, change func(c *lease.Config)) *setting {
 	return s
 }
 
+// newPCP is the same with a server that speaks PCP and NAT-PMP.
+func newPCP(t testing.TB, change func(c *lease.Config), changes ...func(c *Config)) *setting {
+	t.Helper()
+	s := newSetting(t, change)
+	c := s.cfg
+	c.Versions = PCPAndPMP
+	for _, change := range changes {
+		change(&c)
+	}
+	s.Server = NewServer(c)
+	return s
+}
+
 // ask sends a request given in hexadecimal and returns the reply likewise, empty for none.
 func (s *setting) ask(t testing.TB, src netip.AddrPort, request string) string {
 	t.Helper()
@@ -200,7 +213,7 @@ func TestVectors(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSetting(t, tt.policy)
 				if tt.outside.IsValid() {
-					s.outside = outside(tt.outside)
+					s.cfg.Outside = outside(tt.outside)
 				}
 				s.mustReply(t, client, tt.request, tt.want)
 			})
@@ -257,7 +270,7 @@ func TestDelete(t *testing.T) {
 		s.mustHave(t, "udp 8080 -> 192.168.1.10:8080", "tcp 8081 -> 192.168.1.11:8080")
 
 		// Without a WAN there is still something to delete.
-		s.outside = outside{}
+		s.cfg.Outside = outside{}
 		s.mustReply(t, other, deleteAllTCP, "00 82 00 00 00 00 03 e8 00 00 00 00 00 00 00 00")
 		s.mustHave(t, "udp 8080 -> 192.168.1.10:8080")
 	})
@@ -372,42 +385,6 @@ func TestResultOfEachError(t *testing.T) {
 	if got := pmpResult(errors.New("unheard of")); got != PMPOutOfResources {
 		t.Errorf("an unknown error: %s", got)
 	}
-}
-
-// Whatever a LAN host sends: the answer is a message, not longer than the longest message or the request, and all
-// mappings lead to whoever asked.
-func FuzzHandle(f *testing.F) {
-	for _, request := range []string{
-		"", "00", "0000", strings.ReplaceAll(mapTCP8080, " ", ""), strings.ReplaceAll(deleteAllTCP, " ", ""), "0003aabbcc", "0082",
-		"02010000", "0001000000000000ffffffff",
-	} {
-		packet, err := hex.DecodeString(request)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(packet)
-	}
-	s := newSetting(f, nil)
-	f.Fuzz(func(t *testing.T, packet []byte) {
-		reply := s.handle(t.Context(), client, packet)
-		if reply == nil {
-			return
-		}
-		if len(packet) < 2 || packet[1]&responseBit != 0 || len(packet) > MaxMessage {
-			t.Fatalf("%x must not be answered, but %x", packet, reply)
-		}
-		if len(reply) > max(pmpMapResponseLen, len(packet)+2) {
-			t.Errorf("%d octets are answered with %d", len(packet), len(reply))
-		}
-		if _, err := ParseResponse(reply); err != nil {
-			t.Errorf("%x is answered with %x: %v", packet, reply, err)
-		}
-		for _, l := range s.manager.Snapshot().Leases {
-			if l.Client != client.Addr() || l.Internal.Addr() != client.Addr() {
-				t.Errorf("%x made %s for %s", packet, l.Mapping, l.Client)
-			}
-		}
-	})
 }
 
 func TestLimiterForgetsRatherThanGrows(t *testing.T) {

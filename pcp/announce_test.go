@@ -1,0 +1,195 @@
+package pcp
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/portreeve/portreeve/lease"
+)
+
+// line is a WAN whose address changes.
+type line struct {
+	mu      sync.Mutex
+	addr    netip.Addr
+	changed chan struct{}
+}
+
+func (l *line) ExternalAddr() netip.Addr {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.addr
+}
+
+func (l *line) Changed() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.changed
+}
+
+func (l *line) set(addr netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.addr = addr
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// announced runs the announcements of a server and returns what was sent since it was asked last, as "seconds message".
+func announced(t *testing.T, versions Versions, addr netip.Addr) (*line, func() []string) {
+	t.Helper()
+	outside := &line{addr: addr, changed: make(chan struct{})}
+	s := newPCP(t, nil, func(c *Config) { c.Versions, c.Outside, c.Changed = versions, outside, outside.Changed })
+	var mu sync.Mutex
+	var sent []string
+	begin := time.Now()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.announce(ctx, func(m Message) {
+			mu.Lock()
+			defer mu.Unlock()
+			at := time.Since(begin).Seconds()
+			switch m := m.(type) {
+			case AnnounceResponse:
+				sent = append(sent, fmt.Sprintf("%g pcp epoch %d", at, m.Epoch/time.Second))
+			case PMPAddressResponse:
+				sent = append(sent, fmt.Sprintf("%g nat-pmp epoch %d %s", at, m.Epoch/time.Second, m.Addr))
+			default:
+				t.Errorf("announced %+v", m)
+			}
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return outside, func() []string {
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		defer func() { sent, begin = nil, time.Now() }()
+		return sent
+	}
+}
+
+func mustSend(t *testing.T, got []string, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("announced (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnnouncementsAfterTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, sent := announced(t, PCPAndPMP, wanIP)
+		time.Sleep(time.Hour)
+		var want []string
+		for i, at := 0, 0.0; i < 10; i++ {
+			epoch := float64(int(1000 + at))
+			want = append(want, fmt.Sprintf("%g pcp epoch %g", at, epoch), fmt.Sprintf("%g nat-pmp epoch %g 203.0.113.5", at, epoch))
+			at += 0.25 * float64(int(1)<<i)
+		}
+		mustSend(t, sent(), want...)
+		time.Sleep(24 * time.Hour)
+		mustSend(t, sent())
+	})
+	synctest.Test(t, func(t *testing.T) {
+		_, sent := announced(t, OnlyPMP, wanIP)
+		time.Sleep(time.Second)
+		mustSend(t, sent(), "0 nat-pmp epoch 1000 203.0.113.5", "0.25 nat-pmp epoch 1000 203.0.113.5", "0.75 nat-pmp epoch 1000 203.0.113.5")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		_, sent := announced(t, OnlyPCP, wanIP)
+		time.Sleep(time.Second)
+		mustSend(t, sent(), "0 pcp epoch 1000", "0.25 pcp epoch 1000", "0.75 pcp epoch 1000")
+	})
+}
+
+func TestAnnouncementsOfAnotherAddress(t *testing.T) {
+	next := wanIP.Next()
+	synctest.Test(t, func(t *testing.T) {
+		outside, sent := announced(t, PCPAndPMP, wanIP)
+		time.Sleep(time.Hour)
+		sent()
+		// Something else has changed.
+		outside.set(wanIP)
+		time.Sleep(time.Minute)
+		// The line is down for a while.
+		outside.set(netip.Addr{})
+		time.Sleep(time.Minute)
+		outside.set(wanIP)
+		time.Sleep(time.Minute)
+		mustSend(t, sent())
+		outside.set(netip.Addr{})
+		outside.set(next)
+		time.Sleep(time.Second)
+		// To clients of PCP it is as if the server was new; those of NAT-PMP are told the address.
+		mustSend(t, sent(), "0 pcp epoch 0", "0 nat-pmp epoch 4780 203.0.113.6", "0.25 pcp epoch 0", "0.25 nat-pmp epoch 4780 203.0.113.6",
+			"0.75 pcp epoch 0", "0.75 nat-pmp epoch 4780 203.0.113.6")
+		// It changes again while that is being told.
+		outside.set(wanIP)
+		time.Sleep(500 * time.Millisecond)
+		mustSend(t, sent(), "0 pcp epoch 0", "0 nat-pmp epoch 4781 203.0.113.5", "0.25 pcp epoch 0", "0.25 nat-pmp epoch 4781 203.0.113.5")
+		time.Sleep(time.Hour)
+		if got := sent(); len(got) != 16 {
+			t.Errorf("the other eight times: %q", got)
+		}
+	})
+}
+
+func TestAnnouncementsWithoutAnAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		outside, sent := announced(t, PCPAndPMP, netip.Addr{})
+		time.Sleep(time.Second)
+		mustSend(t, sent(), "0 pcp epoch 1000", "0.25 pcp epoch 1000", "0.75 pcp epoch 1000")
+		outside.set(wanIP)
+		synctest.Wait()
+		mustSend(t, sent(), "0 pcp epoch 1001", "0 nat-pmp epoch 1001 203.0.113.5")
+	})
+}
+
+// What a client that follows the epoch makes of it, see [Epoch].
+func TestClientsAfterARestart(t *testing.T) {
+	ask := func(t *testing.T, s *setting) time.Duration {
+		t.Helper()
+		r := exchange[AnnounceResponse](t, s, AnnounceRequest{RequestHeader: RequestHeader{Client: client.Addr()}})
+		return r.Epoch
+	}
+	synctest.Test(t, func(t *testing.T) {
+		var known, pmp Epoch
+		before := newPCP(t, nil)
+		known.Kept(ask(t, before), time.Now())
+		pmp.PMPKept(before.pmpEpoch(), time.Now())
+		time.Sleep(time.Hour)
+		// The state was kept: the epoch goes on.
+		kept := newPCP(t, func(c *lease.Config) { c.Store = restored(t, 4600*time.Second) })
+		if epoch := ask(t, kept); !known.Kept(epoch, time.Now()) || !pmp.PMPKept(epoch, time.Now()) {
+			t.Errorf("the state was kept, and clients that see epoch %s make their mappings anew", epoch)
+		}
+		time.Sleep(time.Hour)
+		lost := newPCP(t, func(c *lease.Config) { c.Store = nil })
+		epoch := ask(t, lost)
+		if known.Kept(epoch, time.Now()) || pmp.PMPKept(epoch, time.Now()) {
+			t.Errorf("the state was lost, and clients that see epoch %s stay calm", epoch)
+		}
+	})
+}
+
+// restored is a store that was left by a server of a certain age.
+func restored(t *testing.T, age time.Duration) lease.Store {
+	t.Helper()
+	store := lease.NewMemoryStore()
+	now := lease.Instant{Time: time.Now(), BootID: "boot"}
+	if err := store.Commit(t.Context(), lease.Batch{Now: now, Epoch: age}); err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
