@@ -26,11 +26,11 @@
 //
 //		chain prerouting {
 //			type nat hook prerouting priority dstnat - 5; policy accept;
-//			iifname "wan0" ip daddr 203.0.113.2 jump mapping comment "from the internet"
+//			iifname "wan0" ip daddr 203.0.113.2 goto mapping comment "from the internet"
 //			ip daddr 192.168.1.0/24 return comment "the router's side of a LAN"
-//			meta nfproto ipv4 iifname "wan0" fib daddr type local jump mapping comment "from the internet, to any address of the router"
-//			meta nfproto ipv4 iifname "br-lan" fib daddr type local jump mapping comment "from a LAN, to the address outside"
-//			meta nfproto ipv6 jump pinhole
+//			meta nfproto ipv4 iifname "wan0" fib daddr type local goto mapping comment "from the internet, to any address of the router"
+//			meta nfproto ipv4 iifname "br-lan" fib daddr type local goto mapping comment "from a LAN, to the address outside"
+//			meta nfproto ipv6 goto pinhole
 //		}
 //		chain mapping {
 //			ct mark set ct mark | 0x10000000

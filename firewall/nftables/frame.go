@@ -64,7 +64,8 @@ func chains(t lease.Topology) []chain {
 // the router's own services answer. Without a WAN nothing comes.
 //
 // Which addresses are the router's own is asked of the kernel, so that mappings follow a new address at once. The one that
-// most peers use is known and comes first, as asking costs more than all else.
+// most peers use is known and comes first, as asking costs more than all else. Whatever is looked up is looked up once: a
+// goto does not come back.
 func prerouting(t lease.Topology) []rule {
 	if len(t.WANs) == 0 {
 		return nil
@@ -73,14 +74,14 @@ func prerouting(t lease.Topology) []rule {
 	for _, w := range t.WANs {
 		if addrs := firewall.Addrs(t, w.Name); len(addrs) > 0 {
 			match := append(slices.Concat(ipv4(), via(expr.MetaKeyIIFNAME, w.Name)), loadTarget(0), equals(addrs[0].AsSlice()))
-			rules = append(rules, rule{append(match, jump(chainMapping)), "from the internet"})
+			rules = append(rules, rule{append(match, leave(chainMapping)), "from the internet"})
 		}
 	}
 	for _, p := range firewall.Subnets(t) {
 		rules = append(rules, rule{append(inPrefix(loadTarget(0), p), giveBack()), "the router's side of a LAN"})
 	}
 	enter := func(name, comment string) {
-		rules = append(rules, rule{append(slices.Concat(ipv4(), via(expr.MetaKeyIIFNAME, name), toRouter()), jump(chainMapping)), comment})
+		rules = append(rules, rule{append(slices.Concat(ipv4(), via(expr.MetaKeyIIFNAME, name), toRouter()), leave(chainMapping)), comment})
 	}
 	for _, w := range t.WANs {
 		enter(w.Name, "from the internet, to any address of the router")
@@ -88,7 +89,7 @@ func prerouting(t lease.Topology) []rule {
 	for _, l := range t.LANs {
 		enter(l.Name, "from a LAN, to the address outside")
 	}
-	return append(rules, rule{append(ipv6(), jump(chainPinhole)), ""})
+	return append(rules, rule{append(ipv6(), leave(chainPinhole)), ""})
 }
 
 // mapping translates. The mark is set before, because translating ends the walk, and taken off again behind: what no

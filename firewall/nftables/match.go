@@ -146,5 +146,6 @@ func mappedPort(at uint32) []expr.Any {
 	return []expr.Any{loadSource(at), loadLayer4(at + 1), loadSport(at + 2), lookUp(mapPorts, at)}
 }
 
-func jump(chain string) expr.Any { return &expr.Verdict{Kind: expr.VerdictJump, Chain: chain} }
-func giveBack() expr.Any         { return &expr.Verdict{Kind: expr.VerdictReturn} }
+func jump(chain string) expr.Any  { return &expr.Verdict{Kind: expr.VerdictJump, Chain: chain} }
+func leave(chain string) expr.Any { return &expr.Verdict{Kind: expr.VerdictGoto, Chain: chain} }
+func giveBack() expr.Any          { return &expr.Verdict{Kind: expr.VerdictReturn} }
