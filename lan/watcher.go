@@ -45,6 +45,7 @@ type Watcher struct {
 	current   atomic.Pointer[Snapshot]
 	routes    *kernel.Asker // about neighbours
 	sockets   *kernel.Asker // about the router's own
+	devices   *devices
 }
 
 // New reads the state of the kernel once, so that there is a [Snapshot] from the beginning. It fails only if the kernel
@@ -56,6 +57,7 @@ func New(config Config) (*Watcher, error) {
 	w := &Watcher{
 		config: config, probation: newProbation(),
 		routes: kernel.NewAsker(unix.NETLINK_ROUTE), sockets: newSocketAsker(),
+		devices: newDevices(),
 	}
 	w.current.Store(&Snapshot{changed: make(chan struct{})})
 	outside, _ := config.Outside()
@@ -84,6 +86,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	defer tasks.Wait()
 	events := make(chan struct{}, 1)
 	tasks.Go(func() { interfaces().Hints(ctx, events, w.config.Log) })
+	tasks.Go(func() { w.followDevices(ctx) })
 
 	reread := time.NewTicker(rereadEach)
 	defer reread.Stop()

@@ -112,6 +112,7 @@ func (d *daemon) openLeases(ctx context.Context) (err error) {
 		Listeners: d.lan.Listening,
 		Disturbed: d.disturbed,
 		Device:    d.lan.MAC,
+		Addrs:     d.lan.Addrs,
 		Present:   d.lan.Present,
 		Logger:    d.log,
 	}
