@@ -158,7 +158,7 @@ func portRange(c *call) (lease.PortRange, error) {
 // (WANIPConnection:2, section 2.4.2): an empty remote host does not name a mapping for one peer.
 func (s *Server) lookup(c *call) (lease.Lease, error) {
 	port := lease.Port{Protocol: c.protocol(), Number: c.port("NewExternalPort")}
-	l, ok := s.leases.Snapshot().ByExternal(port)
+	l, ok := s.leases.FindExternal(port)
 	if !ok || remoteHost(l) != c.text("NewRemoteHost") {
 		return lease.Lease{}, noSuchEntry
 	}

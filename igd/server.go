@@ -21,6 +21,7 @@ import (
 type Leases interface {
 	Open(ctx context.Context, r lease.Request) (lease.Lease, error)
 	CloseExternal(ctx context.Context, a lease.Actor, p lease.Protocol, ports lease.PortRange) ([]lease.Lease, error)
+	FindExternal(p lease.Port) (lease.Lease, bool)
 	Snapshot() *lease.Snapshot
 	Now() time.Time
 }

@@ -59,9 +59,8 @@ func (m *Manager) save(t *tx, events []Event) error {
 	if err := m.cfg.Store.Commit(ctx, batch); err != nil {
 		return m.trouble("store", fmt.Errorf("save to the store: %w", err))
 	}
-	clear(m.unsaved)
-	clear(m.unsavedRules)
-	clear(m.pending)
+	// New ones, because a map never gets smaller: emptied, it would still cost each commit what it held once.
+	m.unsaved, m.unsavedRules, m.pending = map[ID]*Lease{}, map[ID]*Rule{}, map[uint64]Event{}
 	return m.trouble("store", nil)
 }
 

@@ -34,3 +34,22 @@ func TestFind(t *testing.T) {
 		}
 	})
 }
+
+func TestFindExternal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t)
+		port := lease.Port{Protocol: lease.UDP, Number: 4000}
+		if l, ok := s.FindExternal(port); ok {
+			t.Errorf("found %s where nothing is", l.Mapping)
+		}
+		first := s.open(ask(console, lease.UDP, 4000, 3074))
+		if l, ok := s.FindExternal(port); !ok || l.ID != first.ID {
+			t.Errorf("found %s, %t; want %s", l.Mapping, ok, first.Mapping)
+		}
+		for _, other := range []lease.Port{{Protocol: lease.TCP, Number: 4000}, {Protocol: lease.UDP, Number: 3074}} {
+			if l, ok := s.FindExternal(other); ok {
+				t.Errorf("found %s for %s", l.Mapping, other)
+			}
+		}
+	})
+}

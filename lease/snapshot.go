@@ -3,7 +3,6 @@ package lease
 import (
 	"cmp"
 	"maps"
-	"net/netip"
 	"slices"
 	"time"
 )
@@ -16,8 +15,6 @@ type Snapshot struct {
 	Problems []Problem // what is wrong now, for the owner
 	events   []*Event
 	changed  <-chan struct{}
-	external map[Port]int
-	internal map[endpoint]int
 }
 
 // Problem is something that the owner should know of and that has not gone away yet.
@@ -42,21 +39,20 @@ func (s *Snapshot) ByID(id ID) (Lease, bool) {
 }
 
 // ByExternal finds the lease that holds an external port, the oldest if there is one for each WAN. Pinholes hold none.
+// Like ByID it looks through all; [Manager.FindExternal] does not.
 func (s *Snapshot) ByExternal(p Port) (Lease, bool) {
-	i, ok := s.external[p]
-	if !ok {
-		return Lease{}, false
+	for i := range s.Leases {
+		l := &s.Leases[i]
+		if l.Pinhole() {
+			continue
+		}
+		for place := range l.Places() {
+			if place.Port == p {
+				return *l, true
+			}
+		}
 	}
-	return s.Leases[i], true
-}
-
-// ByInternal finds the oldest lease that leads to an internal endpoint.
-func (s *Snapshot) ByInternal(p Protocol, addr netip.AddrPort) (Lease, bool) {
-	i, ok := s.internal[endpoint{p, addr}]
-	if !ok {
-		return Lease{}, false
-	}
-	return s.Leases[i], true
+	return Lease{}, false
 }
 
 // Events returns the history, oldest first, at most [HistorySize] events.
@@ -85,23 +81,10 @@ func (m *Manager) buildSnapshot() *Snapshot {
 		Topology: m.topology,
 		events:   m.history.all(),
 		changed:  m.changed,
-		external: make(map[Port]int, len(m.table.leases)),
-		internal: make(map[endpoint]int, len(m.table.leases)),
 	}
 	if len(m.stuck) > 0 {
 		s.Leases = slices.AppendSeq(s.Leases, maps.Values(m.stuck))
 		slices.SortFunc(s.Leases, func(a, b Lease) int { return bySeq(&a, &b) })
-	}
-	for i := range s.Leases {
-		l := &s.Leases[i]
-		for place := range l.Places() {
-			if _, known := s.external[place.Port]; !known && !l.Pinhole() {
-				s.external[place.Port] = i
-			}
-		}
-		if _, ok := s.internal[l.endpoint()]; !ok {
-			s.internal[l.endpoint()] = i
-		}
 	}
 	for _, p := range m.problems {
 		s.Problems = append(s.Problems, p)
