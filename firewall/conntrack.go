@@ -28,13 +28,17 @@ type Mappings struct {
 
 	// Internal returns the lease whose external port the packets of an internal endpoint leave with.
 	Internal func(lease.Protocol, netip.AddrPort) (lease.Lease, bool)
+
+	// Pinholes returns the pinholes that lead to a port of an IPv6 host, on whatever WAN. Nil means that there is none and
+	// was none since connections were ended first.
+	Pinholes func(lease.Protocol, netip.AddrPort) []lease.Lease
 }
 
 // ProbeConnections tells by the error of [Connections.End] whether connections could be ended. It ends none.
 func ProbeConnections() error {
 	var c Connections
 	defer c.Close()
-	_, err := c.end(none{})
+	_, err := c.end(unix.AF_INET, none{})
 	return err
 }
 
@@ -46,7 +50,10 @@ func (none) MatchConntrackFlow(*netlink.ConntrackFlow) bool { return false }
 // Connections ends connections, again and again, over one socket to the kernel. Closing one takes several milliseconds if
 // nf_tables has something to put away at that moment, so just after a rule was removed. The zero value is ready to be
 // used, and not safe for concurrent use.
-type Connections struct{ handle *netlink.Handle }
+type Connections struct {
+	handle  *netlink.Handle
+	looked6 bool // at the connections of IPv6, once at least
+}
 
 // End deletes from the kernel's table, in one pass, the connections that do not go with the mappings:
 //
@@ -54,17 +61,26 @@ type Connections struct{ handle *netlink.Handle }
 //     that keep this peer out;
 //   - UDP from a peer to an external port that began before there was a mapping, and so ends at the router;
 //   - UDP of an internal endpoint that left with another port before it had a mapping;
-//   - UDP of another host that was given a port which is mapped now.
+//   - UDP of another host that was given a port which is mapped now;
+//   - those of IPv6 that a pinhole has let in which is closed by now, or has filters that keep this peer out.
 //
 // Nobody is told: TCP learns it by a reset when it sends next, UDP continues under the rules of now. Connections that
 // are as the rules would make them stay, so doing it twice ends nothing more. Outbound connections that a host behind
 // a mapping has opened itself live on after the mapping is closed: they are the host's own. So does, on the same
 // grounds, what the host goes on sending before the peer does: UDP, and TCP while net.netfilter.nf_conntrack_tcp_loose is
-// 1 (the kernel's default) and masquerading happens to keep the port.
+// 1 (the kernel's default) and masquerading, if there is any, happens to keep the port.
 //
 // The error is [errors.ErrUnsupported] if the kernel has no conntrack netlink; nothing was ended then. After any
 // other error some may be left, and calling again may help.
-func (c *Connections) End(m Mappings) (ended int, err error) { return c.end(m) }
+func (c *Connections) End(m Mappings) (ended int, err error) {
+	ended, err = c.end(unix.AF_INET, m)
+	if err != nil || m.Pinholes == nil && c.looked6 {
+		return ended, err // without pinholes there is nothing more, and looking costs as much again
+	}
+	more, err := c.end(unix.AF_INET6, m)
+	c.looked6 = err == nil
+	return ended + more, err
+}
 
 // Close closes the socket. End opens another.
 func (c *Connections) Close() {
@@ -74,14 +90,14 @@ func (c *Connections) Close() {
 	}
 }
 
-func (c *Connections) end(filter netlink.CustomConntrackFilter) (ended int, err error) {
+func (c *Connections) end(family netlink.InetFamily, filter netlink.CustomConntrackFilter) (ended int, err error) {
 	if err := c.open(); err != nil {
 		return 0, connectionsError(err)
 	}
 	// A dump is interrupted when the table is resized meanwhile; then something may have been missed.
 	for range 3 {
 		var n uint
-		n, err = c.handle.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filter)
+		n, err = c.handle.ConntrackDeleteFilters(netlink.ConntrackTable, family, filter)
 		ended += int(n)
 		if !errors.Is(err, netlink.ErrDumpInterrupted) {
 			break
@@ -128,6 +144,9 @@ func (m Mappings) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 		source, asked      = endpoint(flow.Forward.SrcIP, flow.Forward.SrcPort), endpoint(flow.Forward.DstIP, flow.Forward.DstPort)
 		server, returnedTo = endpoint(flow.Reverse.SrcIP, flow.Reverse.SrcPort), endpoint(flow.Reverse.DstIP, flow.Reverse.DstPort)
 	)
+	if asked.Addr().Is6() {
+		return flow.Mark&Mark != 0 && !m.admits(proto, asked, source)
+	}
 	holder, mapped := m.External(proto, asked)
 	switch {
 	case flow.Mark&Mark != 0 && server != asked:
@@ -146,6 +165,11 @@ func (m Mappings) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	default:
 		return false
 	}
+}
+
+// admits tells whether one of the pinholes lets a peer in.
+func (m Mappings) admits(proto lease.Protocol, asked, peer netip.AddrPort) bool {
+	return m.Pinholes != nil && slices.ContainsFunc(m.Pinholes(proto, asked), func(l lease.Lease) bool { return allows(l, peer) })
 }
 
 func endpoint(ip net.IP, port uint16) netip.AddrPort {

@@ -90,6 +90,61 @@ func TestWhichConnectionsEnd(t *testing.T) {
 	}
 }
 
+func TestWhichConnectionsOfIPv6End(t *testing.T) {
+	const (
+		console = "[2001:db8:1:1::10]:3074"
+		peer    = "[2001:db8:a::34]:40000"
+		banned  = "[2001:db8:b::69]:40000"
+	)
+	pinhole := func(protocol lease.Protocol, id, at, wan string, filters ...lease.Filter) lease.Lease {
+		addr := netip.MustParseAddrPort(at)
+		return lease.Lease{ID: lease.ID(id), Mapping: lease.Mapping{Protocol: protocol, External: addr, Internal: addr, WAN: wan, Filters: filters}}
+	}
+	state := func(leases ...lease.Lease) firewall.Mappings {
+		s, err := firewall.NewState(lease.Ruleset{Leases: leases})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Mappings()
+	}
+	some := lease.Filter{Prefix: netip.MustParsePrefix("2001:db8:a::/48")}
+	many := pinhole(lease.UDP, "many", "[2001:db8:1:1::10]:5000", "")
+	many.Ports = 3
+	m := state(
+		pinhole(lease.UDP, "all", console, ""), many,
+		pinhole(lease.TCP, "some0", console, "wan0", some), pinhole(lease.TCP, "some1", console, "wan1", lease.Filter{Prefix: netip.MustParsePrefix("2001:db8:b::69/128"), Port: 7}),
+	)
+	none := state(leaseOf(3074, 1, "192.168.1.10:3074"))
+	for _, tt := range []struct {
+		name     string
+		m        firewall.Mappings
+		protocol lease.Protocol
+		mark     uint32
+		from, to string
+		ends     bool
+	}{
+		{"through a pinhole", m, lease.UDP, firewall.Mark, peer, console, false},
+		{"through the last port of several", m, lease.UDP, firewall.Mark, peer, "[2001:db8:1:1::10]:5002", false},
+		{"behind the last port", m, lease.UDP, firewall.Mark, peer, "[2001:db8:1:1::10]:5003", true},
+		{"pinhole of another host", m, lease.UDP, firewall.Mark, peer, "[2001:db8:1:1::11]:3074", true},
+		{"pinhole of another protocol", m, lease.TCP, firewall.Mark, peer, "[2001:db8:1:1::10]:5000", true},
+		{"closed, with a mark of others too", m, lease.UDP, firewall.Mark | 0xff, peer, "[2001:db8:1:1::10]:80", true},
+		{"the owner lets it in", m, lease.UDP, 0xff, peer, "[2001:db8:1:1::10]:80", false},
+		{"the host has begun it", m, lease.UDP, 0, console, peer, false},
+		{"a filter lets the peer in", m, lease.TCP, firewall.Mark, peer, console, false},
+		{"no filter lets the peer in", m, lease.TCP, firewall.Mark, banned, console, true},
+		{"the filter of the other WAN lets the peer in", m, lease.TCP, firewall.Mark, "[2001:db8:b::69]:7", console, false},
+		{"the last pinhole is closed", none, lease.UDP, firewall.Mark, peer, console, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			flow := connection(tt.protocol, tt.mark, tt.from, tt.to, tt.to, tt.from)
+			if ends := tt.m.MatchConntrackFlow(flow); ends != tt.ends {
+				t.Errorf("ends: %v, want %v (%s)", ends, tt.ends, flow)
+			}
+		})
+	}
+}
+
 func TestConnectionsOfAnEmptyNetwork(t *testing.T) {
 	nobody := firewall.Mappings{
 		External: func(lease.Protocol, netip.AddrPort) (lease.Lease, bool) { return lease.Lease{}, false },
@@ -97,6 +152,12 @@ func TestConnectionsOfAnEmptyNetwork(t *testing.T) {
 	}
 	var connections firewall.Connections
 	defer connections.Close()
+	for range 2 { // those of IPv6 are looked at once
+		if n, err := connections.End(nobody); n != 0 || err != nil {
+			t.Errorf("ended %d, %v; want nothing to do", n, err)
+		}
+	}
+	nobody.Pinholes = func(lease.Protocol, netip.AddrPort) []lease.Lease { return nil }
 	if n, err := connections.End(nobody); n != 0 || err != nil {
 		t.Errorf("ended %d, %v; want nothing to do", n, err)
 	}

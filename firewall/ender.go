@@ -3,6 +3,7 @@ package firewall
 import (
 	"errors"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -23,6 +24,8 @@ type Ender struct {
 	limit   *rate.Limiter
 	pending bool // a look is due
 	said    bool // that the kernel cannot do it
+
+	pinholes bool // there are some, or were
 }
 
 const (
@@ -41,6 +44,10 @@ func NewEnder(end func(Mappings) (int, error), current func(use func(m Mappings,
 
 // Synced is for the end of Sync. A kernel that cannot end connections is logged once and is no error.
 func (e *Ender) Synced(m Mappings) error {
+	e.pinholes = e.pinholes || m.Pinholes != nil
+	if e.pinholes && m.Pinholes == nil {
+		m.Pinholes = func(lease.Protocol, netip.AddrPort) []lease.Lease { return nil }
+	}
 	n, err := e.end(m)
 	if errors.Is(err, errors.ErrUnsupported) {
 		if !e.said {
@@ -62,7 +69,8 @@ func (e *Ender) Applied(m Mappings, change lease.Change) error {
 	closes := len(change.Remove) > 0
 	opensUDP := false
 	for _, l := range change.Add {
-		opensUDP = opensUDP || l.Protocol == lease.UDP
+		e.pinholes = e.pinholes || l.Pinhole()
+		opensUDP = opensUDP || l.Protocol == lease.UDP && !l.Pinhole() // before a pinhole is open nothing is remembered
 	}
 	if !closes && !opensUDP {
 		return nil

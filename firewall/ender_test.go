@@ -20,14 +20,16 @@ type connections struct {
 	known bool  // the backend's state
 	err   error // of the kernel
 	looks int
+	last  firewall.Mappings // that were compared
 	log   strings.Builder
 	*firewall.Ender
 }
 
 func newConnections() *connections {
 	c := &connections{known: true}
-	end := func(firewall.Mappings) (int, error) {
+	end := func(m firewall.Mappings) (int, error) {
 		c.looks++
+		c.last = m
 		return 1, c.err
 	}
 	current := func(use func(firewall.Mappings, bool)) {
@@ -90,6 +92,32 @@ func TestEnder(t *testing.T) {
 				t.Errorf("not said once:\n%s", c.log.String())
 			}
 		})
+	}
+}
+
+// The last pinhole closes: that there is none any more must not keep its connections from being looked at. Nor must a
+// router without pinholes look at those of IPv6 each time.
+func TestEnderOfPinholes(t *testing.T) {
+	c := newConnections()
+	old, hole := leaseOf(3074, 1, "192.168.1.10:3074"), leaseOf(3074, 2, "[2001:db8:1::10]:3074")
+	hole.External = hole.Internal
+	for _, step := range []struct {
+		name   string
+		change lease.Change
+		looks  int
+		ipv6   bool
+	}{
+		{"mappings", lease.Change{Remove: []lease.Lease{old}}, 1, false},
+		{"a pinhole opens", lease.Change{Add: []lease.Lease{hole}}, 1, false},
+		{"it closes", lease.Change{Remove: []lease.Lease{hole}}, 2, true},
+		{"a mapping later", lease.Change{Add: []lease.Lease{old}}, 3, true},
+	} {
+		if err := c.apply(step.change); err != nil {
+			t.Fatal(err)
+		}
+		if c.looks != step.looks || (c.last.Pinholes != nil) != step.ipv6 {
+			t.Errorf("%s: %d looks, want %d; at IPv6: %v, want %v", step.name, c.looks, step.looks, c.last.Pinholes != nil, step.ipv6)
+		}
 	}
 }
 

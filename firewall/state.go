@@ -246,7 +246,7 @@ func (s *State) Decides(l lease.Lease) bool {
 
 // Mappings returns the state as the kernel's connections are compared with it, see [Connections.End].
 func (s *State) Mappings() Mappings {
-	return Mappings{
+	m := Mappings{
 		WAN: Addrs(s.Topology, ""),
 		External: func(p lease.Protocol, addr netip.AddrPort) (lease.Lease, bool) {
 			return s.holder(lease.Port{Protocol: p, Number: addr.Port()}, addr.Addr())
@@ -258,6 +258,22 @@ func (s *State) Mappings() Mappings {
 			return lease.Lease{}, false
 		},
 	}
+	if len(s.pinholes) > 0 || slices.ContainsFunc(s.Broad(), func(l *lease.Lease) bool { return l.Pinhole() }) {
+		m.Pinholes = s.pinholesTo
+	}
+	return m
+}
+
+// pinholesTo returns the pinholes that lead to a port of a host, on whatever WAN.
+func (s *State) pinholesTo(p lease.Protocol, addr netip.AddrPort) (found []lease.Lease) {
+	for _, port := range []lease.Port{{Protocol: p, Number: addr.Port()}, {}} {
+		for _, l := range s.byPlace[lease.Place{Port: port, Addr: addr.Addr()}] {
+			if l.Pinhole() && !l.Except.Contains(addr.Port()) {
+				found = append(found, *l)
+			}
+		}
+	}
+	return found
 }
 
 // holder returns the lease that gets what comes to a port of one of our addresses outside: one for this address before one
