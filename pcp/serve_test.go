@@ -72,10 +72,15 @@ func listen(t *testing.T, addr string) net.PacketConn {
 	return conn
 }
 
-// serve starts a server on the gateway's port 5351.
+// serve starts a server of NAT-PMP on the gateway's port 5351.
 func serve(t *testing.T, leases pcp.Leases, onLink ...netip.Prefix) {
 	t.Helper()
-	server := pcp.NewServer(pcp.Config{Leases: leases, Outside: outsideAddr(netip.MustParseAddr("198.51.100.7"))})
+	serveVersions(t, pcp.OnlyPMP, leases, onLink...)
+}
+
+func serveVersions(t *testing.T, versions pcp.Versions, leases pcp.Leases, onLink ...netip.Prefix) {
+	t.Helper()
+	server := pcp.NewServer(pcp.Config{Leases: leases, Outside: outsideAddr(netip.MustParseAddr("198.51.100.7")), Versions: versions})
 	conn := listen(t, gateway+":5351")
 	inBackground(t, func(ctx context.Context) error { return server.Serve(ctx, conn, onLink...) })
 }
@@ -129,9 +134,20 @@ func exchange(t *testing.T, conn net.Conn, m pcp.Message) []byte {
 	return nil
 }
 
-func TestGoNATPMP(t *testing.T) {
-	m := newManager(t, firewall.NewFake())
-	serve(t, m, loopback)
+// everyPMP runs a test with each server that speaks NAT-PMP.
+func everyPMP(t *testing.T, test func(t *testing.T, m *lease.Manager)) {
+	for name, versions := range map[string]pcp.Versions{"NAT-PMP alone": pcp.OnlyPMP, "with PCP": pcp.PCPAndPMP} {
+		t.Run(name, func(t *testing.T) {
+			m := newManager(t, firewall.NewFake())
+			serveVersions(t, versions, m, loopback)
+			test(t, m)
+		})
+	}
+}
+
+func TestGoNATPMP(t *testing.T) { everyPMP(t, goNATPMP) }
+
+func goNATPMP(t *testing.T, m *lease.Manager) {
 	client := natpmp.NewClientWithTimeout(net.ParseIP(gateway), 10*time.Second)
 
 	address, err := client.GetExternalAddress()
@@ -162,9 +178,9 @@ func TestGoNATPMP(t *testing.T) {
 	}
 }
 
-func TestNatpmpc(t *testing.T) {
-	m := newManager(t, firewall.NewFake())
-	serve(t, m, loopback)
+func TestNatpmpc(t *testing.T) { everyPMP(t, natpmpc) }
+
+func natpmpc(t *testing.T, m *lease.Manager) {
 	out, err := exec.CommandContext(t.Context(), "natpmpc", "-g", gateway, "-a", "4500", "4501", "udp", "1200").CombinedOutput()
 	if err != nil {
 		t.Fatalf("natpmpc: %v\n%s", err, out)
