@@ -101,7 +101,7 @@ func TestResponses(t *testing.T) {
 			"refused", "0081 0002 000003e8 1f90 0000 00000000",
 			pcp.PMPMapResponse{Protocol: lease.UDP, Result: pcp.PMPRefused, Epoch: epoch1000, InternalPort: 8080},
 		},
-		{"unsupported version", "0000 0001 000003e8", pcp.PMPUnsupportedVersionResponse{Epoch: epoch1000}},
+		{"unsupported version", "0080 0001 000003e8", pcp.PMPUnsupportedVersionResponse{Epoch: epoch1000}},
 		{"unsupported opcode", "0083 0005 aabb", pcp.PMPUnsupportedOpcodeResponse{Opcode: 3, Rest: []byte{0xaa, 0xbb}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -115,12 +115,12 @@ func TestResponses(t *testing.T) {
 			mustMarshal(t, tt.want, tt.wire)
 		})
 	}
-	t.Run("unsupported version with the bit of a response", func(t *testing.T) {
-		got, err := pcp.ParseResponse(octets(t, "0081 0001 000003e8"))
+	for name, wire := range map[string]string{"without the bit of a response": "0000 0001 000003e8", "with the opcode of the request": "0081 0001 000003e8"} {
+		got, err := pcp.ParseResponse(octets(t, wire))
 		if want := (pcp.PMPUnsupportedVersionResponse{Epoch: epoch1000}); err != nil || got != want {
-			t.Errorf("got %v, %v, want %v", got, err, want)
+			t.Errorf("unsupported version %s: got %v, %v, want %v", name, got, err, want)
 		}
-	})
+	}
 }
 
 func TestWhatIsNotAMessage(t *testing.T) {

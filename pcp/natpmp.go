@@ -93,8 +93,9 @@ type PMPUnknownRequest struct {
 }
 
 // PMPUnsupportedVersionResponse is how a server that speaks only NAT-PMP answers a request of any other version
-// (RFC 6886, section 3.5). Its opcode is 0, without the bit of a response, as the RFC was published; erratum 3618
-// sets the bit. Clients look at the result, and so does [ParseResponse].
+// (RFC 6886, section 3.5). It has the bit of a response, as erratum 3618 wants it: a client of PCP drops what has none
+// (RFC 6887, section 8.3). Servers that follow the RFC as it was published do not set it; [ParseResponse] looks at the
+// result only.
 type PMPUnsupportedVersionResponse struct {
 	Epoch time.Duration // as in [PMPAddressResponse]
 }
@@ -227,7 +228,7 @@ func (m PMPUnknownRequest) appendTo(b []byte) ([]byte, error) {
 }
 
 func (m PMPUnsupportedVersionResponse) appendTo(b []byte) ([]byte, error) {
-	b = append(b, versionPMP, pmpAddress)
+	b = append(b, versionPMP, responseBit|pmpAddress)
 	b = binary.BigEndian.AppendUint16(b, uint16(PMPUnsupportedVersion))
 	return appendSeconds(b, "epoch", m.Epoch)
 }

@@ -166,7 +166,7 @@ func TestVectors(t *testing.T) {
 		{name: "N8 opcode of a response", request: "00 82 00 00 00 00 00 00", want: ""},
 		{name: "N9 runt", request: "00", want: ""},
 		{name: "N10 truncated map", request: "00 02 00 00 1f 90 1f 90", want: ""},
-		{name: "N11 version 1, NAT-PMP only", request: "01 00", want: "00 00 00 01 00 00 03 e8"},
+		{name: "N11 version 1, NAT-PMP only", request: "01 00", want: "00 80 00 01 00 00 03 e8"},
 		{
 			name: "N12 mapping refused by policy", request: "00 02 00 00 00 16 00 16 00 00 0e 10",
 			want:   "00 82 00 02 00 00 03 e8 00 16 00 00 00 00 00 00",
@@ -174,8 +174,8 @@ func TestVectors(t *testing.T) {
 		},
 		{name: "N13 no WAN address", request: "00 00", want: "00 80 00 03 00 00 03 e8 00 00 00 00", outside: netip.IPv4Unspecified()},
 
-		{name: "P23 PCP, unknown opcode 5", request: "02 05" + strings.Repeat("00", 22), want: "00 00 00 01 00 00 03 e8"},
-		{name: "P24 version 3", request: "03 01" + strings.Repeat("00", 58), want: "00 00 00 01 00 00 03 e8"},
+		{name: "P23 PCP, unknown opcode 5", request: "02 05" + strings.Repeat("00", 22), want: "00 80 00 01 00 00 03 e8"},
+		{name: "P24 version 3", request: "03 01" + strings.Repeat("00", 58), want: "00 80 00 01 00 00 03 e8"},
 		{name: "P25 PCP with R bit", request: "02 81" + strings.Repeat("00", 22), want: ""},
 
 		{name: "unknown opcode with a body", request: "00 7f aa bb cc dd ee", want: "00 ff 00 05 cc dd ee"},
