@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/huin/goupnp"
@@ -34,7 +35,7 @@ func get(t *testing.T, handler http.Handler, path string) string {
 
 // The documents are an interface: every change of them is a change for every client and belongs into a review.
 func TestGoldenDescriptions(t *testing.T) {
-	handler := newServer(t, offline{}, &line{}).Handler(lan())
+	handler := igd.Handler(t, newServer(t, offline{}, &line{}), lan())
 	for path, file := range map[string]string{
 		igd.DescriptionPath:  "root.xml",
 		"/scpd/IPConn.xml":   "wanipconnection1.xml",
@@ -63,8 +64,10 @@ func TestGoldenDescriptions(t *testing.T) {
 // offline is a Leases that nobody asks.
 type offline struct{ igd.Leases }
 
+func (offline) Now() time.Time { return time.Now() }
+
 func TestDescribedServices(t *testing.T) {
-	handler := newServer(t, offline{}, &line{}).Handler(lan())
+	handler := igd.Handler(t, newServer(t, offline{}, &line{}), lan())
 	var root goupnp.RootDevice
 	if err := xml.Unmarshal([]byte(get(t, handler, igd.DescriptionPath)), &root); err != nil {
 		t.Fatal(err)
@@ -138,7 +141,7 @@ func checkVariables(t *testing.T, description scpd.SCPD) {
 
 func TestDescriptionIsPerLAN(t *testing.T) {
 	server := newServer(t, offline{}, &line{})
-	document := get(t, server.Handler(lan()), igd.DescriptionPath)
+	document := get(t, igd.Handler(t, server, lan()), igd.DescriptionPath)
 	if !strings.Contains(document, "<presentationURL>http://192.168.1.1:8351/</presentationURL>") {
 		t.Errorf("no link to the router's pages:\n%s", document)
 	}

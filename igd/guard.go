@@ -29,31 +29,29 @@ var (
 	errBrowser = errors.New("web pages may not control the router")
 )
 
-// admit returns the address of the client, or why it is not served.
-func (g *guard) admit(r *http.Request, lan netip.Prefix) (netip.Addr, error) {
-	remote, err := netip.ParseAddrPort(r.RemoteAddr)
-	client := remote.Addr().Unmap()
+// admit returns nil if a request is to be answered, else why not.
+func (g *guard) admit(r *request, lan netip.Prefix) (err error) {
 	switch {
-	case err != nil || !onLink(client, lan):
+	case !onLink(r.client, lan):
 		err = errOffLink
-	case !isHost(r.Host, lan.Addr()):
+	case !isHost(r.host, lan.Addr()):
 		err = errHost
-	case r.Method != http.MethodGet && r.Method != http.MethodHead && fromBrowser(r.Header):
+	case r.method != http.MethodGet && r.method != http.MethodHead && fromBrowser(r):
 		err = errBrowser
 	default:
-		return client, nil
+		return nil
 	}
 	g.often.Do(func() {
-		g.log.Warn("request refused; more of them are not logged for a minute", "client", client, "err", err)
+		g.log.Warn("request refused; more of them are not logged for a minute", "client", r.client, "err", err)
 	})
-	return netip.Addr{}, err
+	return err
 }
 
 // onLink tells whether an address is a host of the LAN.
 func onLink(client netip.Addr, lan netip.Prefix) bool { return lan.Contains(client) }
 
 // isHost tells whether the Host header names the address. The port does not matter: what a browser could be made to
-// send is a name. Without a Host header, which only HTTP/1.0 allows, the request is no browser's.
+// send is a name. Without a Host header, which HTTP/1.1 does not allow but old clients do, the request is no browser's.
 func isHost(host string, local netip.Addr) bool {
 	if host == "" {
 		return true
@@ -67,11 +65,6 @@ func isHost(host string, local netip.Addr) bool {
 
 // fromBrowser tells whether a request comes out of a web page: it has an origin, a referrer or the site it came from.
 // Other fetch metadata prove nothing: Node.js sends Sec-Fetch-Mode.
-func fromBrowser(h http.Header) bool {
-	for _, name := range []string{"Origin", "Referer", "Sec-Fetch-Site"} {
-		if len(h.Values(name)) > 0 {
-			return true
-		}
-	}
-	return false
+func fromBrowser(r *request) bool {
+	return r.has("Origin") || r.has("Referer") || r.has("Sec-Fetch-Site")
 }

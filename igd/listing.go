@@ -3,6 +3,8 @@ package igd
 import (
 	"context"
 	"math"
+	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/portreeve/portreeve/lease"
@@ -11,21 +13,77 @@ import (
 // Reading shows every lease, whoever made it and by whichever protocol: clients walk through all of them to see
 // which ports are taken, and stop at the first error.
 
+// entries are the leases that UPnP can name, by creation: those of TCP and UDP ports of the WAN's own IPv4 address. Of a
+// lease with several ports, which only PCP makes, it can name the first.
+type entries struct {
+	leases []lease.Lease
+	chosen []int32 // indexes in leases; nil: all
+}
+
+func (e entries) count() int {
+	if e.chosen == nil {
+		return len(e.leases)
+	}
+	return len(e.chosen)
+}
+
+func (e entries) at(i int) *lease.Lease {
+	if e.chosen != nil {
+		i = int(e.chosen[i])
+	}
+	return &e.leases[i]
+}
+
+// choice is which leases of one snapshot are entries. It knows the snapshot by its channel, so as not to keep it.
+type choice struct {
+	of     <-chan struct{}
+	chosen []int32
+}
+
+// entries returns the table of the moment. It is looked through once for each snapshot, because clients that walk through
+// it ask for one entry at a time.
+func (s *Server) entries() entries {
+	snapshot := s.leases.Snapshot()
+	c := s.choice.Load()
+	if c == nil || c.of != snapshot.Changed() {
+		c = &choice{snapshot.Changed(), choose(snapshot.Leases)}
+		s.choice.Store(c)
+	}
+	return entries{snapshot.Leases, c.chosen}
+}
+
+func choose(leases []lease.Lease) []int32 {
+	chosen := make([]int32, 0, len(leases))
+	for i := range leases {
+		if isEntry(&leases[i]) {
+			chosen = append(chosen, int32(i))
+		}
+	}
+	if len(chosen) == len(leases) {
+		return nil
+	}
+	return chosen
+}
+
+func isEntry(l *lease.Lease) bool {
+	return (l.Protocol == lease.TCP || l.Protocol == lease.UDP) &&
+		l.External.Port() != 0 && !l.External.Addr().IsValid() && !l.Pinhole()
+}
+
 // numberOfEntries is the value of PortMappingNumberOfEntries.
 func (s *Server) numberOfEntries() uint16 {
-	return uint16(min(len(s.leases.Snapshot().Leases), math.MaxUint16))
+	return uint16(min(s.entries().count(), math.MaxUint16))
 }
 
 // genericEntry is GetGenericPortMappingEntry (WANIPConnection:2, section 2.5.14): the leases by creation.
 func (s *Server) genericEntry(_ context.Context, c *call) (results, error) {
-	leases := s.leases.Snapshot().Leases
+	all := s.entries()
 	i := int(c.number("NewPortMappingIndex"))
-	if i >= len(leases) {
+	if i >= all.count() {
 		return nil, indexInvalid
 	}
-	l := leases[i]
-	key := results{remoteHost(l), l.External.Port(), protocolName(l)}
-	return append(key, s.entry(l)...), nil
+	l := all.at(i)
+	return append(results{remoteHost(l), l.External.Port(), protocolName(l)}, s.entry(l)...), nil
 }
 
 // specificEntry is GetSpecificPortMappingEntry (WANIPConnection:2, section 2.5.15).
@@ -34,14 +92,12 @@ func (s *Server) specificEntry(_ context.Context, c *call) (results, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.entry(l), nil
+	return s.entry(&l), nil
 }
 
 // entry is what both of them tell of a lease besides its key.
-func (s *Server) entry(l lease.Lease) results {
-	return results{
-		l.Internal.Port(), l.Internal.Addr().String(), true, description(l), remaining(l, s.leases.Now()),
-	}
+func (s *Server) entry(l *lease.Lease) results {
+	return results{l.Internal.Port(), l.Internal.Addr(), true, description(l), remaining(l, s.leases.Now())}
 }
 
 // listMappings is GetListOfPortMappings (WANIPConnection:2, section 2.5.21). Unlike the actions above it is defined
@@ -52,25 +108,24 @@ func (s *Server) listMappings(_ context.Context, c *call) (results, error) {
 		return nil, err
 	}
 	limit := int(c.number("NewNumberOfPorts")) // 0: all
-	now := s.leases.Now()
-	list := []byte(listStart)
-	found := 0
-	for _, l := range s.leases.Snapshot().Leases {
+	var listed []*lease.Lease
+	all := s.entries()
+	for i := range all.count() {
+		l := all.at(i)
 		port := l.External.Port()
-		if l.Protocol != c.protocol() || port < ports.First || port > ports.Last || l.Internal.Addr() != c.client {
+		if l.Internal.Addr() != c.client || l.Protocol != c.protocol() || port < ports.First || port > ports.Last {
 			continue
 		}
-		list = s.appendListed(list, l, now)
-		if found++; found == limit {
+		if listed = append(listed, l); len(listed) == limit {
 			break
 		}
 	}
-	if found == 0 {
+	if len(listed) == 0 {
 		return nil, portMappingNotFound
 	}
 	// miniupnpc takes the list only as a CDATA section. Inside it the texts are escaped once, so that "]]>" cannot
 	// occur, whatever a description says.
-	return results{cdata(append(list, listEnd...))}, nil
+	return results{cdata(func(b []byte) []byte { return appendList(b, listed, s.leases.Now()) })}, nil
 }
 
 const (
@@ -81,41 +136,44 @@ const (
 	listEnd = `</p:PortMappingList>`
 )
 
-// appendListed appends one entry of the list (WANIPConnection:2, section 2.3.25). Two of its elements are not called
-// as everywhere else.
-func (s *Server) appendListed(b []byte, l lease.Lease, now time.Time) []byte {
-	fields := []struct {
-		name  string
-		value any
-	}{
-		{"NewRemoteHost", remoteHost(l)},
-		{"NewExternalPort", l.External.Port()},
-		{"NewProtocol", protocolName(l)},
-		{"NewInternalPort", l.Internal.Port()},
-		{"NewInternalClient", l.Internal.Addr().String()},
-		{"NewEnabled", true},
-		{"NewDescription", description(l)},
-		{"NewLeaseTime", remaining(l, now)},
+// appendList appends a list of leases (WANIPConnection:2, section 2.3.25).
+func appendList(b []byte, leases []*lease.Lease, now time.Time) []byte {
+	b = append(b, listStart...)
+	for _, l := range leases {
+		b = appendListed(b, l, now)
 	}
-	b = append(b, "<p:PortMappingEntry>"...)
-	for _, f := range fields {
-		b = append(b, "<p:"+f.name+">"...)
-		b = appendText(b, f.value)
-		b = append(b, "</p:"+f.name+">"...)
-	}
-	return append(b, "</p:PortMappingEntry>"...)
+	return append(b, listEnd...)
 }
 
-// remoteHost is the value of RemoteHost: the peer that may use the mapping, empty if everybody may. UPnP can name
-// only one; of several (which only PCP makes) it is the first.
-func remoteHost(l lease.Lease) string {
+// appendListed appends one entry. Two of its elements are not called as everywhere else.
+func appendListed(b []byte, l *lease.Lease, now time.Time) []byte {
+	b = append(b, "<p:PortMappingEntry><p:NewRemoteHost>"...)
+	b = remoteHost(l).AppendTo(b)
+	b = append(b, "</p:NewRemoteHost><p:NewExternalPort>"...)
+	b = strconv.AppendUint(b, uint64(l.External.Port()), 10)
+	b = append(b, "</p:NewExternalPort><p:NewProtocol>"...)
+	b = append(b, protocolName(l)...)
+	b = append(b, "</p:NewProtocol><p:NewInternalPort>"...)
+	b = strconv.AppendUint(b, uint64(l.Internal.Port()), 10)
+	b = append(b, "</p:NewInternalPort><p:NewInternalClient>"...)
+	b = l.Internal.Addr().AppendTo(b)
+	b = append(b, "</p:NewInternalClient><p:NewEnabled>1</p:NewEnabled><p:NewDescription>"...)
+	b = appendEscaped(b, description(l))
+	b = append(b, "</p:NewDescription><p:NewLeaseTime>"...)
+	b = strconv.AppendUint(b, uint64(remaining(l, now)), 10)
+	return append(b, "</p:NewLeaseTime></p:PortMappingEntry>"...)
+}
+
+// remoteHost is the value of RemoteHost: the peer that may use the mapping, invalid (which is written as nothing) if
+// everybody may. UPnP can name only one; of several (which only PCP makes) it is the first.
+func remoteHost(l *lease.Lease) netip.Addr {
 	if len(l.Filters) == 0 {
-		return ""
+		return netip.Addr{}
 	}
-	return l.Filters[0].Prefix.Addr().String()
+	return l.Filters[0].Prefix.Addr()
 }
 
-func protocolName(l lease.Lease) string {
+func protocolName(l *lease.Lease) string {
 	if l.Protocol == lease.UDP {
 		return protocolUDP
 	}
@@ -123,11 +181,11 @@ func protocolName(l lease.Lease) string {
 }
 
 // description is the text of a lease. It is cleaned once more, because not all leases come from UPnP.
-func description(l lease.Lease) string { return lease.CleanText(l.Description, lease.MaxDescription) }
+func description(l *lease.Lease) string { return lease.CleanText(l.Description, lease.MaxDescription) }
 
 // remaining is the value of PortMappingLeaseDuration: seconds left, rounded up. 0 means no end, so a lease that is
 // about to expire has 1.
-func remaining(l lease.Lease, now time.Time) uint32 {
+func remaining(l *lease.Lease, now time.Time) uint32 {
 	if l.Permanent {
 		return 0
 	}

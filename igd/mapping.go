@@ -42,6 +42,9 @@ func (s *Server) addAnyMapping(ctx context.Context, c *call) (results, error) {
 	return results{l.External.Port()}, nil
 }
 
+// maxAgent is the length in bytes to which a client's name for itself is cut.
+const maxAgent = 128
+
 // newRequest reads the eight arguments that both ways of adding have.
 func newRequest(c *call) (lease.Request, error) {
 	// A disabled mapping would be an entry that lets nothing through. We have none: to answer success and open
@@ -68,7 +71,7 @@ func newRequest(c *call) (lease.Request, error) {
 		Origin: lease.OriginUPnP,
 		Client: c.client,
 		Key:    lease.ByExternal,
-		Agent:  c.agent,
+		Agent:  lease.CleanText(c.agent, maxAgent),
 	}
 	r.Lifetime, r.Permanent = leaseDuration(c.number("NewLeaseDuration"), c.version)
 	return r, nil
@@ -157,9 +160,8 @@ func portRange(c *call) (lease.PortRange, error) {
 // lookup finds the lease that a client names by remote host, external port and protocol. All three are its key
 // (WANIPConnection:2, section 2.4.2): an empty remote host does not name a mapping for one peer.
 func (s *Server) lookup(c *call) (lease.Lease, error) {
-	port := lease.Port{Protocol: c.protocol(), Number: c.port("NewExternalPort")}
-	l, ok := s.leases.FindExternal(port)
-	if !ok || remoteHost(l) != c.text("NewRemoteHost") {
+	l, ok := s.leases.FindExternal(lease.Port{Protocol: c.protocol(), Number: c.port("NewExternalPort")})
+	if !ok || !isEntry(&l) || string(remoteHost(&l).AppendTo(nil)) != c.text("NewRemoteHost") {
 		return lease.Lease{}, noSuchEntry
 	}
 	return l, nil

@@ -6,11 +6,18 @@ import (
 	"time"
 )
 
-// Outside tells of the line to the internet. State is called for every request that asks about it and must not
-// block.
+// Outside tells of the line to the internet.
 type Outside interface {
+	// State is called for every request that asks about the line. It must not block and should cost nothing: some
+	// clients ask for the address every few seconds.
 	State() WANState
+
+	// Traffic is called for the requests that ask for a counter. It may ask the kernel.
+	Traffic() Traffic
 }
+
+// Traffic is what has gone through the interface of the line since it exists. UPnP transports the lowest 32 bits.
+type Traffic struct{ BytesSent, BytesReceived, PacketsSent, PacketsReceived uint64 }
 
 // WANState is the state of the line at one moment. Its zero value is a line that is down.
 type WANState struct {
@@ -31,9 +38,6 @@ type WANState struct {
 
 	// UpstreamRate and DownstreamRate are the line's rates in bit/s; 0 when unknown.
 	UpstreamRate, DownstreamRate uint64
-
-	// What has gone through the interface since it exists. UPnP transports the lowest 32 bits.
-	BytesSent, BytesReceived, PacketsSent, PacketsReceived uint64
 }
 
 // connected tells whether peers can reach the router: without an address a carrier is of no use to them.
@@ -67,12 +71,12 @@ func (w WANState) uptime(now time.Time) uint32 {
 	return saturate(uint64(max(0, now.Sub(w.Since)) / time.Second))
 }
 
-// externalAddress is the value of ExternalIPAddress: empty when there is none.
-func (w WANState) externalAddress() string {
+// externalAddress is the value of ExternalIPAddress: invalid, which is written as nothing, when there is none.
+func (w WANState) externalAddress() netip.Addr {
 	if !w.connected() {
-		return ""
+		return netip.Addr{}
 	}
-	return w.Addr.String()
+	return w.Addr
 }
 
 // linkStatus is the value of PhysicalLinkStatus (WANCommonInterfaceConfig:1, table 4).

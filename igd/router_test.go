@@ -35,9 +35,13 @@ const (
 func lan() netip.Prefix { return netip.MustParsePrefix("192.168.1.1/24") }
 
 // line is an Outside that tests set.
-type line struct{ state igd.WANState }
+type line struct {
+	state   igd.WANState
+	traffic igd.Traffic
+}
 
-func (l *line) State() igd.WANState { return l.state }
+func (l *line) State() igd.WANState  { return l.state }
+func (l *line) Traffic() igd.Traffic { return l.traffic }
 
 // router is a gateway with a real manager and a firewall in memory.
 type router struct {
@@ -82,13 +86,13 @@ func newRouter(t testing.TB, lan netip.Prefix, options ...func(*lease.Config)) *
 		}
 	})
 	<-r.manager.Ready()
-	r.line = &line{igd.WANState{
+	r.line = &line{state: igd.WANState{
 		Up: true, Addr: netip.MustParseAddr("203.0.113.5"), Since: time.Now().Add(-90 * time.Second),
 		Access: "Cable", UpstreamRate: 20_000_000, DownstreamRate: 5_000_000_000,
-		BytesSent: 1<<32 + 7, BytesReceived: 2, PacketsSent: 3, PacketsReceived: 4,
 	}}
+	r.line.traffic = igd.Traffic{BytesSent: 1<<32 + 7, BytesReceived: 2, PacketsSent: 3, PacketsReceived: 4}
 	r.server = newServer(t, r.manager, r.line)
-	r.handler = r.server.Handler(lan)
+	r.handler = igd.Handler(t, r.server, lan)
 	return r
 }
 

@@ -4,21 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
-)
-
-// Times of one connection. A request is at most 48 KiB on a LAN; who needs longer is broken or hostile.
-const (
-	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 10 * time.Second
-	writeTimeout      = readTimeout + maxAction + 10*time.Second
-	idleTimeout       = 15 * time.Second
-	maxHeader         = 16 << 10
 )
 
 // shutdownGrace is how long running requests have to end when the server stops.
@@ -31,66 +23,164 @@ const shutdownGrace = 2 * time.Second
 // Who connects from outside that subnet is not answered. How many connections a host may have open is for the listener
 // to limit: without that, one host can keep the others out until its connections time out, and again.
 func (s *Server) Serve(ctx context.Context, listener net.Listener, lan netip.Prefix) error {
-	var connections sync.WaitGroup
-	server := http.Server{
-		Handler:                      s.Handler(lan),
-		ReadHeaderTimeout:            readHeaderTimeout,
-		ReadTimeout:                  readTimeout,
-		WriteTimeout:                 writeTimeout,
-		IdleTimeout:                  idleTimeout,
-		MaxHeaderBytes:               maxHeader,
-		DisableGeneralOptionsHandler: true, // "OPTIONS *" goes through the same checks as everything else
-		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
-		// New is told before Serve returns, Closed when the connection's last handler has returned.
-		ConnState: func(_ net.Conn, state http.ConnState) {
-			switch state {
-			case http.StateNew:
-				connections.Add(1)
-			case http.StateClosed:
-				connections.Done()
-			default:
-			}
-		},
-	}
-	serving, end := context.WithCancel(ctx)
-	defer end()
-	var closing sync.WaitGroup
-	closing.Go(func() {
-		<-serving.Done()
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
-		defer cancel()
-		if server.Shutdown(grace) != nil {
-			_ = server.Close() // cancels what still runs; the listener is closed already
-		}
+	l := &lanServer{server: s, handler: s.handler(lan), prefix: lan, open: map[net.Conn]struct{}{}}
+	// Requests that run when the server ends have a grace.
+	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		l.end(listener, cancel)
 	})
-	err := server.Serve(onLinkListener{Listener: listener, lan: lan})
-	end()
-	closing.Wait()
-	connections.Wait()
-	if !errors.Is(err, http.ErrServerClosed) {
+	err := l.accept(ctx, requests, listener)
+	if stop() {
+		l.end(listener, cancel)
+	} else {
+		<-ended
+	}
+	if err != nil {
 		return fmt.Errorf("igd %s: %w", lan.Addr(), err)
 	}
 	return nil
 }
 
-// onLinkListener accepts connections from one LAN. All others are closed before a byte is read.
-type onLinkListener struct {
-	net.Listener
-	lan netip.Prefix
+// lanServer is what serves one LAN.
+type lanServer struct {
+	server  *Server
+	handler *handler
+	prefix  netip.Prefix
+	ending  atomic.Bool // no more requests
+	dated   atomic.Pointer[dated]
+
+	mu      sync.Mutex
+	open    map[net.Conn]struct{}
+	running sync.WaitGroup // of the open connections, each with a goroutine
 }
 
-// Accept implements net.Listener.
-func (l onLinkListener) Accept() (net.Conn, error) {
+// accept starts to serve whoever connects, until the listener is closed. The error is nil if that is because ctx has
+// ended.
+func (l *lanServer) accept(ctx, requests context.Context, listener net.Listener) error {
 	for {
-		conn, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
+		peer, err := listener.Accept()
+		switch {
+		case err == nil:
+			l.take(requests, peer)
+		case ctx.Err() != nil:
+			return nil
+		case !l.exhausted(ctx, err):
+			return err
 		}
-		// Anything but a TCP connection has no address, which is not on any LAN.
-		if remote, _ := conn.RemoteAddr().(*net.TCPAddr); onLink(remote.AddrPort().Addr().Unmap(), l.lan) {
-			return conn, nil
-		}
-		// It has not been used; that closing it could fail does not matter to anyone.
-		_ = conn.Close()
 	}
+}
+
+// maxPause is how long nobody is accepted when the process or the kernel has run out of something.
+const maxPause = 200 * time.Millisecond
+
+// exhausted tells whether an error of accepting is one that goes away, and waits for a while if so. All others are
+// those of the listener.
+func (l *lanServer) exhausted(ctx context.Context, err error) bool {
+	number, ok := errors.AsType[syscall.Errno](err)
+	if !ok || !slices.Contains(passing(), number) {
+		return false
+	}
+	l.server.acceptOften.Do(func() {
+		l.server.log.Warn("cannot accept connections; more of that is not logged for a minute", "lan", l.prefix, "err", err)
+	})
+	select {
+	case <-ctx.Done():
+	case <-time.After(maxPause):
+	}
+	return true
+}
+
+// passing are the errors of accept(2) that say nothing of the listener: something has run out, or the kernel tells what
+// has happened to the connection.
+func passing() []syscall.Errno {
+	return []syscall.Errno{
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
+		syscall.ECONNABORTED, syscall.EPERM, syscall.EPROTO, syscall.ENOPROTOOPT, syscall.EOPNOTSUPP, syscall.ENONET,
+		syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH,
+	}
+}
+
+// take serves one connection, in a goroutine of its own.
+func (l *lanServer) take(ctx context.Context, peer net.Conn) {
+	// Anything but a TCP connection has no address, which is not on any LAN.
+	remote, _ := peer.RemoteAddr().(*net.TCPAddr)
+	client := remote.AddrPort().Addr().Unmap()
+	if !onLink(client, l.prefix) || !l.enter(peer) {
+		// It has not been used; that closing it could fail does not matter to anyone.
+		_ = peer.Close()
+		return
+	}
+	go func() {
+		defer l.leave(peer)
+		c, _ := l.server.conns.Get().(*conn)
+		if c == nil {
+			c = &conn{}
+		}
+		c.use(peer, client, l)
+		c.serve(ctx)
+		c.leave()
+		l.server.conns.Put(c)
+	}()
+}
+
+// enter notes a connection, unless the server ends.
+func (l *lanServer) enter(peer net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ending.Load() {
+		return false
+	}
+	l.open[peer] = struct{}{}
+	l.running.Add(1)
+	return true
+}
+
+func (l *lanServer) leave(peer net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.open, peer)
+	l.running.Done()
+}
+
+// end closes the listener and all connections: those that wait for a request at once, the others when they have
+// answered or when the grace is over. It returns when all have ended.
+func (l *lanServer) end(listener net.Listener, cancel func()) {
+	_ = listener.Close() // it may be closed already, which is why we end
+	l.mu.Lock()
+	l.ending.Store(true)
+	for peer := range l.open {
+		_ = peer.SetReadDeadline(time.Unix(1, 0)) // it fails for one that has just been closed
+	}
+	l.mu.Unlock()
+
+	late := time.AfterFunc(shutdownGrace, func() {
+		cancel()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for peer := range l.open {
+			_ = peer.Close()
+		}
+	})
+	defer late.Stop()
+	l.running.Wait()
+}
+
+// dated is the value of Date for one second.
+type dated struct {
+	second int64
+	text   string
+}
+
+// date is the value of Date. It is formatted once a second.
+func (l *lanServer) date() string {
+	now := l.server.leases.Now()
+	if d := l.dated.Load(); d != nil && d.second == now.Unix() {
+		return d.text
+	}
+	d := &dated{now.Unix(), formatDate(now)}
+	l.dated.Store(d)
+	return d.text
 }

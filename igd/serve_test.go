@@ -98,7 +98,7 @@ func (s stuck) Open(ctx context.Context, _ lease.Request) (lease.Lease, error) {
 }
 
 func TestServeEndsWithItsContext(t *testing.T) {
-	leases := stuck{entered: make(chan struct{})}
+	leases := stuck{Leases: offline{}, entered: make(chan struct{})}
 	server := newServer(t, leases, &line{})
 	listener, err := net.Listen("tcp4", "127.0.0.254:0")
 	if err != nil {

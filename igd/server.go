@@ -12,7 +12,11 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/portreeve/portreeve/lease"
 )
@@ -40,7 +44,7 @@ type Config struct {
 	Version string
 
 	// Product is the value of the SERVER header, for example "Linux/6.1 UPnP/1.1 portreeve/1.0"
-	// (UDA 1.1, section 1.2.2). It must be printable ASCII.
+	// (UDA 1.1, section 1.2.2). It must be printable ASCII, and have at most 256 characters.
 	Product string
 
 	// UIPort is where the router's own pages are, on the address of each LAN; clients show a link to them.
@@ -63,6 +67,10 @@ type Server struct {
 	root     device
 	configID uint32
 	guard    *guard
+
+	choice      atomic.Pointer[choice]
+	conns       sync.Pool      // of *conn
+	acceptOften rate.Sometimes // nobody can be accepted
 }
 
 // identity is what the device says of itself.
@@ -98,6 +106,7 @@ func New(cfg Config) (*Server, error) {
 		},
 	}
 	s.guard = newGuard(s.log)
+	s.acceptOften = rate.Sometimes{First: 1, Interval: time.Minute}
 	s.root = s.tree()
 	s.configID = s.computeConfigID()
 	return s, nil
@@ -110,6 +119,9 @@ func (cfg Config) check() error {
 	}
 	if strings.ContainsFunc(cfg.Product, func(r rune) bool { return r < ' ' || r > '~' }) {
 		faults = append(faults, fmt.Errorf("product %q must be printable ASCII", cfg.Product))
+	}
+	if len(cfg.Product) > maxProduct {
+		faults = append(faults, fmt.Errorf("product has %d characters, at most %d are allowed", len(cfg.Product), maxProduct))
 	}
 	if cfg.Leases == nil || cfg.Outside == nil {
 		faults = append(faults, errors.New("leases and outside must be given"))

@@ -50,7 +50,18 @@ type action struct {
 	since int // the service's version that introduced it
 	in    []argument
 	out   []argument
+	waits bool // for disk and kernel
 	run   func(context.Context, *call) (results, error)
+}
+
+// answer runs the action.
+func (a *action) answer(ctx context.Context, c *call) (results, error) {
+	if !a.waits {
+		return a.run(ctx, c)
+	}
+	ctx, cancel := context.WithTimeout(ctx, maxAction)
+	defer cancel()
+	return a.run(ctx, c)
 }
 
 // call is one invocation of an action, its arguments checked.
@@ -58,14 +69,30 @@ type call struct {
 	action  string
 	version int        // of the service, as the caller named it
 	client  netip.Addr // who calls
-	agent   string     // what the client calls itself; cleaned, may be empty
-	args    map[string]value
+	agent   string     // what the client calls itself, not cleaned; may be empty
+	args    []checkedArgument
 }
 
-func (c *call) text(name string) string   { return c.args[name].text }
-func (c *call) number(name string) uint32 { return c.args[name].number }
-func (c *call) flag(name string) bool     { return c.args[name].flag }
-func (c *call) port(name string) uint16   { return uint16(c.args[name].number) } // of a ui2
+// checkedArgument is an argument with its value.
+type checkedArgument struct {
+	name string
+	value
+}
+
+// arg returns the value of an argument of the action.
+func (c *call) arg(name string) value {
+	for i := range c.args {
+		if c.args[i].name == name {
+			return c.args[i].value
+		}
+	}
+	return value{}
+}
+
+func (c *call) text(name string) string   { return c.arg(name).text }
+func (c *call) number(name string) uint32 { return c.arg(name).number }
+func (c *call) flag(name string) bool     { return c.arg(name).flag }
+func (c *call) port(name string) uint16   { return uint16(c.arg(name).number) } // of a ui2
 
 // protocol reads NewProtocol, whose values the table has limited to TCP and UDP.
 func (c *call) protocol() lease.Protocol {
@@ -75,51 +102,54 @@ func (c *call) protocol() lease.Protocol {
 	return lease.TCP
 }
 
-func (s *service) urn(version int) string {
-	return fmt.Sprintf("urn:schemas-upnp-org:service:%s:%d", s.name, version)
-}
+// typePrefix begins the types of all services of the specifications.
+const typePrefix = "urn:schemas-upnp-org:service:"
+
+func (s *service) urn(version int) string { return fmt.Sprint(typePrefix, s.name, ":", version) }
 
 func (s *service) controlPath() string { return "/ctl/" + s.path }
 func (s *service) scpdPath() string    { return "/scpd/" + s.path + ".xml" }
 
 // versionOf returns which version of the service a namespace means, and false if it is another service's.
 func (s *service) versionOf(namespace string) (int, bool) {
-	for v := 1; v <= s.highest; v++ {
-		if namespace == s.urn(v) {
-			return v, true
+	if rest, ok := strings.CutPrefix(namespace, typePrefix); ok {
+		if version, ok := strings.CutPrefix(rest, s.name+":"); ok && len(version) == 1 {
+			v := int(version[0] - '0')
+			return v, 1 <= v && v <= s.highest
 		}
 	}
 	return 1, slices.Contains(s.aliases, namespace)
 }
 
 // find returns the action of that name, or the code with which to refuse it.
-func (s *service) find(name string) (action, error) {
-	i := slices.IndexFunc(s.actions, func(a action) bool { return a.name == name })
-	switch {
-	case i >= 0:
-		return s.actions[i], nil
-	case slices.Contains(s.optional, name):
-		return action{}, optionalNotSupported
-	default:
-		return action{}, invalidAction
+func (s *service) find(name string) (*action, error) {
+	for i := range s.actions {
+		if s.actions[i].name == name {
+			return &s.actions[i], nil
+		}
 	}
+	if slices.Contains(s.optional, name) {
+		return nil, optionalNotSupported
+	}
+	return nil, invalidAction
 }
 
 // variable returns the state variable of that name; false if there is none.
-func (s *service) variable(name string) (variable, bool) {
-	i := slices.IndexFunc(s.variables, func(v variable) bool { return v.name == name })
-	if i < 0 {
-		return variable{}, false
+func (s *service) variable(name string) (*variable, bool) {
+	for i := range s.variables {
+		if s.variables[i].name == name {
+			return &s.variables[i], true
+		}
 	}
-	return s.variables[i], true
+	return nil, false
 }
 
 // check reads the arguments of an action. Each must be there and fit its type; an argument that the action does
 // not know is ignored, because older servers did so and clients came to rely on it.
-func (s *service) check(a action, version int, given map[string]string) (map[string]value, error) {
-	args := make(map[string]value, len(a.in))
+func (s *service) check(a *action, version int, given arguments) ([]checkedArgument, error) {
+	args := make([]checkedArgument, 0, len(a.in))
 	for _, arg := range a.in {
-		text, ok := given[arg.name]
+		text, ok := given.get(arg.name)
 		if !ok {
 			return nil, invalidArgs
 		}
@@ -128,14 +158,14 @@ func (s *service) check(a action, version int, given map[string]string) (map[str
 		if err != nil {
 			return nil, err
 		}
-		args[arg.name] = parsed
+		args = append(args, checkedArgument{arg.name, parsed})
 	}
 	return args, nil
 }
 
 // parse reads a value for the variable: 402 if it is not of its type, the variable's own code if it is not among
 // the allowed ones.
-func (v variable) parse(text string, version int) (value, error) {
+func (v *variable) parse(text string, version int) (value, error) {
 	if v.wildcard && text == "*" {
 		text = ""
 		if v.kind != typeString {

@@ -2,6 +2,7 @@ package igd
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,30 +43,35 @@ func TestParseSOAPAction(t *testing.T) {
 
 func TestDecodeInvocation(t *testing.T) {
 	const start, end = `<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>`, `</s:Body></s:Envelope>`
-	do := func(args map[string]string) invocation { return invocation{action: "Do", args: args} }
-	none := map[string]string{}
+	do := func(namesAndTexts ...string) invocation {
+		i := invocation{action: "Do"}
+		for pair := range slices.Chunk(namesAndTexts, 2) {
+			i.args = append(i.args, givenArgument{pair[0], pair[1]})
+		}
+		return i
+	}
 	tests := []struct {
 		name string
 		body string
 		want invocation
 		err  error // nil with an empty want: any error that is no code
 	}{
-		{"no declaration", start + `<u:Do xmlns:u="x"/>` + end, do(none), nil},
-		{"byte order mark", "\xef\xbb\xbf<?xml version=\"1.0\"?>" + start + `<u:Do xmlns:u="x"/>` + end, do(none), nil},
-		{"default namespace", `<Envelope><Body><Do xmlns="x"><A>1</A></Do></Body></Envelope>`, do(map[string]string{"A": "1"}), nil},
-		{"prefixes without a declaration", `<s:Envelope><s:Body><u:Do/></s:Body></s:Envelope>`, do(none), nil},
+		{"no declaration", start + `<u:Do xmlns:u="x"/>` + end, do(), nil},
+		{"byte order mark", "\xef\xbb\xbf<?xml version=\"1.0\"?>" + start + `<u:Do xmlns:u="x"/>` + end, do(), nil},
+		{"default namespace", `<Envelope><Body><Do xmlns="x"><A>1</A></Do></Body></Envelope>`, do("A", "1"), nil},
+		{"prefixes without a declaration", `<s:Envelope><s:Body><u:Do/></s:Body></s:Envelope>`, do(), nil},
 		{
 			"other prefixes, attributes, blanks, comments",
 			"<SOAP-ENV:Envelope xmlns:SOAP-ENV='y'>\r\n<SOAP-ENV:Header><h/></SOAP-ENV:Header><SOAP-ENV:Body>\n<m:Do xmlns:m='x'>" +
 				"<A xmlns:dt='z' dt:dt='ui2'> 80<!-- c --> </A>\n<B/></m:Do></SOAP-ENV:Body></SOAP-ENV:Envelope>\n<!-- end -->\n",
-			do(map[string]string{"A": "80", "B": ""}), nil,
+			do("A", "80", "B", ""), nil,
 		},
-		{"qualified arguments", start + `<u:Do xmlns:u="x"><u:A>1</u:A></u:Do>` + end, do(map[string]string{"A": "1"}), nil},
-		{"CDATA and entities", start + `<Do><A><![CDATA[<&]]>&lt;&#65;&amp;lt;</A></Do>` + end, do(map[string]string{"A": "<&<A&lt;"}), nil},
-		{"terminators of C strings", start + `<Do/>` + end + "\r\n\x00\x00", do(none), nil},
-		{"Latin-1 by name", `<?xml version="1.0" encoding="ISO-8859-1"?>` + start + "<Do><A>\xfc</A></Do>" + end, do(map[string]string{"A": "ü"}), nil},
-		{"Latin-1 that claims to be UTF-8", `<?xml version="1.0" encoding="utf-8"?>` + start + "<Do><A>\xfc</A></Do>" + end, do(map[string]string{"A": "ü"}), nil},
-		{"ASCII by name", `<?xml version="1.0" encoding="us-ascii"?>` + start + "<Do/>" + end, do(none), nil},
+		{"qualified arguments", start + `<u:Do xmlns:u="x"><u:A>1</u:A></u:Do>` + end, do("A", "1"), nil},
+		{"CDATA and entities", start + `<Do><A><![CDATA[<&]]>&lt;&#65;&amp;lt;</A></Do>` + end, do("A", "<&<A&lt;"), nil},
+		{"terminators of C strings", start + `<Do/>` + end + "\r\n\x00\x00", do(), nil},
+		{"Latin-1 by name", `<?xml version="1.0" encoding="ISO-8859-1"?>` + start + "<Do><A>\xfc</A></Do>" + end, do("A", "ü"), nil},
+		{"Latin-1 that claims to be UTF-8", `<?xml version="1.0" encoding="utf-8"?>` + start + "<Do><A>\xfc</A></Do>" + end, do("A", "ü"), nil},
+		{"ASCII by name", `<?xml version="1.0" encoding="us-ascii"?>` + start + "<Do/>" + end, do(), nil},
 		{"another encoding", `<?xml version="1.0" encoding="utf-16"?>` + start + "<Do/>" + end, invocation{}, invalidArgs},
 		{"an argument twice", start + `<Do><A>1</A><A>1</A></Do>` + end, invocation{}, invalidArgs},
 		{"an argument with elements in it", start + `<Do><A><b>1</b></A></Do>` + end, invocation{}, invalidArgs},
@@ -87,7 +93,7 @@ func TestDecodeInvocation(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := decodeInvocation([]byte(tt.body))
+			got, err := decodeInvocation(tt.body)
 			var c code
 			switch {
 			case tt.want.action != "" && err != nil:
@@ -97,7 +103,7 @@ func TestDecodeInvocation(t *testing.T) {
 			case tt.want.action == "" && tt.err == nil && (err == nil || errors.As(err, &c)):
 				t.Fatalf("error is %v, want one that is no code", err)
 			}
-			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(invocation{})); diff != "" {
+			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(invocation{}, givenArgument{})); diff != "" {
 				t.Errorf("invocation (-want +got):\n%s", diff)
 			}
 		})

@@ -1,6 +1,7 @@
 package igd
 
 import (
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -46,11 +47,11 @@ func (t dataType) parse(s string) (value, bool) {
 	}
 }
 
-// cdata is a result that is an XML document of its own. It must not contain "]]>".
-type cdata string
+// cdata is a result that is an XML document of its own, which it appends. "]]>" must not occur in it.
+type cdata func(b []byte) []byte
 
 // results are what an action answers, in the order of its out arguments. Their elements are string, bool,
-// uint16, uint32 or cdata.
+// uint16, uint32, netip.Addr or cdata.
 type results []any
 
 // appendText appends one result as the content of an XML element.
@@ -67,12 +68,12 @@ func appendText(b []byte, result any) []byte {
 		return strconv.AppendUint(b, uint64(v), 10)
 	case uint32:
 		return strconv.AppendUint(b, uint64(v), 10)
+	case netip.Addr:
+		return v.AppendTo(b)
 	case cdata:
-		b = append(b, "<![CDATA["...)
-		b = append(b, v...)
-		return append(b, "]]>"...)
+		return append(v(append(b, "<![CDATA["...)), "]]>"...)
 	default:
-		panic("igd: a result must be string, bool, uint16, uint32 or cdata")
+		panic("igd: a result must be string, bool, uint16, uint32, netip.Addr or cdata")
 	}
 }
 

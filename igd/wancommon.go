@@ -4,7 +4,7 @@ import "context"
 
 // wanCommonInterfaceConfig is WANCommonInterfaceConfig:1: the properties and counters of the line.
 func (s *Server) wanCommonInterfaceConfig() *service {
-	state := s.outside.State
+	state, traffic := s.outside.State, s.outside.Traffic
 	return &service{
 		name: "WANCommonInterfaceConfig", id: "WANCommonIFC1", path: "CmnIfCfg", highest: 1, described: 1,
 		variables: []variable{
@@ -34,10 +34,10 @@ func (s *Server) wanCommonInterfaceConfig() *service {
 					return results{w.accessType(), saturate(w.UpstreamRate), saturate(w.DownstreamRate), w.linkStatus()}, nil
 				},
 			},
-			counter("TotalBytesSent", func() uint64 { return state().BytesSent }),
-			counter("TotalBytesReceived", func() uint64 { return state().BytesReceived }),
-			counter("TotalPacketsSent", func() uint64 { return state().PacketsSent }),
-			counter("TotalPacketsReceived", func() uint64 { return state().PacketsReceived }),
+			counter("TotalBytesSent", func() uint64 { return traffic().BytesSent }),
+			counter("TotalBytesReceived", func() uint64 { return traffic().BytesReceived }),
+			counter("TotalPacketsSent", func() uint64 { return traffic().PacketsSent }),
+			counter("TotalPacketsReceived", func() uint64 { return traffic().PacketsReceived }),
 		},
 		optional: []string{
 			"GetWANAccessProvider", "GetMaximumActiveConnections", "GetActiveConnection",

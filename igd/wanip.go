@@ -61,7 +61,7 @@ func (s *Server) connectionVariables() []variable {
 		{name: "NATEnabled", kind: typeBoolean, since: 1},
 		{
 			name: "ExternalIPAddress", kind: typeString, since: 1,
-			current: func() string { return state().externalAddress() },
+			current: func() string { return string(appendText(nil, state().externalAddress())) },
 		},
 	}
 }
@@ -181,13 +181,13 @@ func (s *Server) mappingActions() []action {
 	return []action{
 		{name: "GetGenericPortMappingEntry", since: 1, in: []argument{index}, out: entry, run: s.genericEntry},
 		{name: "GetSpecificPortMappingEntry", since: 1, in: key, out: rest, run: s.specificEntry},
-		{name: addPortMapping, since: 1, in: entry, run: s.addMapping},
+		{name: addPortMapping, since: 1, in: entry, waits: true, run: s.addMapping},
 		{
-			name: addAnyPortMapping, since: 2, in: entry,
+			name: addAnyPortMapping, since: 2, in: entry, waits: true,
 			out: []argument{{"NewReservedPort", "ExternalPort"}}, run: s.addAnyMapping,
 		},
-		{name: deletePortMapping, since: 1, in: key, run: s.deleteMapping},
-		{name: deletePortMappingRange, since: 2, in: portRange, run: s.deleteMappingRange},
+		{name: deletePortMapping, since: 1, in: key, waits: true, run: s.deleteMapping},
+		{name: deletePortMappingRange, since: 2, in: portRange, waits: true, run: s.deleteMappingRange},
 		{
 			name: "GetListOfPortMappings", since: 2, in: limited,
 			out: []argument{{"NewPortListing", "A_ARG_TYPE_PortListing"}}, run: s.listMappings,

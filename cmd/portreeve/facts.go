@@ -26,20 +26,22 @@ func (o outside) State() igd.WANState {
 	if !ok {
 		return igd.WANState{}
 	}
-	state := igd.WANState{
+	return igd.WANState{
 		Up:             primary.Up,
 		Addr:           primary.Addr(),
 		Since:          primary.Since,
 		UpstreamRate:   primary.Speed,
 		DownstreamRate: primary.Speed,
 	}
+}
+
+// Traffic implements igd.Outside.
+func (o outside) Traffic() igd.Traffic {
 	traffic, err := o.wan.Traffic()
 	if failed := err != nil; o.countersFail.Swap(failed) != failed && failed {
-		o.log.Warn("cannot read the traffic counters of the WAN", "interface", primary.Name, "err", err)
+		o.log.Warn("cannot read the traffic counters of the WAN", "err", err)
 	}
-	state.BytesSent, state.BytesReceived = traffic.BytesSent, traffic.BytesReceived
-	state.PacketsSent, state.PacketsReceived = traffic.PacketsSent, traffic.PacketsReceived
-	return state
+	return igd.Traffic(traffic)
 }
 
 // facts are what only the wiring knows, for the status.
