@@ -154,14 +154,9 @@ func (b *Backend) Refresh(ctx context.Context, leases []lease.Lease) error {
 	if b.state == nil {
 		return errUnsynced
 	}
-	var fresh []element
-	for _, l := range leases {
-		if err := b.state.Holds(l); err != nil {
-			return fmt.Errorf("nftables: refresh: %w", err)
-		}
-		for single := range firewall.Singles(l) {
-			fresh = append(fresh, elementsFor(single, b.state)...)
-		}
+	fresh, err := elementsFor(leases, b.state)
+	if err != nil {
+		return fmt.Errorf("nftables: refresh: %w", err)
 	}
 	if err := b.carryOver(ctx, fresh); err != nil {
 		return err

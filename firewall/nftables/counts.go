@@ -20,29 +20,27 @@ func (b *Backend) Counts(ctx context.Context, leases []lease.Lease) (map[lease.I
 	if b.countless {
 		return counts, nil
 	}
-	var list []element
-	holders := map[elementKey]lease.ID{}
+	holders := map[string]lease.ID{}
+	var held []lease.Lease
 	for _, l := range leases {
-		if b.state.Holds(l) != nil {
-			continue // opened or closed meanwhile
+		if b.state.Holds(l) == nil { // else it has been opened or closed meanwhile
+			held, holders[comment(l)], counts[l.ID] = append(held, l), l.ID, firewall.Count{}
 		}
-		for single := range firewall.Singles(l) {
-			for _, e := range elementsFor(single, b.state) {
-				list, holders[e.elementKey] = append(list, e), l.ID
-			}
-		}
-		counts[l.ID] = firewall.Count{}
 	}
-	err := b.with(ctx, func(s *session) error {
+	list, err := elementsFor(held, b.state)
+	if err != nil {
+		return nil, fmt.Errorf("nftables: counts: %w", err)
+	}
+	err = b.with(ctx, func(s *session) error {
 		tallies, err := s.tallies(list)
-		for key, id := range holders {
-			c := counts[id]
-			if key.set == mapPorts {
-				c.Out += tallies[key].packets
+		for _, e := range list {
+			c := counts[holders[e.comment]]
+			if e.set == mapPorts || e.set == mapPortsAt {
+				c.Out += tallies[e.elementKey].packets
 			} else {
-				c.In += tallies[key].packets
+				c.In += tallies[e.elementKey].packets
 			}
-			counts[id] = c
+			counts[holders[e.comment]] = c
 		}
 		return err
 	})

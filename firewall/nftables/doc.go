@@ -67,11 +67,12 @@
 // established costs nothing here. The mark tells our connections from everybody else's. The chain source makes packets from
 // a mapped internal port leave with the mapped external port towards every peer (RFC 4787, REQ-1: endpoint-independent
 // mapping), and the chain hairpin lets LAN hosts that reach each other by the external address see that address, and the
-// mapped port (RFC 4787, REQ-9). The first of two mappings of one internal port decides which port that is.
+// mapped port (RFC 4787, REQ-9). The first of two mappings of one internal port
+// decides which port that is.
 //
 // Where there are several WANs, a lease of one of them is an element of the maps leases_at and filtered_at, once for each
-// address that the WAN has. The chain mapping looks it up by that then. A pinhole is an element for each WAN on which it is
-// open.
+// address that the WAN has. The chain mapping looks it up by that then, and the chain source looks up the port in the map
+// ports_at, which has it for each WAN. A pinhole is an element for each WAN on which it is open.
 //
 // # The chains of others
 //

@@ -3,6 +3,7 @@ package nftables
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/google/nftables/userdata"
@@ -48,7 +49,7 @@ func elementsOf(s *firewall.State) elements {
 		for _, l := range leases {
 			all.put(inbound(*l, s.Topology)...)
 		}
-		all.put(outbound(*leases[0]))
+		all.put(outbound(leases, s.Topology)...)
 	}
 	for l := range s.Pinholes() {
 		all.put(pinhole(*l, s.Topology)...)
@@ -56,19 +57,25 @@ func elementsOf(s *firewall.State) elements {
 	return all
 }
 
-// elementsFor returns the elements of a lease with one port in a state that holds it.
-func elementsFor(single lease.Lease, s *firewall.State) []element {
-	if firewall.IsBroad(single) {
-		return nil
+// elementsFor returns the elements of some leases of a state, which last as long as the leases that are given. The error
+// says that the state does not hold one.
+func elementsFor(leases []lease.Lease, s *firewall.State) ([]element, error) {
+	part, _, err := s.Part(lease.Change{Remove: leases})
+	if err != nil {
+		return nil, err
 	}
-	if single.Pinhole() {
-		return pinhole(single, s.Topology)
+	ends := map[string]time.Time{}
+	for _, l := range leases {
+		ends[comment(l)] = l.Expires
 	}
-	list := inbound(single, s.Topology)
-	if s.Decides(single) {
-		list = append(list, outbound(single))
+	var list []element
+	for _, e := range elementsOf(part) {
+		if end, ok := ends[e.comment]; ok {
+			e.expires = end
+			list = append(list, e)
+		}
 	}
-	return list
+	return list, nil
 }
 
 // put adds elements. Where two WANs have the same address, two leases may want the same element: then it is always the
@@ -154,14 +161,42 @@ func (e element) forPeers(l lease.Lease, everybody, some, key string) []element 
 	return list
 }
 
-// outbound returns the port that packets of the lease's endpoint leave with.
-func outbound(l lease.Lease) element {
-	return element{
-		elementKey: elementKey{set: mapPorts, key: concat(addr(l.Internal.Addr()), proto(l.Protocol), port(l.Internal.Port()))},
-		value:      port(l.External.Port()),
-		comment:    comment(l),
-		expires:    l.Expires,
+// outbound returns the ports that packets of an internal endpoint leave with, by the leases that lead there. The oldest one
+// that is open on a WAN decides for it. Other LAN hosts see the port of the WAN whose address they see.
+func outbound(leases []*lease.Lease, t lease.Topology) (list []element) {
+	decide := func(set, wan, before string) {
+		i := slices.IndexFunc(leases, func(l *lease.Lease) bool { return l.WAN == "" || l.WAN == wan })
+		if i < 0 {
+			return
+		}
+		l := leases[i]
+		list = append(list, element{
+			elementKey: elementKey{set: set, key: concat(before, addr(l.Internal.Addr()), proto(l.Protocol), port(l.Internal.Port()))},
+			value:      port(l.External.Port()),
+			comment:    comment(*l),
+			expires:    l.Expires,
+		})
 	}
+	decide(mapPorts, seenInside(t), "")
+	if len(t.WANs) > 1 {
+		for _, w := range t.WANs {
+			decide(mapPortsAt, w.Name, ifname(w.Name))
+		}
+	}
+	return list
+}
+
+// seenInside returns the WAN by whose address LAN hosts see each other, see [firewall.External].
+func seenInside(t lease.Topology) string {
+	for _, w := range t.WANs {
+		if len(firewall.Addrs(t, w.Name)) > 0 {
+			return w.Name
+		}
+	}
+	if len(t.WANs) > 0 {
+		return t.WANs[0].Name
+	}
+	return ""
 }
 
 // comment names the lease. What its client calls it stays out of the kernel.

@@ -53,7 +53,7 @@ func chains(t lease.Topology) []chain {
 	return []chain{
 		{name: chainMapping, rules: mapping(t)},
 		{name: chainPinhole, rules: pinholes()},
-		{name: chainSource, rules: source()},
+		{name: chainSource, rules: source(t)},
 		{name: chainHairpin, rules: hairpin(t)},
 		{name: chainPrerouting, hook: nftables.ChainHookPrerouting, priority: *nftables.ChainPriorityNATDest + before, rules: prerouting(t)},
 		{name: chainPostrouting, hook: nftables.ChainHookPostrouting, priority: *nftables.ChainPriorityNATSource + before, rules: postrouting(t)},
@@ -124,14 +124,14 @@ func mapping(t lease.Topology) []rule {
 // pinholes marks connections that may come in. Like all chains that translate, prerouting is passed by the first packet of
 // a connection only, and the mark stays with the connection.
 func pinholes() []rule {
-	anybody := append(ipv6(), loadInterface(0), loadTarget6(4), loadLayer4(8), loadDport(9), among(setPinholes, 0))
+	anybody := append(ipv6(), loadInterface(expr.MetaKeyIIFNAME, 0), loadTarget6(4), loadLayer4(8), loadDport(9), among(setPinholes, 0))
 	rules := []rule{{append(anybody, setMark(true)...), ""}}
 	for _, some := range []struct {
 		protocol lease.Protocol
 		set      string
 	}{{lease.TCP, setPinholesTCP}, {lease.UDP, setPinholesUDP}} {
 		peer := append(slices.Concat(ipv6(), layer4(some.protocol)),
-			loadInterface(0), loadTarget6(4), loadDport(8), loadSource6(9), loadSport(13), among(some.set, 0))
+			loadInterface(expr.MetaKeyIIFNAME, 0), loadTarget6(4), loadDport(8), loadSource6(9), loadSport(13), among(some.set, 0))
 		rules = append(rules, rule{append(peer, setMark(true)...), ""})
 	}
 	return rules
@@ -156,11 +156,15 @@ func postrouting(t lease.Topology) []rule {
 // source makes packets from a mapped port leave with the mapped external port towards every peer (RFC 4787, REQ-1:
 // endpoint-independent mapping), whatever address the WAN has. The two protocols have a rule each because nft refuses
 // to load a port from a map where nothing says that there are ports.
-func source() []rule {
+func source(t lease.Topology) []rule {
 	masquerade := &expr.Masq{ToPorts: true, RegProtoMin: word(0), RegProtoMax: word(0)}
+	port := mappedPort(0)
+	if len(t.WANs) > 1 {
+		port = mappedPortAt(0)
+	}
 	var rules []rule
 	for _, p := range []lease.Protocol{lease.TCP, lease.UDP} {
-		rules = append(rules, rule{append(slices.Concat(ipv4(), layer4(p), mappedPort(0)), masquerade), ""})
+		rules = append(rules, rule{append(slices.Concat(ipv4(), layer4(p), port), masquerade), ""})
 	}
 	return rules
 }

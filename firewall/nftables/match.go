@@ -68,9 +68,9 @@ func loadDport(to uint32) expr.Any    { return load(expr.PayloadBaseTransportHea
 // loadLayer4 loads the transport protocol, which in IPv6 may be behind other headers.
 func loadLayer4(to uint32) expr.Any { return &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: word(to)} }
 
-// loadInterface loads the name of the interface that the packet came in by: four words.
-func loadInterface(to uint32) expr.Any {
-	return &expr.Meta{Key: expr.MetaKeyIIFNAME, Register: word(to)}
+// loadInterface loads the name of an interface: four words.
+func loadInterface(key expr.MetaKey, to uint32) expr.Any {
+	return &expr.Meta{Key: key, Register: word(to)}
 }
 
 func load(base expr.PayloadBase, offset, length, to uint32) expr.Any {
@@ -144,6 +144,13 @@ func among(name string, at uint32) expr.Any {
 // mappedPort loads the external port of the packet's sender into a word, if a mapping says one.
 func mappedPort(at uint32) []expr.Any {
 	return []expr.Any{loadSource(at), loadLayer4(at + 1), loadSport(at + 2), lookUp(mapPorts, at)}
+}
+
+// mappedPortAt does so by the WAN by which the packet leaves.
+func mappedPortAt(at uint32) []expr.Any {
+	return []expr.Any{
+		loadInterface(expr.MetaKeyOIFNAME, at), loadSource(at + 4), loadLayer4(at + 5), loadSport(at + 6), lookUp(mapPortsAt, at),
+	}
 }
 
 func jump(chain string) expr.Any  { return &expr.Verdict{Kind: expr.VerdictJump, Chain: chain} }

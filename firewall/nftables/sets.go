@@ -11,6 +11,7 @@ const (
 	mapPorts      = "ports"     // LAN host and its port -> external port
 	mapLeasesAt   = "leases_at" // as the first two, but with the external address: for leases of one WAN of several
 	mapFilteredAt = "filtered_at"
+	mapPortsAt    = "ports_at" // as ports, for each of several WANs
 
 	setPinholes    = "pinholes"     // WAN, LAN host and its port, for everybody
 	setPinholesTCP = "pinholes_tcp" // the same with the peer, for leases with filters; there is room for five fields,
@@ -43,6 +44,10 @@ func ourSets() []*nftables.Set {
 		{
 			Name: mapFilteredAt, Comment: "external address and port, and peer, to LAN host",
 			KeyType: concatType(ip, proto, port, ip, port), DataType: concatType(ip, port), Interval: true,
+		},
+		{
+			Name: mapPortsAt, Comment: "LAN host to the external port that its packets leave with on each of several WANs",
+			KeyType: concatType(ifname, ip, proto, port), DataType: port,
 		},
 		{
 			Name: setPinholes, Comment: "WAN and LAN host that anybody may reach there",
