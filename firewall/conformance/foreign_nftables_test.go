@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"net/netip"
 	"regexp"
 	"strings"
 	"testing"
@@ -163,5 +164,71 @@ func TestNftablesBesideLegacyIptables(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, home.Save(t)); diff != "" {
 		t.Errorf("after cleanup (-before +now):\n%s", diff)
+	}
+}
+
+// Somebody changes what the pinholes are made of.
+func TestForeignChangesOfPinholesAreRepaired(t *testing.T) {
+	for name, commands := range map[string][]string{
+		"a set flushed":       {"flush set inet portreeve pinholes"},
+		"elements deleted":    {`delete element inet portreeve pinholes { "wan0" . 2001:db8:1:1::10 . udp . 3074 }`},
+		"elements too many":   {`add element inet portreeve pinholes { "wan0" . 2001:db8:1:1::11 . tcp . 22 }`, `add element inet portreeve pinholes_tcp { "wan0" . 2001:db8:1:1::11 . 22 . ::/0 . 0-65535 }`},
+		"a rule before ours":  {"insert rule inet portreeve pinhole return"},
+		"a chain flushed":     {"flush chain inet portreeve pinhole"},
+		"a jump deleted":      {"flush chain inet portreeve prerouting"},
+		"a set of other kind": {"delete table inet portreeve", "add table inet portreeve", "add set inet portreeve pinholes { type ipv4_addr; }"},
+		"half finished":       {"flush table inet portreeve", "delete set inet portreeve pinholes", "delete chain inet portreeve pinhole"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inPlainNftables(t, func(t *testing.T, s subject, home *lab.Home) {
+				serve6(t, home, 3074, 22)
+				some := mapping(t, "tcp [2001:db8:1:1::10]:22", lease.Filter{Prefix: netip.PrefixFrom(home.Peers6[0], 48)})
+				s.sync(t, console6(t), some)
+				want := s.rules(t)
+				for _, command := range commands {
+					home.Router.Run(t, "nft", command)
+				}
+				theirs := s.foreign(t)
+				s.sync(t, console6(t), some)
+				sameRules(t, "repaired", want, s.rules(t))
+				if diff := cmp.Diff(theirs, s.foreign(t)); diff != "" {
+					t.Errorf("the repair changed foreign rules (-before +after):\n%s", diff)
+				}
+				s.repairs(t, "again", 0, console6(t), some)
+				fromPeer6(home, "udp", 0, home.LAN1.Addr6, 3074).MustReach(t)
+				fromPeer6(home, "tcp", 0, home.LAN1.Addr6, 22).MustReach(t)
+			})
+		})
+	}
+}
+
+// The same for the rule that lets pinholes pass the owner's forward chain.
+func TestTheWayOfPinholesThroughTheOwnersChainIsKeptOpen(t *testing.T) {
+	for name, command := range map[string]string{
+		"deleted":       "delete rule inet filter forward handle HANDLE",
+		"chain flushed": "flush chain inet filter forward",
+		"a drop before": "insert rule inet filter forward drop",
+		"for IPv6 only": "insert rule inet filter forward meta nfproto ipv6 drop",
+		"a table of it": "add table ip6 strict; add chain ip6 strict forward { type filter hook forward priority 5; policy drop; }; add rule ip6 strict forward ct state established accept",
+		"replaced":      `replace rule inet filter forward handle HANDLE ip6 daddr 2001:db8::99 accept comment "portreeve: pinholes"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inPlainNftables(t, func(t *testing.T, s subject, home *lab.Home) {
+				serve6(t, home, 3074)
+				s.sync(t, console6(t))
+				handle := regexp.MustCompile(`portreeve: pinholes.* handle (\d+)`)
+				list := home.Router.Run(t, "nft", "-a", "list", "chain", "inet", "filter", "forward")
+				home.Router.Run(t, "nft", strings.ReplaceAll(command, "HANDLE", handle.FindStringSubmatch(list)[1]))
+				theirs := s.foreign(t)
+				s.sync(t, console6(t))
+				want := s.rules(t)
+				fromPeer6(home, "udp", 0, home.LAN1.Addr6, 3074).MustReach(t)
+				s.sync(t, console6(t))
+				sameRules(t, "again", want, s.rules(t))
+				if diff := cmp.Diff(theirs, s.foreign(t)); diff != "" {
+					t.Errorf("the repair changed foreign rules (-before +after):\n%s", diff)
+				}
+			})
+		})
 	}
 }

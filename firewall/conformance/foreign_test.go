@@ -182,7 +182,7 @@ func TestHostileNamesAreRefused(t *testing.T) {
 		before := all()
 		for _, name := range []string{"", "wan+", "-j", "a b", "wan0\n-A FORWARD -j ACCEPT", "sixteencharacter", "eth0;", "\"", "eth0/1"} {
 			bad := s
-			bad.topology = topology(home.WAN)
+			bad.topology = topology(wan0(home))
 			bad.topology.WANs[0].Name = name
 			if _, err := bad.Sync(t.Context(), lease.Ruleset{Topology: bad.topology}); err == nil {
 				t.Errorf("interface %q: no error", name)

@@ -35,7 +35,7 @@ func newNftables(t testing.TB, home *lab.Home) subject {
 	home.LoadNftables(t)
 	return subject{
 		Backend:  openNftables(t, home),
-		topology: topology(home.WAN),
+		topology: topology(wan0(home)),
 		rules:    func(t *testing.T) string { return ourTable(t, home) + only(owner.list(t), gateComment) },
 		flush:    func(t *testing.T) { home.LoadNftables(t) },
 		foreign:  func(t *testing.T) string { return without(withoutOurTable(owner.list(t)), gateComment) },
@@ -48,7 +48,7 @@ func newNftablesBesideIptables(t testing.TB, home *lab.Home) subject {
 	owner := iptablesOwner{home}
 	return subject{
 		Backend:  openNftables(t, home),
-		topology: topology(home.WAN),
+		topology: topology(wan0(home)),
 		rules:    func(t *testing.T) string { return ourTable(t, home) + only(home.Save(t), gateComment) },
 		flush: func(t *testing.T) {
 			home.Router.Run(t, "nft", "delete", "table", "inet", "portreeve")

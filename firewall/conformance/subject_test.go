@@ -2,7 +2,10 @@ package conformance
 
 import (
 	"context"
+	"fmt"
+	"hash/crc32"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -69,7 +72,7 @@ func newFake() subject {
 	fake := firewall.NewFake()
 	return subject{
 		Backend:  fake,
-		topology: topology(netip.MustParseAddr("81.2.69.10")),
+		topology: topology(lease.WAN{Name: "wan0", Addrs: []netip.Addr{netip.MustParseAddr("81.2.69.10"), netip.MustParseAddr("2001:db8:ffff::10")}}),
 		rules:    func(*testing.T) string { return fake.Dump() },
 		flush:    func(*testing.T) { fake.Forget() },
 	}
@@ -84,7 +87,7 @@ func newIptables(t testing.TB, home *lab.Home, v lab.Variant) subject {
 	owner := iptablesOwner{home}
 	return subject{
 		Backend:  onRouter{home.Router, b},
-		topology: topology(home.WAN),
+		topology: topology(wan0(home)),
 		rules: func(t *testing.T) string {
 			t.Helper()
 			var rules string
@@ -127,6 +130,9 @@ func (o iptablesOwner) flush(t *testing.T) {
 	for _, table := range []string{"nat", "filter"} {
 		o.run(t, "-t", table, "-F")
 		o.run(t, "-t", table, "-X")
+	}
+	for _, what := range []string{"-F", "-X"} {
+		o.home.Router.Run(t, "ip6tables", what)
 	}
 }
 
@@ -186,15 +192,29 @@ func (r onRouter) Check(ctx context.Context) (problems []firewall.Problem) {
 	return problems
 }
 
-// topology is that of the lab.
-func topology(wan netip.Addr) lease.Topology {
+// topology is that of the lab, as the daemon tells it, with each WAN that is given.
+func topology(wans ...lease.WAN) lease.Topology {
 	return lease.Topology{
-		WANs: []lease.WAN{{Name: "wan0", Addrs: []netip.Addr{wan}}},
-		LANs: []lease.LAN{{Name: "br-lan", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.168.1.1/24")}}},
+		WANs: wans,
+		LANs: []lease.LAN{{Name: "br-lan", Prefixes: []netip.Prefix{
+			netip.MustParsePrefix("192.168.1.1/24"), netip.MustParsePrefix("2001:db8:1:1::1/64"),
+		}}},
 	}
 }
 
-// mapping returns a lease, for example of "udp 3074 192.168.1.10:3074". Its ID is made of protocol and port.
+// wan0 is the lab's first WAN.
+func wan0(home *lab.Home) lease.WAN {
+	return lease.WAN{Name: "wan0", Addrs: []netip.Addr{home.WAN, home.WAN6}}
+}
+
+// wan1 is the lab's second WAN.
+func wan1(home *lab.Home) lease.WAN {
+	return lease.WAN{Name: home.Second.Name, Addrs: []netip.Addr{home.Second.Addr, home.Second.Addr6}}
+}
+
+// mapping returns a lease, for example of "udp 3074 192.168.1.10:3074", of several ports "udp 5000-5003
+// 192.168.1.10:6000", of a certain WAN "udp 3074 192.168.1.10:3074 wan1", or of a pinhole "udp [2001:db8:1:1::10]:3074".
+// Its ID is made of the protocol, the port and what else there is.
 func mapping(t testing.TB, text string, filters ...lease.Filter) lease.Lease {
 	t.Helper()
 	fields := strings.Fields(text)
@@ -202,20 +222,40 @@ func mapping(t testing.TB, text string, filters ...lease.Filter) lease.Lease {
 	if err != nil {
 		t.Fatal(err)
 	}
-	external, err := netip.ParseAddrPort("0.0.0.0:" + fields[1])
+	first, last, several := strings.Cut(fields[1], "-")
+	m := lease.Mapping{Protocol: proto, Filters: filters}
+	id := fields[0]
+	if strings.HasPrefix(first, "[") {
+		m.Internal = netip.MustParseAddrPort(first)
+		m.External = m.Internal
+		fields = fields[2:]
+		host := m.Internal.Addr().As16()
+		id += fmt.Sprintf("%dh%x", m.Internal.Port(), host[14:])
+	} else {
+		m.Internal = netip.MustParseAddrPort(fields[2])
+		m.External = netip.AddrPortFrom(netip.Addr{}, number(t, first))
+		fields = fields[3:]
+		id += first
+	}
+	if several {
+		m.Ports = number(t, last) - m.External.Port() + 1
+	}
+	if len(fields) > 0 {
+		m.WAN = fields[0]
+		id += m.WAN
+	}
+	// The lower port is the older lease; among equals any order will do that is always the same.
+	seq := uint64(m.External.Port())<<32 | uint64(crc32.ChecksumIEEE([]byte(id)))
+	return lease.Lease{ID: lease.ID(id), Seq: seq, Mapping: m}
+}
+
+func number(t testing.TB, text string) uint16 {
+	t.Helper()
+	n, err := strconv.ParseUint(text, 10, 16)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return lease.Lease{
-		ID:  lease.ID(fields[0] + fields[1]),
-		Seq: uint64(external.Port()),
-		Mapping: lease.Mapping{
-			Protocol: proto,
-			External: netip.AddrPortFrom(netip.Addr{}, external.Port()),
-			Internal: netip.MustParseAddrPort(fields[2]),
-			Filters:  filters,
-		},
-	}
+	return uint16(n)
 }
 
 func (s subject) sync(t testing.TB, leases ...lease.Lease) {
