@@ -27,7 +27,8 @@ type Config struct {
 	EndConnections bool
 
 	IGD    IGD
-	NATPMP bool // serve NAT-PMP on UDP port 5351
+	PCP    bool // serve PCP on UDP port 5351
+	NATPMP bool // serve NAT-PMP on the same port
 	Web    Web
 
 	// Rules are the owner's forwards, DMZ hosts and addresses that the file declares.
@@ -64,6 +65,7 @@ func Default() Config {
 	return Config{
 		Backend: "auto", EndConnections: true,
 		IGD:    IGD{Enable: true, Port: 49000},
+		PCP:    true,
 		NATPMP: true,
 		Web:    Web{Enable: true, Port: 8351},
 		Policy: lease.DefaultPolicy(),
@@ -134,13 +136,10 @@ func Parse(r io.Reader) (Config, error) {
 	set(&cfg.IGD.Enable, f.IGD.Enable)
 	c.igdVersion(&cfg, f.IGD.Version)
 	c.port("igd.port", &cfg.IGD.Port, f.IGD.Port)
+	set(&cfg.PCP, f.PCP.PCP)
 	set(&cfg.NATPMP, f.PCP.NATPMP)
-	if f.PCP.PCP != nil && *f.PCP.PCP {
-		cfg.Warnings = append(cfg.Warnings, "pcp.pcp = true: this version does not speak PCP yet; its clients fall back to NAT-PMP")
-	}
 	if f.PCP.ThirdParty != nil && *f.PCP.ThirdParty {
 		cfg.Policy.ThirdParty = []lease.Origin{lease.OriginPCP}
-		cfg.Warnings = append(cfg.Warnings, "pcp.third_party = true: this has no effect until this program speaks PCP")
 	}
 	c.lifetimes(&cfg, f)
 	set(&cfg.Web.Enable, f.Web.Enable)
@@ -182,9 +181,6 @@ func (c *checker) lifetimes(cfg *Config, f file) {
 	const year = 365 * 24 * 3600
 	c.number("pcp.min_lifetime", &shortest, f.PCP.MinLifetime, 1, year)
 	c.number("pcp.max_lifetime", &longest, f.PCP.MaxLifetime, 1, year)
-	if shortest != int(bounds.Min/time.Second) {
-		cfg.Warnings = append(cfg.Warnings, fmt.Sprintf("pcp.min_lifetime = %d: this has no effect until this program speaks PCP", shortest))
-	}
 	if f.PCP.MinLifetime == nil {
 		shortest = min(shortest, longest)
 	}

@@ -38,7 +38,7 @@ func TestParse(t *testing.T) {
 		lan.wan = { br-guest = "ppp0" }
 		firewall = { backend = "iptables", end_connections = false }
 		igd = { enable = false, version = "both", port = 5000 }
-		pcp = { pcp = true, natpmp = false, min_lifetime = 60, max_lifetime = 7200, third_party = true }
+		pcp = { pcp = false, natpmp = false, min_lifetime = 60, max_lifetime = 7200, third_party = true }
 		web = { enable = false, port = 80 }
 		limits = { mappings_per_device = 5, mappings = 50 }
 		store.path = ""
@@ -89,7 +89,7 @@ func TestParse(t *testing.T) {
 	want.Backend, want.EndConnections = "iptables", false
 	want.Policy.WANs = map[string]string{"br-guest": "ppp0"}
 	want.IGD = config.IGD{Port: 5000}
-	want.NATPMP = false
+	want.PCP, want.NATPMP = false, false
 	want.Web = config.Web{Port: 80}
 	want.Policy.ThirdParty = []lease.Origin{lease.OriginPCP}
 	want.Policy.MappingsPerDevice, want.Policy.Mappings = 5, 50
@@ -108,8 +108,8 @@ func TestParse(t *testing.T) {
 	if diff := cmp.Diff(want, got, equalAddrs); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	for i, setting := range []string{"igd.version", "pcp.pcp", "pcp.third_party", "pcp.min_lifetime"} {
-		if len(got.Warnings) != 4 || !strings.HasPrefix(got.Warnings[i], setting+" = ") {
+	for i, setting := range []string{"igd.version"} {
+		if len(got.Warnings) != 1 || !strings.HasPrefix(got.Warnings[i], setting+" = ") {
 			t.Fatalf("warnings %q, want one for each setting that has no effect yet, and %s in place %d", got.Warnings, setting, i)
 		}
 	}

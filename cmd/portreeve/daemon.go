@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -45,7 +46,7 @@ type daemon struct {
 
 	igd  *igd.Server  // nil: switched off
 	ssdp *ssdp.Server // nil: switched off
-	pmp  *pcp.Server  // nil: switched off
+	pcp  *pcp.Server  // PCP and NAT-PMP; nil: both are switched off
 	web  *web.Server
 
 	limits limits
@@ -132,9 +133,7 @@ func (d *daemon) newServers(ctx context.Context, o *options) (err error) {
 			return err
 		}
 	}
-	if d.cfg.NATPMP {
-		d.pmp = pcp.NewServer(pcp.Config{Leases: d.leases, Outside: outside{d}, Logger: d.log})
-	}
+	d.pcp = d.newPCP()
 	var accounts web.Accounts = web.NewMemoryAccounts()
 	if d.store != nil {
 		accounts = d.store
@@ -143,6 +142,25 @@ func (d *daemon) newServers(ctx context.Context, o *options) (err error) {
 		Leases: d.leases, Accounts: accounts, Facts: d.facts, OwnAddrs: d.ownAddrs, Traffic: d.traffic, Logger: d.log,
 	})
 	return err
+}
+
+func (d *daemon) newPCP() *pcp.Server {
+	cfg := pcp.Config{
+		Leases: d.leases, Outside: outside{d}, Logger: d.log, Device: d.lan.MAC,
+		ThirdParty: slices.Contains(d.cfg.Policy.ThirdParty, lease.OriginPCP),
+		Changed:    func() <-chan struct{} { return d.wan.Snapshot().Changed() },
+	}
+	switch {
+	case d.cfg.PCP && d.cfg.NATPMP:
+		cfg.Versions = pcp.PCPAndPMP
+	case d.cfg.PCP:
+		cfg.Versions = pcp.OnlyPCP
+	case d.cfg.NATPMP:
+		cfg.Versions = pcp.OnlyPMP
+	default:
+		return nil
+	}
+	return pcp.NewServer(cfg)
 }
 
 func (d *daemon) newIGD(o *options) error {
@@ -266,8 +284,8 @@ func (d *daemon) serve(ctx context.Context, ready func()) error {
 		start(func(ready func()) error { return d.lan.EachAddr(ctx, d.serveIGD, ready) })
 		start(func(ready func()) error { return d.lan.EachInterface(ctx, d.serveSSDP, ready) })
 	}
-	if d.pmp != nil {
-		start(func(ready func()) error { return d.lan.EachAddr(ctx, d.servePMP, ready) })
+	if d.pcp != nil {
+		start(func(ready func()) error { return d.lan.EachAddr(ctx, d.servePCP, ready) })
 	}
 	if d.cfg.Web.Enable {
 		start(func(ready func()) error { return d.lan.EachAddr(ctx, d.serveWeb, ready) })
@@ -298,13 +316,13 @@ func (d *daemon) serveSSDP(ctx context.Context, ifc lan.Interface, ready func())
 	}, ready)
 }
 
-func (d *daemon) servePMP(ctx context.Context, ifc lan.Interface, addr netip.Addr, ready func()) error {
+func (d *daemon) servePCP(ctx context.Context, ifc lan.Interface, addr netip.Addr, ready func()) error {
 	conn, err := lan.ListenPacket(ctx, ifc, netip.AddrPortFrom(addr, pcp.Port))
 	if err != nil {
 		return setting(err, "[pcp] natpmp")
 	}
 	ready()
-	return d.pmp.Serve(ctx, conn, ifc.PrefixOf(addr))
+	return d.pcp.Serve(ctx, conn, ifc.PrefixOf(addr))
 }
 
 func (d *daemon) serveWeb(ctx context.Context, ifc lan.Interface, addr netip.Addr, ready func()) error {

@@ -51,7 +51,8 @@ func (d *daemon) facts() web.Facts {
 		Backend: d.backend.Name(),
 		Protocols: []web.ProtocolFacts{
 			{Name: "upnp", Enabled: d.igd != nil},
-			{Name: "nat-pmp", Enabled: d.pmp != nil},
+			{Name: "nat-pmp", Enabled: d.cfg.NATPMP},
+			{Name: "pcp", Enabled: d.cfg.PCP},
 		},
 		Notices: append([]string{}, d.cfg.Warnings...),
 	}
