@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/portreeve/portreeve/lease"
@@ -84,6 +85,50 @@ func TestOnePortOnTwoWANs(t *testing.T) {
 		s.remove(t, one)
 		fromPeer(home, "udp", 0, 4444).MustNotReach(t)
 		second(home, "udp", 0, 4444).MustReach(t)
+	})
+}
+
+// What a mapped host sends leaves with the port that it has on the WAN by which it leaves. It must not leave with a port that
+// is another's there: the two would get in each other's way.
+func TestSourcePortsOfTwoWANs(t *testing.T) {
+	inTwoWANs(t, func(t *testing.T, s subject, home *lab.Home) {
+		home.Internet.Echo(t, "udp", "0.0.0.0:7")
+		first, other := at(home.LAN1.Addr, 3074), at(home.LAN2.Addr, 3075)
+		leaves := func(from *lab.Host, local netip.AddrPort, second bool) (port uint16) {
+			t.Helper()
+			probe := lab.Probe{Network: "udp", From: from, Local: local, To: at(home.Gateway, 7)}
+			want := home.WAN
+			if second {
+				probe.To, want = at(home.Second.Gateway, 7), home.Second.Addr
+			}
+			seen := probe.MustReach(t)
+			if seen.Addr() != want {
+				t.Errorf("%s: seen as %s, want %s", probe, seen, want)
+			}
+			return seen.Port()
+		}
+		s.sync(t, mapping(t, "udp 4444 192.168.1.10:3074 wan0"))
+		s.add(t, mapping(t, "udp 4444 192.168.1.11:3075 wan1"))
+		if port := leaves(home.LAN1, first, false); port != 4444 {
+			t.Errorf("the first host leaves by wan0 with port %d, want the mapped one", port)
+		}
+		if port := leaves(home.LAN2, other, true); port != 4444 {
+			t.Errorf("the other host leaves by wan1 with port %d, want the mapped one", port)
+		}
+		if port := leaves(home.LAN1, first, true); port == 4444 {
+			t.Error("the first host leaves by wan1 with the other's port")
+		}
+		if port := leaves(home.LAN2, other, false); port == 4444 {
+			t.Error("the other host leaves by wan0 with the first one's port")
+		}
+		// Now the first host has a port on either line.
+		s.add(t, mapping(t, "udp 5555 192.168.1.10:3074 wan1"))
+		if port := leaves(home.LAN1, first, true); port != 5555 {
+			t.Errorf("the first host leaves by wan1 with port %d, want the mapped one", port)
+		}
+		if port := leaves(home.LAN1, first, false); port != 4444 {
+			t.Errorf("the first host leaves by wan0 with port %d now, want the one mapped there", port)
+		}
 	})
 }
 
