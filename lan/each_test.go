@@ -112,6 +112,8 @@ func TestServicesFollowTheLANs(t *testing.T) {
 		lan1 := link{name: "lan1", index: 4, up: true, prefixes: prefixes("10.0.0.1/8")}
 		s := newScene(t, &board{linger: time.Second}, lan0(3, "192.168.1.1/24"))
 		defer s.end(t)
+		dual := lan0(9, "192.168.2.1/16")
+		dual.prefixes6 = prefixes("2001:db8:1:1::1/64", "fe80::1/64")
 		steps := []struct {
 			name  string
 			links []link
@@ -123,6 +125,7 @@ func TestServicesFollowTheLANs(t *testing.T) {
 			{"an address less", []link{lan0(3, "192.168.2.1/24"), lan1}, "lan0/3 192.168.2.1, lan1/4 10.0.0.1"},
 			{"another prefix length", []link{lan0(3, "192.168.2.1/16"), lan1}, "lan0/3 192.168.2.1, lan1/4 10.0.0.1"},
 			{"made anew", []link{lan0(9, "192.168.2.1/16"), lan1}, "lan0/9 192.168.2.1, lan1/4 10.0.0.1"},
+			{"IPv6, which has no services yet", []link{dual, lan1}, "lan0/9 192.168.2.1, lan1/4 10.0.0.1"},
 			{"nothing", nil, ""},
 			{"back again", []link{lan0(9, "192.168.2.1/16"), lan1}, "lan0/9 192.168.2.1, lan1/4 10.0.0.1"},
 		}
