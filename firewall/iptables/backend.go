@@ -36,8 +36,10 @@ type Backend struct {
 
 	mu     sync.Mutex
 	state  *firewall.State  // nil: the kernel's state is unknown
+	rules  [3]rules         // of the leases, by tree
 	others []program        // variants that an earlier run may have left rules in
 	made   map[builtin]bool // what iptables has made for us, see findMade
+	guard  guard
 }
 
 var _ firewall.Backend = (*Backend)(nil)
@@ -56,7 +58,8 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 		if err != nil {
 			return nil, fmt.Errorf("iptables: %w", err)
 		}
-		b.program, b.why, b.used = p, fmt.Sprintf("%s was asked for", o.Program), inspect(ctx, p).rules > 0
+		b.use(p)
+		b.why, b.used = fmt.Sprintf("%s was asked for", o.Program), inspect(ctx, p).rules > 0
 		return b, nil
 	}
 	found, err := candidates(ctx)
@@ -67,13 +70,19 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("iptables: no variant works: %w", err)
 	}
-	b.program, b.why, b.used = best.program, why, best.rules > 0 || best.unread
+	b.use(best.program)
+	b.why, b.used = why, best.rules > 0 || best.unread
 	for _, c := range found {
 		if c.ours && c.variant != best.variant {
 			b.others = append(b.others, c.program)
 		}
 	}
 	return b, nil
+}
+
+func (b *Backend) use(p program) {
+	b.program = p
+	b.guard.restorer.program = p
 }
 
 // Name returns "iptables (nf_tables)" or "iptables (legacy)".
@@ -106,7 +115,8 @@ func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, e
 	if err := b.findMade(); err != nil {
 		return 0, fmt.Errorf("iptables: %w", err)
 	}
-	filter, nat := filterTable(), natTable(next.Topology, leaseRules(next, want.Leases))
+	rules := leaseRules(next)
+	filter, nat := filterTable(), natTable(next.Topology, rules)
 	before, err := b.remake(ctx, b.program, b.withMarks(filter), b.withMarks(nat))
 	if err != nil {
 		return 0, fmt.Errorf("iptables: %w", err)
@@ -115,7 +125,8 @@ func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, e
 	if err != nil {
 		return 0, fmt.Errorf("iptables: %w", err)
 	}
-	b.state = next
+	b.state, b.rules = next, rules
+	b.guard.forget()
 	repaired = broken(before, len(want.Leases), filter, nat)
 	if opened > 0 {
 		b.writes.Add(1)
@@ -124,9 +135,9 @@ func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, e
 	return repaired, b.connections.Synced(next.Mappings())
 }
 
-// Apply writes the rules of the changed leases with one iptables-restore. It is one transaction of the table nat, and
-// fails as a whole if a rule to delete is not there, or if the chains are not as the last Sync or Apply has left them as
-// far as all leases share them. A flushed chain of leases alone is not noticed by a change that only adds.
+// Apply writes the rules of the changed leases in one transaction of the table nat. It fails as a whole if a rule to delete
+// is not there, or if the chains are not as the last Sync or Apply has left them as far as all leases share them. A flushed
+// chain of leases alone is not noticed by a change that only adds.
 func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
 	if change.Empty() {
 		return nil
@@ -141,13 +152,16 @@ func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
 	if err != nil {
 		return fmt.Errorf("iptables: %w", err)
 	}
-	lines := append(checkPlan(natTable(b.state.Topology, nil)), changePlan(before, after)...)
-	err = b.program.write(ctx, block{"filter", checkPlan(filterTable())}, block{"nat", lines})
+	changes, lines := changePlan(b.rules, before, after)
+	err = b.guard.write(ctx, lines, filterTable(), natTable(b.state.Topology, [3]rules{}))
 	if errors.Is(err, errUnknown) {
 		b.state = nil
 	}
 	if err != nil {
 		return fmt.Errorf("iptables: %w", err)
+	}
+	for i, d := range changes {
+		b.rules[i] = d.after(true)
 	}
 	if err := b.state.Adopt(change); err != nil {
 		b.state = nil
@@ -163,6 +177,7 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.state = nil
+	b.guard.close()
 	err := b.findMade()
 	if err == nil {
 		if _, err = b.remake(ctx, b.program, table{name: "nat"}, table{name: "filter"}); err == nil {

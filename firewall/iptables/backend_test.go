@@ -127,12 +127,14 @@ func TestProgramThatHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := b.program
-	b.program.restore, b.program.patience = hanging, 100*time.Millisecond
+	bad := good
+	bad.restore, bad.patience = hanging, 100*time.Millisecond
+	b.use(bad)
 	err := b.Apply(t.Context(), lease.Change{Add: []lease.Lease{console()}})
 	if !errors.Is(err, errUnknown) || !strings.Contains(err.Error(), "no answer within 100ms") {
 		t.Errorf("error %v, want that there was no answer", err)
 	}
-	b.program = good
+	b.use(good)
 	if err := b.Apply(t.Context(), lease.Change{Add: []lease.Lease{console()}}); err == nil || !strings.Contains(err.Error(), "sync first") {
 		t.Errorf("error %v, want that a sync is needed", err)
 	}

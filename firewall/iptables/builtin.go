@@ -24,7 +24,7 @@ type builtin struct{ table, chain string }
 // builtins are all of them, each table behind its chains.
 func builtins() []builtin {
 	var all []builtin
-	for _, t := range []table{filterTable(), natTable(lease.Topology{}, nil)} {
+	for _, t := range []table{filterTable(), natTable(lease.Topology{}, [3]rules{})} {
 		for _, j := range t.jumps {
 			all = append(all, builtin{t.name, j.from})
 		}

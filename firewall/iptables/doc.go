@@ -23,7 +23,6 @@
 //	-A PORTREEVE-POSTROUTING -s 192.168.1.0/24 -m conntrack --ctstate DNAT -m connmark --mark 0x10000000/0x10000000 -j SNAT --to-source 203.0.113.2
 //
 //	-A PORTREEVE-SNAT -s 192.168.1.10/32 -p udp -m udp --sport 3074 -m comment --comment "lease 1a2b3c4d" -j MASQUERADE --to-ports 3074
-//	-A PORTREEVE-HAIRPIN -s 192.168.1.10/32 -p udp -m udp --sport 3074 -m comment --comment "lease 1a2b3c4d" -j SNAT --to-source 203.0.113.2:3074
 //
 //	*filter
 //	-A FORWARD -m comment --comment portreeve -j PORTREEVE-FORWARD
@@ -32,9 +31,17 @@
 // The mark tells our translated connections from everybody else's. It is set before the rules of the leases, because a
 // DNAT rule ends the walk, and taken off again behind them: what no lease has matched leaves as it came, so a foreign
 // DNAT rule further down does not profit from our accept. PORTREEVE-DNAT is a chain of its own so that a rule can be
-// appended without disturbing that frame.
+// appended without disturbing that frame. With many leases it leads to others, see leafSize.
 //
 // SNAT makes packets from a mapped internal port leave with the mapped external port towards every peer (RFC 4787,
 // REQ-1: endpoint-independent mapping). HAIRPIN does the same for LAN hosts that reach each other by the external
-// address, which then see that address and the mapped port as the source (RFC 4787, REQ-9).
+// address, which then see that address and the mapped port as the source (RFC 4787, REQ-9). A port that is the same inside
+// and outside needs no rule there: the one for all connections keeps it.
+//
+// A change of leases is one transaction of a running iptables-restore (see restorer), whose cost does not grow with the
+// number of leases as far as the kernel allows. With iptables-legacy it must take the whole table, and so do we: about
+// 2 ms for each 1,000 leases. Writing to the kernel's older interface directly would not change that, and one mistake in
+// it would cost the owner all his rules. With nf_tables the kernel looks through all rules of the table once when one that
+// translates is added: 0.3 ms for each 1,000 leases. It also puts away what is deleted later, and makes whoever adds a
+// rule wait for it, so a change right behind one that has deleted something takes some 10 ms more.
 package iptables

@@ -46,7 +46,7 @@ func sameRules(have []savedRule, want chain) bool {
 		}
 		b[i] = strings.Join(words, "\x00")
 	}
-	if want.anyOrder {
+	if want.tree != "" {
 		slices.Sort(a)
 		slices.Sort(b)
 	}
@@ -92,53 +92,58 @@ func jumpPlan(have *savedTable, want []jump) (remove, insert []string) {
 // stalePlan removes chains of ours that are not wanted (any more). One that a rule of somebody else refers to cannot be
 // deleted without touching that rule, so it stays, empty.
 func stalePlan(have *savedTable, want table) []string {
-	var flush, remove []string
+	wanted := map[string]bool{}
+	for _, c := range want.chains {
+		wanted[c.name] = true
+	}
+	referred := have.foreignReferences()
+	var e edit
 	for _, name := range have.names {
-		if !isOurs(name) || slices.ContainsFunc(want.chains, func(c chain) bool { return c.name == name }) {
-			continue
-		}
-		referred := have.foreignReference(name)
-		if referred && len(have.chains[name].rules) == 0 {
-			continue
-		}
-		flush = append(flush, "-F "+name)
-		if !referred {
-			remove = append(remove, "-X "+name)
+		switch {
+		case !isOurs(name) || wanted[name]:
+		case !referred[name]:
+			e.delete(chain{name: name})
+		case len(have.chains[name].rules) > 0:
+			e.flushed = append(e.flushed, "-F "+name)
 		}
 	}
-	return slices.Concat(flush, remove)
+	return e.lines()
 }
 
-// foreignReference tells whether a rule that is not ours jumps to a chain.
-func (t *savedTable) foreignReference(chain string) bool {
+// foreignReferences returns the chains that rules which are not ours jump to.
+func (t *savedTable) foreignReferences() map[string]bool {
+	referred := map[string]bool{}
 	for _, from := range t.names {
+		if isOurs(from) {
+			continue
+		}
 		for _, r := range t.chains[from].rules {
-			if !isOurs(from) && !r.isJump() && (r.value("-j") == chain || r.value("-g") == chain) {
-				return true
+			if !r.isJump() {
+				referred[r.value("-j")], referred[r.value("-g")] = true, true
 			}
 		}
 	}
-	return false
+	return referred
 }
 
-// changePlan turns the rules of what a change touches into those of what it shall be, see [firewall.State.Part], by
-// deleting and appending single rules. Deleting a rule that is not there makes the whole transaction fail.
-func changePlan(before, after *firewall.State) []string {
-	had, have := leaseRules(before, leasesOf(before)), leaseRules(after, leasesOf(after))
-	var remove, add []string
-	for _, chain := range []string{chainDNAT, chainSNAT, chainHairpin} {
-		for _, r := range had[chain] {
-			if !slices.Contains(have[chain], r) {
-				remove = append(remove, "-D "+chain+" "+r)
-			}
-		}
-		for _, r := range have[chain] {
-			if !slices.Contains(had[chain], r) {
-				add = append(add, "-A "+chain+" "+r)
-			}
-		}
+// changePlan turns the rules of what a change touches into those of what it shall be, see [firewall.State.Part]. had is the
+// rules of all leases.
+func changePlan(had [3]rules, before, after *firewall.State) (changes [3]delta, lines []string) {
+	from, to := leaseRules(before), leaseRules(after)
+	var e edit
+	for i, t := range trees() {
+		changes[i] = delta{have: had[i], remove: from[i].without(to[i]), add: to[i].without(from[i])}
+		t.change(&e, node{}, changes[i])
 	}
-	return slices.Concat(remove, add)
+	return changes, e.lines()
+}
+
+// without returns the rules that are not among others.
+func (rs rules) without(others rules) rules {
+	return slices.DeleteFunc(slices.Clone(rs), func(r rule) bool {
+		_, found := slices.BinarySearchFunc(others, r, rule.compare)
+		return found
+	})
 }
 
 // checkPlan makes a transaction fail unless the frame of a table stands: the jumps, and the chains whose rules do not
@@ -149,7 +154,7 @@ func checkPlan(frame table) []string {
 		lines = append(lines, "-C "+j.from+" "+j.text())
 	}
 	for _, c := range frame.chains {
-		if c.anyOrder {
+		if c.tree != "" {
 			continue
 		}
 		for _, r := range c.rules {
@@ -171,29 +176,52 @@ func broken(have map[string]*savedTable, leases int, wanted ...table) int {
 		if remove, insert := jumpPlan(now, want.jumps); len(remove) > 0 || len(insert) > 0 {
 			return leases
 		}
+		var trees []string
 		for _, c := range want.chains {
 			standing := now.chains[c.name]
 			switch {
-			case standing == nil, !c.anyOrder && !sameRules(standing.rules, c):
+			case c.tree != "" && c.name != c.tree: // whether it is there tell its rules
+			case standing == nil, c.tree == "" && !sameRules(standing.rules, c):
 				return leases
-			case c.anyOrder:
-				standing.lacks(c.rules, lost)
+			case c.tree != "":
+				trees = append(trees, c.name)
+			}
+		}
+		stand := map[string]bool{}
+		for _, root := range trees {
+			now.reached(root, map[string]bool{}, stand)
+		}
+		for _, c := range want.chains {
+			if c.tree != "" {
+				c.lacking(stand, lost)
 			}
 		}
 	}
 	return len(lost)
 }
 
-// lacks adds to lost the comments of the rules that a chain does not have.
-func (c *savedChain) lacks(rules []string, lost map[string]bool) {
-	have := map[string]bool{}
-	for _, r := range c.rules {
-		have[strings.Join(r.words, "\x00")] = true
+// reached adds to stand the rules of a chain of ours and of those that it leads to.
+func (t *savedTable) reached(name string, seen, stand map[string]bool) {
+	c := t.chains[name]
+	if c == nil || seen[name] {
+		return
 	}
-	for _, text := range rules {
+	seen[name] = true
+	for _, r := range c.rules {
+		stand[strings.Join(r.words, "\x00")] = true
+		if next := r.value("-g"); isOurs(next) {
+			t.reached(next, seen, stand)
+		}
+	}
+}
+
+// lacking adds to lost the comments of those rules of leases that do not stand.
+func (c chain) lacking(stand, lost map[string]bool) {
+	for _, text := range c.rules {
 		words, err := splitWords(text)
-		if err != nil || !have[strings.Join(words, "\x00")] {
-			lost[savedRule{words: words}.value("--comment")] = true
+		r := savedRule{words: words}
+		if of := r.value("--comment"); err != nil || of != "" && !stand[strings.Join(words, "\x00")] {
+			lost[of] = true
 		}
 	}
 }

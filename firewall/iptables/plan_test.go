@@ -36,7 +36,7 @@ func render(t *testing.T, r lease.Ruleset) string {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	for _, want := range []table{natTable(s.Topology, leaseRules(s, r.Leases)), filterTable()} {
+	for _, want := range []table{natTable(s.Topology, leaseRules(s)), filterTable()} {
 		fmt.Fprintf(&out, "*%s\n", want.name)
 		for _, j := range want.jumps {
 			fmt.Fprintf(&out, "-A %s %s\n", j.from, j.text())
@@ -64,6 +64,18 @@ func TestRulesAsText(t *testing.T) {
 	second.ID, second.Seq, second.External = "second00", 3, netip.AddrPortFrom(netip.Addr{}, 3080)
 	down := home()
 	down.WANs[0].Addrs = nil
+	two := home()
+	two.WANs = append(two.WANs, lease.WAN{Name: "wan1", Addrs: []netip.Addr{netip.MustParseAddr("198.51.100.2"), netip.MustParseAddr("198.51.100.3")}})
+	other, gone := second, second
+	other.WAN = "wan1"
+	gone.ID, gone.External, gone.WAN = "gone0000", netip.AddrPortFrom(netip.Addr{}, 3081), "wan2"
+	var many []lease.Lease
+	for port := range uint16(leafSize + 2) {
+		l := console()
+		l.ID, l.Internal = lease.ID(fmt.Sprintf("many%04d", port)), netip.AddrPortFrom(l.Internal.Addr(), 3000+port)
+		l.External = netip.AddrPortFrom(netip.Addr{}, 8180+port)
+		many = append(many, l)
+	}
 	for _, tt := range []struct {
 		file     string
 		topology lease.Topology
@@ -73,6 +85,8 @@ func TestRulesAsText(t *testing.T) {
 		{"filters-and-a-shared-endpoint", home(), []lease.Lease{second, console(), filtered}},
 		{"wan-without-address", down, []lease.Lease{console()}},
 		{"nowhere", lease.Topology{}, []lease.Lease{console()}},
+		{"on-one-wan", two, []lease.Lease{other, gone}},
+		{"many", home(), many},
 	} {
 		t.Run(tt.file, func(t *testing.T) {
 			want, err := os.ReadFile("testdata/" + tt.file + ".rules")
@@ -91,7 +105,7 @@ func TestSyncPlan(t *testing.T) {
 		name: "nat", jumps: []jump{{"PREROUTING", chainPrerouting}},
 		chains: []chain{
 			{name: chainPrerouting, rules: []string{"-i a -j ACCEPT", "-i b -j ACCEPT"}},
-			{name: chainDNAT, rules: []string{"-p udp -j ACCEPT", "-p tcp -j ACCEPT"}, anyOrder: true},
+			{name: chainDNAT, rules: []string{"-p udp -j ACCEPT", "-p tcp -j ACCEPT"}, tree: chainDNAT},
 		},
 	}
 	const jump = "-A PREROUTING -m comment --comment portreeve -j PORTREEVE-PREROUTING\n"
@@ -169,13 +183,67 @@ func TestChangePlan(t *testing.T) {
 	}
 	want := strings.Split(`-D PORTREEVE-DNAT -p udp -m udp --dport 3074 -m comment --comment "lease 1a2b3c4d" -j DNAT --to-destination 192.168.1.10:3074
 -D PORTREEVE-SNAT -s 192.168.1.10/32 -p udp -m udp --sport 3074 -m comment --comment "lease 1a2b3c4d" -j MASQUERADE --to-ports 3074
--D PORTREEVE-HAIRPIN -s 192.168.1.10/32 -p udp -m udp --sport 3074 -m comment --comment "lease 1a2b3c4d" -j SNAT --to-source 203.0.113.2:3074
 -A PORTREEVE-SNAT -s 192.168.1.10/32 -p udp -m udp --sport 3074 -m comment --comment "lease newer000" -j MASQUERADE --to-ports 3075
 -A PORTREEVE-HAIRPIN -s 192.168.1.10/32 -p udp -m udp --sport 3074 -m comment --comment "lease newer000" -j SNAT --to-source 203.0.113.2:3075`, "\n")
-	if diff := cmp.Diff(want, changePlan(before, after)); diff != "" {
+	_, lines := changePlan(leaseRules(s), before, after)
+	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Errorf("plan (-want +got):\n%s", diff)
 	}
 	if s.Len() != 3 {
 		t.Error("planning has changed the state")
+	}
+}
+
+// Rules that stand in other chains than they will are not broken: the tree has grown or shrunk. Those to which nothing
+// leads are.
+func TestBrokenLeasesOfATree(t *testing.T) {
+	var leases []lease.Lease
+	for port := range uint16(3 * leafSize) {
+		l := console()
+		l.ID, l.External = lease.ID(fmt.Sprintf("many%04d", port)), netip.AddrPortFrom(netip.Addr{}, 8150+port)
+		l.Internal = netip.AddrPortFrom(l.Internal.Addr(), 8150+port)
+		leases = append(leases, l)
+	}
+	tables := func(leases []lease.Lease) (want table, have string) {
+		s, err := firewall.NewState(lease.Ruleset{Topology: home(), Leases: leases})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = natTable(s.Topology, leaseRules(s))
+		have = "*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n"
+		for _, c := range want.chains {
+			have += ":" + c.name + " - [0:0]\n"
+		}
+		return want, have + strings.TrimPrefix(strings.SplitN(render(t, lease.Ruleset{Topology: home(), Leases: leases}), "*filter", 2)[0], "*nat\n")
+	}
+	many, standing := tables(leases)
+	few, standingFew := tables(leases[:3])
+	const way = "-A PORTREEVE-DNAT-U-0-65535 -p udp -m udp --dport 8192:16383 -g PORTREEVE-DNAT-U-8192-16383\n"
+	for _, tt := range []struct {
+		name string
+		want table
+		have string
+		lost int
+	}{
+		{"nothing", many, standing, 0},
+		{"shrinks", few, standing, 0},
+		{"grows", many, standingFew, len(leases) - 3},
+		{"a rule is missing", many, strings.Replace(standing, "many0005", "other", 1), 1},
+		{"a way is missing", many, strings.Replace(standing, way, "", 1), len(leases) - (8192 - 8150)},
+		{"the root is missing", many, strings.ReplaceAll(standing, "PORTREEVE-DNAT ", "PORTREEVE-OLD "), len(leases)},
+		{"a circle", many, standing + "-A PORTREEVE-DNAT -g PORTREEVE-DNAT\n", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if !strings.Contains(standing, way) {
+				t.Fatalf("the way is missing before:\n%s", standing)
+			}
+			have, err := parseSave(tt.have + "COMMIT\n")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := broken(have, len(leases), tt.want); got != tt.lost {
+				t.Errorf("%d leases, want %d", got, tt.lost)
+			}
+		})
 	}
 }

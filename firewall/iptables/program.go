@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,12 +29,13 @@ const blockSize = 200
 
 // program is one installed variant of iptables.
 type program struct {
-	name     string // of the command, for example "iptables-legacy"
-	variant  string
-	save     string        // paths
-	restore  string        //
-	lockWait time.Duration // for another program that holds the lock of iptables; whole seconds
-	patience time.Duration // for one run, the wait for the lock included
+	name      string // of the command, for example "iptables-legacy"
+	variant   string
+	save      string        // paths
+	restore   string        //
+	converses bool          // the program behind restore can do one transaction after the other, see restorer
+	lockWait  time.Duration // for another program that holds the lock of iptables; whole seconds
+	patience  time.Duration // for one run, the wait for the lock included
 }
 
 // String names the backend.
@@ -54,7 +56,11 @@ func find(ctx context.Context, name string) (program, error) {
 	if err != nil {
 		return program{}, fmt.Errorf("%s: which version: %w", name, err)
 	}
-	if a, b, c := known.GetIptablesVersion(); a < 1 || a == 1 && (b < 6 || b == 6 && c < 2) {
+	a, b, c := known.GetIptablesVersion()
+	since := func(major, minor, patch int) bool {
+		return slices.Compare([]int{a, b, c}, []int{major, minor, patch}) >= 0
+	}
+	if !since(1, 6, 2) {
 		return program{}, fmt.Errorf("%s is version %d.%d.%d: at least 1.6.2 is needed", name, a, b, c)
 	}
 	p := program{
@@ -69,6 +75,8 @@ func find(ctx context.Context, name string) (program, error) {
 	if strings.Contains(version, variantNFT) {
 		p.variant = variantNFT
 	}
+	// The first versions for nf_tables go on with what they have read of the rules at the beginning.
+	p.converses = p.variant == variantLegacy || since(1, 8, 7)
 	return p, nil
 }
 
@@ -141,19 +149,30 @@ type block struct {
 	lines []string
 }
 
-// write runs iptables-restore once. Each block is in force wholly or not at all; a block that fails ends the run, those
-// before it stand.
-func (p program) write(ctx context.Context, blocks ...block) error {
+// transactions returns blocks as iptables-restore takes them, those without lines left out.
+func transactions(blocks []block) string {
 	var input strings.Builder
 	for _, b := range blocks {
 		if len(b.lines) > 0 {
 			fmt.Fprintf(&input, "*%s\n%s\nCOMMIT\n", b.table, strings.Join(b.lines, "\n"))
 		}
 	}
-	if input.Len() == 0 {
+	return input.String()
+}
+
+// restoreOptions returns the arguments of iptables-restore.
+func (p program) restoreOptions() []string {
+	return []string{"--noflush", fmt.Sprintf("--wait=%d", int(p.lockWait.Seconds()))}
+}
+
+// write runs iptables-restore once. Each block is in force wholly or not at all; a block that fails ends the run, those
+// before it stand.
+func (p program) write(ctx context.Context, blocks ...block) error {
+	input := transactions(blocks)
+	if input == "" {
 		return nil
 	}
-	_, err := p.run(ctx, input.String(), p.restore, "--noflush", fmt.Sprintf("--wait=%d", int(p.lockWait.Seconds())))
+	_, err := p.run(ctx, input, p.restore, p.restoreOptions()...)
 	return err
 }
 

@@ -1,7 +1,6 @@
 package iptables
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,9 +44,9 @@ type chain struct {
 	name  string
 	rules []string
 
-	// anyOrder is set where no packet can match two of the rules, or where it makes no difference: chains
-	// to which Apply appends.
-	anyOrder bool
+	// tree is the root of the tree that it belongs to, see [tree], empty for the chains that all leases share. No packet
+	// can match two of the rules in a tree, or it makes no difference: so their order does not matter.
+	tree string
 }
 
 // ourConnections matches what a mapping has translated, and nothing that others have: see [firewall.Mark].
@@ -63,22 +62,21 @@ func filterTable() table {
 }
 
 // natTable returns the wanted state of the table "nat".
-func natTable(t lease.Topology, leases map[string][]string) table {
+func natTable(t lease.Topology, leases [3]rules) table {
+	branches := func(i int) []chain { return trees()[i].chains(node{}, leases[i]) }
 	return table{
 		name:  "nat",
 		jumps: []jump{{"PREROUTING", chainPrerouting}, {"POSTROUTING", chainPostrouting}},
-		chains: []chain{
-			{name: chainPrerouting, rules: prerouting(t)},
-			{name: chainMap, rules: []string{
+		chains: slices.Concat(
+			[]chain{{name: chainPrerouting, rules: prerouting(t)}, {name: chainMap, rules: []string{
 				fmt.Sprintf("-j CONNMARK --set-xmark %#x/%#x", firewall.Mark, firewall.Mark),
 				"-j " + chainDNAT,
 				fmt.Sprintf("-j CONNMARK --set-xmark 0x0/%#x", firewall.Mark),
-			}},
-			{name: chainDNAT, rules: leases[chainDNAT], anyOrder: true},
-			{name: chainPostrouting, rules: postrouting(t)},
-			{name: chainSNAT, rules: leases[chainSNAT], anyOrder: true},
-			{name: chainHairpin, rules: leases[chainHairpin], anyOrder: true},
-		},
+			}}},
+			branches(treeDNAT),
+			[]chain{{name: chainPostrouting, rules: postrouting(t)}},
+			branches(treeSNAT), branches(treeHairpin),
+		),
 	}
 }
 
@@ -126,69 +124,80 @@ func postrouting(t lease.Topology) []string {
 	return rules
 }
 
-// leaseRules returns the rules of leases of a state by chain, in the order of the leases: the way in for each, the way out
-// for those that decide with which port packets of their endpoint leave.
-func leaseRules(s *firewall.State, leases []lease.Lease) map[string][]string {
-	rules := map[string][]string{}
-	for _, l := range leases {
-		rules[chainDNAT] = append(rules[chainDNAT], dnat(l)...)
-		if !s.Decides(l) {
-			continue
+// leaseRules returns the rules of the leases of a state, by tree: the way in for each, the way out for those that decide
+// with which port packets of their endpoint leave.
+func leaseRules(s *firewall.State) (all [3]rules) {
+	put := func(tree int, l *lease.Lease, port uint16, texts ...string) {
+		for _, text := range texts {
+			all[tree] = append(all[tree], rule{l.Protocol, port, text})
 		}
-		outside, hairpin := source(s.Topology, l)
-		rules[chainSNAT] = append(rules[chainSNAT], outside)
-		rules[chainHairpin] = append(rules[chainHairpin], hairpin)
 	}
-	return rules
-}
-
-// leasesOf returns all leases of a state, the oldest first.
-func leasesOf(s *firewall.State) []lease.Lease {
-	all := make([]lease.Lease, 0, s.Len())
 	for leases := range s.ByEndpoint() {
 		for _, l := range leases {
-			all = append(all, *l)
+			put(treeDNAT, l, l.External.Port(), dnat(s.Topology, *l)...)
 		}
+		decides := leases[0]
+		outside, hairpin := source(s.Topology, *decides)
+		put(treeSNAT, decides, decides.Internal.Port(), outside)
+		put(treeHairpin, decides, decides.Internal.Port(), hairpin...)
 	}
-	slices.SortFunc(all, func(a, b lease.Lease) int {
-		return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.External.Port(), b.External.Port()), cmp.Compare(a.Protocol, b.Protocol))
-	})
+	for _, rs := range all {
+		slices.SortFunc(rs, rule.compare)
+	}
 	return all
 }
 
 // source returns the way out: the rules that give packets of a lease's endpoint the mapped port, to peers outside and to
-// other LAN hosts.
-func source(t lease.Topology, l lease.Lease) (outside, hairpin string) {
+// other LAN hosts. For the latter the rule for all connections does if the port is the same inside.
+func source(t lease.Topology, l lease.Lease) (outside string, hairpin []string) {
 	from := fmt.Sprintf("-s %s/32 -p %s -m %[2]s --sport %d %s -j ", l.Internal.Addr(), l.Protocol, l.Internal.Port(), comment(l))
 	outside = fmt.Sprintf("%sMASQUERADE --to-ports %d", from, l.External.Port())
-	if addr, ok := firewall.External(t); ok {
-		return outside, fmt.Sprintf("%sSNAT --to-source %s:%d", from, addr, l.External.Port())
+	if l.External.Port() == l.Internal.Port() {
+		return outside, nil
 	}
-	return outside, outside
+	if addr, ok := firewall.External(t); ok {
+		return outside, []string{fmt.Sprintf("%sSNAT --to-source %s:%d", from, addr, l.External.Port())}
+	}
+	return outside, []string{outside}
 }
 
-// dnat returns the way in: one rule for everybody, or one for each filter.
-func dnat(l lease.Lease) []string {
-	rule := func(source, sport string) string {
-		return fmt.Sprintf("%s-p %s -m %[2]s %s--dport %d %s -j DNAT --to-destination %s", source, l.Protocol, sport, l.External.Port(), comment(l), l.Internal)
+// dnat returns the way in: one rule for everybody, or one for each filter; of a mapping that is made on one WAN, for each
+// of its addresses.
+func dnat(t lease.Topology, l lease.Lease) []string {
+	destinations := []string{""}
+	if l.WAN != "" {
+		destinations = nil
+		for _, a := range firewall.Addrs(t, l.WAN) {
+			destinations = append(destinations, fmt.Sprintf("-d %s/32 ", a))
+		}
 	}
-	if len(l.Filters) == 0 {
-		return []string{rule("", "")}
+	filters := l.Filters
+	if len(filters) == 0 {
+		filters = []lease.Filter{{}}
 	}
 	var rules []string
-	for _, f := range l.Filters {
-		var source, sport string
-		if f.Prefix.Bits() > 0 {
-			source = fmt.Sprintf("-s %s ", f.Prefix.Masked())
-		}
-		if f.Port != 0 {
-			sport = fmt.Sprintf("--sport %d ", f.Port)
-		}
-		if r := rule(source, sport); !slices.Contains(rules, r) {
-			rules = append(rules, r)
+	for _, destination := range destinations {
+		for _, f := range filters {
+			source, sport := peers(f)
+			r := fmt.Sprintf("%s%s-p %s -m %[3]s %s--dport %d %s -j DNAT --to-destination %s",
+				source, destination, l.Protocol, sport, l.External.Port(), comment(l), l.Internal)
+			if !slices.Contains(rules, r) {
+				rules = append(rules, r)
+			}
 		}
 	}
 	return rules
+}
+
+// peers returns what matches those that a filter lets in, address and port. The zero value lets everybody in.
+func peers(f lease.Filter) (source, sport string) {
+	if f.Prefix.Bits() > 0 {
+		source = fmt.Sprintf("-s %s ", f.Prefix.Masked())
+	}
+	if f.Port != 0 {
+		sport = fmt.Sprintf("--sport %d ", f.Port)
+	}
+	return source, sport
 }
 
 // comment names the lease. What its client calls it stays out of the kernel.
