@@ -64,6 +64,22 @@ func (m *Manager) save(t *tx, events []Event) error {
 	return m.trouble("store", nil)
 }
 
+// kept returns all leases and events, for a store that has lost its own.
+func (m *Manager) kept() (Batch, error) {
+	now, err := m.cfg.Clock()
+	if err != nil {
+		return Batch{}, fmt.Errorf("read the clocks: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	batch := Batch{Now: now}
+	batch.setLeases(m.table.leases)
+	for _, e := range m.history.events {
+		batch.Events = append(batch.Events, *e)
+	}
+	return batch, nil
+}
+
 // setLeases fills in what is to be saved of leases. What stands for a rule is not: the rule is.
 func (b *Batch) setLeases(rows map[ID]*Lease) {
 	for id, l := range rows {

@@ -146,6 +146,9 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	if err := m.adoptRules(state.Rules); err != nil {
 		return nil, err
 	}
+	if s, ok := cfg.Store.(Relying); ok {
+		s.Rely(m.kept)
+	}
 	return m, nil
 }
 

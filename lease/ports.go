@@ -109,6 +109,14 @@ type Store interface {
 	Commit(ctx context.Context, batch Batch) error
 }
 
+// Relying is a [Store] that need not keep in memory what the manager has there. The manager calls Rely once, after Load.
+type Relying interface {
+	// Rely tells the store of whom to ask for all leases and events if it has lost its own, for example because somebody
+	// has removed its file. They are those in force: what a Commit that is under way changes is not among them. The function
+	// may be called at any time, from any goroutine, also by Commit.
+	Rely(on func() (Batch, error))
+}
+
 // State is what a [Store] kept.
 type State struct {
 	Leases []Lease // Expires is relative to the reading that Load was given; any order

@@ -8,8 +8,9 @@
 //	        -> rename it over the old one -> go on with that
 //	Commit: is the file still the one that we left? -> one bbolt transaction -> wait for the disk, once -> done
 //
-// All rows are also in memory, encoded. A file that was deleted, replaced or written over while portreeve runs is
-// made anew from them before the next answer, so that what was acknowledged is on disk under its name.
+// A file that was deleted, replaced or written over while portreeve runs is made anew before the next answer, so that what
+// was acknowledged is on disk under its name. The rows for that are in memory, encoded, but for those of leases and events:
+// the manager has these in memory anyway, and is asked for them then ([Store.Rely]).
 //
 // A row is a checksum over bucket, key and value followed by one line of JSON that carries its version, so that a
 // damaged row is noticed, told and left out, and never becomes another mapping than the one that was granted. The

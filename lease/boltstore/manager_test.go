@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -83,5 +84,85 @@ func TestManagerOnTheStore(t *testing.T) {
 	}
 	if m.Epoch() < epoch {
 		t.Errorf("the epoch went back from %s to %s", epoch, m.Epoch())
+	}
+}
+
+// With a manager at work the store has nothing but the file, and asks the manager when that is lost.
+func TestFileChangedUnderAManager(t *testing.T) {
+	for _, tt := range interferences() {
+		t.Run(tt.name, func(t *testing.T) {
+			path := dbPath(t)
+			s := openStore(t, path)
+			m, stop := startManager(t, s)
+			defer stop()
+			open := func(port uint16) lease.Lease {
+				t.Helper()
+				addr := netip.MustParseAddr("192.168.1.10")
+				l, err := m.Open(t.Context(), lease.Request{
+					Mapping: lease.Mapping{Protocol: lease.UDP, External: netip.AddrPortFrom(netip.Addr{}, port), Internal: netip.AddrPortFrom(addr, port)},
+					Origin:  lease.OriginUPnP, Client: addr, Lifetime: time.Hour,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return l
+			}
+			closed := open(5000)
+			old, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			open(5001)
+			if _, err := m.CloseID(t.Context(), lease.Actor{Origin: lease.OriginCLI}, closed.ID); err != nil {
+				t.Fatal(err)
+			}
+			for i, change := range []func(){
+				func() { open(5002) },
+				func() {
+					if err := s.SetPasswordHash(t.Context(), "hash"); err != nil {
+						t.Fatal(err)
+					}
+				},
+			} {
+				if err := tt.change(t, path, old); err != nil {
+					t.Fatal(err)
+				}
+				change()
+				mustHold(t, path, m, i > 0)
+				open(uint16(6000 + i)) // it goes on as ever
+				mustHold(t, path, m, i > 0)
+			}
+		})
+	}
+}
+
+// mustHold looks into a copy of a store's file, as it would be found after a crash.
+func mustHold(t *testing.T, path string, m *lease.Manager, password bool) {
+	t.Helper()
+	image, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := dbPath(t)
+	if err := os.WriteFile(copied, image, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := openStore(t, copied)
+	defer s.Close()
+	now, err := lease.ReadClock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, want := load(t, s, now), m.Snapshot()
+	slices.SortFunc(state.Leases, func(a, b lease.Lease) int { return int(a.Seq) - int(b.Seq) })
+	withinASecond := cmp.Comparer(func(a, b time.Time) bool { return a.Sub(b).Abs() < time.Second })
+	if diff := cmp.Diff(want.Leases, state.Leases, same[0], same[1], withinASecond); diff != "" || state.Notice != "" {
+		t.Errorf("notice %q; leases (-want +got):\n%s", state.Notice, diff)
+	}
+	if len(state.Events) != len(want.Events()) {
+		t.Errorf("%d events, want %d", len(state.Events), len(want.Events()))
+	}
+	if hash, err := s.PasswordHash(t.Context()); err != nil || (hash != "") != password {
+		t.Errorf("password hash %q, error %v", hash, err)
 	}
 }

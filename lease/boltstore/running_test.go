@@ -17,13 +17,16 @@ import (
 	"github.com/portreeve/portreeve/lease/boltstore"
 )
 
-func TestFileChangedWhileRunning(t *testing.T) {
+// interference is what somebody may do to the file while we have it open.
+type interference struct {
+	name   string
+	change func(t *testing.T, path string, old []byte) error
+	kept   bool // what is there then is not ours, and kept
+}
+
+func interferences() []interference {
 	stranger := []byte("not a store at all")
-	for _, tt := range []struct {
-		name   string
-		change func(t *testing.T, path string, old []byte) error
-		kept   bool
-	}{
+	return []interference{
 		{"removed", func(_ *testing.T, path string, _ []byte) error { return os.Remove(path) }, false},
 		{"its folder removed and made again", func(_ *testing.T, path string, _ []byte) error {
 			folder := filepath.Dir(path)
@@ -52,7 +55,11 @@ func TestFileChangedWhileRunning(t *testing.T) {
 		{"cut short", func(_ *testing.T, path string, _ []byte) error { return os.Truncate(path, 3*4096) }, true},
 		{"written over", func(_ *testing.T, path string, _ []byte) error { return os.WriteFile(path, stranger, 0o600) }, true},
 		{"written over by an older copy", func(_ *testing.T, path string, old []byte) error { return os.WriteFile(path, old, 0o600) }, true},
-	} {
+	}
+}
+
+func TestFileChangedWhileRunning(t *testing.T) {
+	for _, tt := range interferences() {
 		t.Run(tt.name, func(t *testing.T) {
 			path := dbPath(t)
 			s := openStore(t, path)

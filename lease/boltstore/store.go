@@ -20,9 +20,10 @@ type Store struct {
 
 	mu        sync.Mutex
 	content   content
-	digest    uint64   // of content
-	file      *file    // nil until it could be written, and after Close
-	lock      *os.File // keeps others away from the file that was read, as long as file is nil
+	digest    uint64                      // of content
+	source    func() (lease.Batch, error) // of the rows that content has stubs of; nil: it has none, see Rely
+	file      *file                       // nil until it could be written, and after Close
+	lock      *os.File                    // keeps others away from the file that was read, as long as file is nil
 	closed    bool
 	clock     *instantRow    // of the latest commit
 	epoch     int64          // milliseconds at clock
@@ -189,6 +190,13 @@ func (s *Store) persist(edits []edit) error {
 	if err := s.save(append(edits, state)); err != nil {
 		return takeBack(err)
 	}
+	if s.source != nil {
+		for _, e := range edits {
+			if e.row != nil {
+				s.content[e.bucket][e.key] = thinned(e)
+			}
+		}
+	}
 	return nil
 }
 
@@ -218,6 +226,26 @@ func (s *Store) save(edits []edit) error {
 			why = "replaced"
 		}
 	}
+	return s.rebuild(edits, why)
+}
+
+// rebuild makes the file anew. It is then with the edits, which are in content already.
+func (s *Store) rebuild(edits []edit, why string) (err error) {
+	content, digest := s.content, s.digest
+	defer func() {
+		if err != nil {
+			s.content, s.digest = content, digest
+		}
+	}()
+	if s.content, err = s.whole(edits); err != nil {
+		return err
+	}
+	s.digest = s.content.digest()
+	state, err := s.metaEdit()
+	if err != nil {
+		return err
+	}
+	s.content.apply([]edit{state})
 	f, kept, err := build(s.path, s.content, why)
 	if err != nil {
 		return err
@@ -227,5 +255,8 @@ func (s *Store) save(edits []edit) error {
 	}
 	s.release()
 	s.file = f
+	if s.source != nil {
+		s.content.thin()
+	}
 	return nil
 }
