@@ -153,6 +153,9 @@ func (s *Server) request(client netip.Addr, m MapRequest, w wish) lease.Request 
 		Nonce:    m.Nonce,
 		Lifetime: m.Lifetime,
 	}
+	if r.Choice == lease.Exact && m.Suggested.Port() == 0 && m.Protocol != lease.AllProtocols {
+		r.Choice = lease.Nearest // only the address matters, and possible has found it right
+	}
 	if wanted := m.Suggested.Addr(); m.Protocol == lease.AllProtocols && wanted.Is4() && !wanted.IsUnspecified() {
 		r.External = netip.AddrPortFrom(wanted, 0) // an address of its own
 	}

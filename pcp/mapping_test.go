@@ -370,6 +370,11 @@ func TestPreferFailure(t *testing.T) {
 		if r := s.mapped(t, exact(8080)); r.External.Port() != 8080 {
 			t.Errorf("free: %+v", r)
 		}
+		// Only the address matters.
+		address := with(exact(0), func(m *MapRequest) { m.Suggested, m.InternalPort = netip.AddrPortFrom(wanIP, 0), 9000 })
+		if r := s.mapped(t, address); r.External != netip.AddrPortFrom(wanIP, 9001) {
+			t.Errorf("just this address: %+v", r)
+		}
 		// Another port is not what it has.
 		s.refused(t, exact(8081), ResultCannotProvideExternal)
 		s.mapped(t, exact(8080))

@@ -17,10 +17,26 @@ import (
 	"github.com/portreeve/portreeve/pcp"
 )
 
-func ip(t *testing.T, args string) {
+func ip(t *testing.T, args string) string {
 	t.Helper()
-	if out, err := exec.CommandContext(t.Context(), "ip", strings.Fields(args)...).CombinedOutput(); err != nil {
+	out, err := exec.CommandContext(t.Context(), "ip", strings.Fields(args)...).CombinedOutput()
+	if err != nil {
 		t.Fatalf("ip %s: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// own gives the loopback an IPv6 address. The kernel has it at once, but makes the route to it somewhat later; a socket
+// that is connected before that keeps sending to nowhere.
+func own(t *testing.T, addr string) {
+	t.Helper()
+	ip(t, "addr add "+addr+"/64 dev lo nodad")
+	t.Cleanup(func() { _ = exec.Command("ip", "addr", "del", addr+"/64", "dev", "lo").Run() })
+	for end := time.Now().Add(10 * time.Second); !strings.HasPrefix(ip(t, "-6 route get "+addr), "local "); {
+		if time.Now().After(end) {
+			t.Fatalf("no route to %s: %s", addr, ip(t, "-6 route get "+addr))
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 
@@ -28,7 +44,8 @@ func TestClientOfPCPAndOurServer(t *testing.T) {
 	m := newManager(t, firewall.NewFake())
 	serveVersions(t, pcp.PCPAndPMP, m, loopback)
 	client := pcp.NewClient(pcp.ClientConfig{Conn: host(t, "127.0.0.10")})
-	ctx := t.Context()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	var epoch pcp.Epoch
 	if r, err := client.Announce(ctx); err != nil || !epoch.Kept(r.Epoch, time.Now()) {
 		t.Errorf("announce: %+v, error %v", r, err)
@@ -73,8 +90,7 @@ func TestClientOfPCPAndOurServer(t *testing.T) {
 func TestPCPOverIPv6(t *testing.T) {
 	prefix := netip.MustParsePrefix("2001:db8:1::1/64")
 	for _, addr := range []string{"2001:db8:1::1", "2001:db8:1::10"} {
-		ip(t, "addr add "+addr+"/64 dev lo nodad")
-		t.Cleanup(func() { _ = exec.Command("ip", "addr", "del", addr+"/64", "dev", "lo").Run() })
+		own(t, addr)
 	}
 	m, err := lease.New(t.Context(), lease.Config{
 		Firewall: firewall.NewFake(), Policy: lease.DefaultPolicy(),
@@ -100,13 +116,15 @@ func TestPCPOverIPv6(t *testing.T) {
 	}
 	defer from.Close()
 	client := pcp.NewClient(pcp.ClientConfig{Conn: from})
-	r, err := client.Map(t.Context(), pcp.MapRequest{
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	r, err := client.Map(ctx, pcp.MapRequest{
 		RequestHeader: pcp.RequestHeader{Lifetime: time.Hour}, Nonce: pcp.NewNonce(), Protocol: lease.TCP, InternalPort: 8080,
 	})
 	if want := netip.MustParseAddrPort("[2001:db8:1::10]:8080"); err != nil || r.External != want {
 		t.Errorf("pinhole: %+v, error %v", r, err)
 	}
-	_, err = client.PMPAddress(t.Context())
+	_, err = client.PMPAddress(ctx)
 	if refused, ok := errors.AsType[*pcp.VersionError](err); !ok || refused.Version != 2 {
 		t.Errorf("NAT-PMP over IPv6: %v", err)
 	}

@@ -54,9 +54,6 @@ func (s *Server) peering(ctx context.Context, client netip.Addr, m PeerRequest) 
 // adopt makes a new mapping have the port that the flow to the peer has already, if there is one. One that the client
 // suggests has to be the same.
 func (s *Server) adopt(ctx context.Context, r *lease.Request, m PeerRequest) *refusal {
-	if r.Choice == lease.Exact && m.Suggested.Port() == 0 {
-		r.Choice = lease.Nearest // only the address was suggested, and it is right
-	}
 	port, ok := s.cfg.Flow(ctx, m.Protocol, r.Internal, m.Peer)
 	if !ok || r.Pinhole() {
 		return nil
