@@ -62,7 +62,23 @@ type Status struct {
 	UptimeSeconds int64          `json:"uptime_seconds"`
 	Leases        int            `json:"leases"`
 	LeasesByVia   map[string]int `json:"leases_by_via"`
+	Rules         int            `json:"rules"`          // how many the owner has set
+	RulesInForce  int            `json:"rules_in_force"` // how many of them hold now
+	DMZ           []DMZHost      `json:"dmz"`            // the hosts that get what nothing else takes, if that is switched on
 	Problems      []Trouble      `json:"problems"`
+}
+
+// DMZHost is a host that everything reaches from outside which nothing else takes.
+type DMZHost struct {
+	Rule       lease.ID   `json:"rule"`
+	Name       string     `json:"name"`
+	Device     string     `json:"device"`      // MAC address, "" if the rule is for an address
+	DeviceName string     `json:"device_name"` // "" when unknown
+	Address    netip.Addr `json:"address"`     // where it is, or was last; "" if it was never seen
+	IPv6       bool       `json:"ipv6"`
+	InForce    bool       `json:"in_force"`
+	Why        string     `json:"why"`   // why it is not in force now; "" if it is
+	Until      string     `json:"until"` // RFC 3339; "": for ever
 }
 
 // Verdict says in one word whether devices can be reached from the internet.
@@ -94,11 +110,14 @@ type LeaseList struct {
 // Lease is one open port.
 type Lease struct {
 	ID              lease.ID     `json:"id"`
-	Seq             uint64       `json:"seq"` // order of creation
-	Protocol        string       `json:"protocol"`
-	ExternalPort    uint16       `json:"external_port"`
+	Seq             uint64       `json:"seq"`              // order of creation
+	Protocol        string       `json:"protocol"`         // "all": the device has ExternalAddress for itself
+	ExternalAddress netip.Addr   `json:"external_address"` // "": that of the WAN
+	ExternalPort    uint16       `json:"external_port"`    // the first one; 0: all
 	InternalAddress netip.Addr   `json:"internal_address"`
-	InternalPort    uint16       `json:"internal_port"`
+	InternalPort    uint16       `json:"internal_port"` // the first one; 0: all
+	PortCount       int          `json:"port_count"`
+	WAN             string       `json:"wan"`          // "": each of them
 	RemoteHosts     []RemoteHost `json:"remote_hosts"` // none: everybody
 	Description     string       `json:"description"`  // as the client sent it: untrusted
 	Agent           string       `json:"agent"`        // what the client calls itself: untrusted
@@ -180,6 +199,7 @@ type Event struct {
 type EventMapping struct {
 	ID              lease.ID   `json:"id"` // "" for a request that was denied
 	Protocol        string     `json:"protocol"`
+	ExternalAddress netip.Addr `json:"external_address"`
 	ExternalPort    uint16     `json:"external_port"`
 	InternalAddress netip.Addr `json:"internal_address"`
 	InternalPort    uint16     `json:"internal_port"`

@@ -43,7 +43,7 @@ func TestLeasesAreListedAsTheyAre(t *testing.T) {
 	}
 	got.RemainingSeconds, got.Created = 0, time.Time{}
 	want := web.Lease{
-		ID: opened.ID, Seq: opened.Seq, Protocol: "udp", ExternalPort: 3074, InternalAddress: console, InternalPort: 3074,
+		ID: opened.ID, Seq: opened.Seq, Protocol: "udp", ExternalPort: 3074, InternalAddress: console, InternalPort: 3074, PortCount: 1,
 		RemoteHosts: []web.RemoteHost{{Prefix: netip.MustParsePrefix("198.51.100.9/32"), Port: 99}},
 		Description: "Xbox (192.168.1.50:3074) 3074 UDP", Agent: "Xbox/2.0 UPnP/1.0", Via: lease.OriginUPnP, Client: console,
 		Device: "00:50:f2:12:34:56", DeviceName: "Livingroom box",

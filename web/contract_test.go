@@ -83,8 +83,21 @@ func (c *contract) check(r *http.Request, response *http.Response, body []byte) 
 		}
 		return nil
 	}
+	request := &openapi3filter.RequestValidationInput{
+		Request: r, PathParams: params, Route: route,
+		Options: &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc},
+	}
+	// What is taken is in the document as well.
+	if r.GetBody != nil && response.StatusCode < 300 {
+		if r.Body, err = r.GetBody(); err != nil {
+			return err
+		}
+		if err := openapi3filter.ValidateRequest(r.Context(), request); err != nil {
+			return fmt.Errorf("taken, but not in the document: %w", err)
+		}
+	}
 	return openapi3filter.ValidateResponse(r.Context(), &openapi3filter.ResponseValidationInput{
-		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: r, PathParams: params, Route: route},
+		RequestValidationInput: request,
 		Status:                 response.StatusCode, Header: response.Header,
 		Body:    io.NopCloser(bytes.NewReader(body)),
 		Options: &openapi3filter.Options{IncludeResponseStatus: true},

@@ -50,6 +50,12 @@ type home struct {
 
 func newHome(t *testing.T, change ...func(*web.Config)) *home {
 	t.Helper()
+	return newHomeWith(t, func(*lease.Config) {}, change...)
+}
+
+// newHomeWith is newHome with another core.
+func newHomeWith(t *testing.T, core func(*lease.Config), change ...func(*web.Config)) *home {
+	t.Helper()
 	h := &home{
 		t: t, firewall: firewall.NewFake(), accounts: web.NewMemoryAccounts(), log: new(syncBuffer),
 		facts: web.Facts{
@@ -64,7 +70,7 @@ func newHome(t *testing.T, change ...func(*web.Config)) *home {
 		},
 	}
 	var err error
-	h.manager, err = lease.New(t.Context(), lease.Config{
+	cfg := lease.Config{
 		Firewall: h.firewall, Policy: lease.DefaultPolicy(),
 		Topology: lease.Topology{
 			WANs: []lease.WAN{{Name: "wan", Addrs: []netip.Addr{netip.MustParseAddr("203.0.113.5")}}},
@@ -76,7 +82,9 @@ func newHome(t *testing.T, change ...func(*web.Config)) *home {
 				"192.168.1.61": "bc:33:29:0a:1b:2c", "192.168.1.40": "00:11:32:aa:bb:cc",
 			}[addr.String()]
 		},
-	})
+	}
+	core(&cfg)
+	h.manager, err = lease.New(t.Context(), cfg)
 	must(t, err)
 	h.run("manager", h.manager.Run)
 	<-h.manager.Ready()
@@ -88,6 +96,7 @@ func newHome(t *testing.T, change ...func(*web.Config)) *home {
 			defer h.mu.Unlock()
 			return h.facts
 		},
+		MAC: cfg.Device, Addrs: cfg.Addrs, Policy: cfg.Policy,
 		OwnAddrs: func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.168.1.1")} },
 		Names:    []string{"router.home"},
 		Logger:   slog.New(slog.NewTextHandler(h.log, nil)),
@@ -238,9 +247,20 @@ func (c *client) delete(path string) answer { return c.send(http.MethodDelete, p
 
 func (c *client) post(path string, v any) answer {
 	c.t.Helper()
-	body, err := json.Marshal(v)
-	must(c.t, err)
-	return c.send(http.MethodPost, path, bytes.NewReader(body), "Content-Type", "application/json")
+	return c.json(http.MethodPost, path, v)
+}
+
+// json sends a value, or a text that is JSON already.
+func (c *client) json(method, path string, v any, headers ...string) answer {
+	c.t.Helper()
+	text, isText := v.(string)
+	body := []byte(text)
+	if !isText {
+		var err error
+		body, err = json.Marshal(v)
+		must(c.t, err)
+	}
+	return c.send(method, path, bytes.NewReader(body), append(headers, "Content-Type", "application/json")...)
 }
 
 func (c *client) form(path, values string) answer {

@@ -23,6 +23,12 @@ type Problem struct {
 	// RetryAfter is after how many seconds it is worth trying again; absent when that is not known.
 	// It is also sent as the header Retry-After.
 	RetryAfter int64 `json:"retry_after_seconds,omitempty"`
+
+	// Faults lists what is wrong with the members of a body.
+	Faults []Fault `json:"faults,omitempty"`
+
+	// InTheWay lists the leases of devices because of which a rule was refused; with take_over they are closed.
+	InTheWay []Lease `json:"in_the_way,omitempty"`
 }
 
 // Error makes a Problem an error for the client of the API.
@@ -51,6 +57,12 @@ const (
 	CodeBusy        Code = "busy"
 	CodeStreams     Code = "too_many_streams"
 	CodeNoLease     Code = "lease_not_found"
+	CodeNoRule      Code = "rule_not_found"
+	CodeNotAllowed  Code = "not_allowed"
+	CodeConflict    Code = "conflict"
+	CodeReserved    Code = "reserved"
+	CodeExhausted   Code = "exhausted"
+	CodeChanged     Code = "changed"
 	CodeUnavailable Code = "unavailable"
 	CodeStopping    Code = "stopping"
 	CodeInternal    Code = "internal"
@@ -61,7 +73,8 @@ func Codes() []Code {
 	return []Code{
 		CodeInvalid, CodeTooLarge, CodeMediaType, CodeNotFound, CodeMethod, CodeHost, CodeOrigin, CodeNotOwner,
 		CodeSetup, CodeLogin, CodeWrongCode, CodeNoCode, CodeWeak, CodeWrong, CodeRate, CodeBusy, CodeStreams,
-		CodeNoLease, CodeUnavailable, CodeStopping, CodeInternal,
+		CodeNoLease, CodeNoRule, CodeNotAllowed, CodeConflict, CodeReserved, CodeExhausted, CodeChanged,
+		CodeUnavailable, CodeStopping, CodeInternal,
 	}
 }
 
@@ -74,10 +87,14 @@ func httpStatus(c Code) int {
 		return http.StatusUnauthorized
 	case CodeHost:
 		return http.StatusMisdirectedRequest
-	case CodeOrigin, CodeNotOwner, CodeSetup, CodeWrongCode, CodeWrong:
+	case CodeOrigin, CodeNotOwner, CodeSetup, CodeWrongCode, CodeWrong, CodeNotAllowed:
 		return http.StatusForbidden
-	case CodeNotFound, CodeNoLease, CodeNoCode:
+	case CodeNotFound, CodeNoLease, CodeNoRule, CodeNoCode:
 		return http.StatusNotFound
+	case CodeConflict, CodeReserved, CodeExhausted:
+		return http.StatusConflict
+	case CodeChanged:
+		return http.StatusPreconditionFailed
 	case CodeMethod:
 		return http.StatusMethodNotAllowed
 	case CodeTooLarge:
@@ -118,17 +135,48 @@ func problemOf(err error) *Problem {
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return problem(CodeTooLarge, "the request is larger than %d bytes", tooLarge.Limit)
 	}
-	switch {
-	case errors.Is(err, lease.ErrNotFound):
-		return problem(CodeNoLease, "this lease does not exist any more")
-	case errors.Is(err, lease.ErrStopping):
-		return problem(CodeStopping, "portreeve is shutting down")
-	case errors.Is(err, lease.ErrUnavailable):
-		// The manager words this for the owner: which of store and firewall failed and how.
-		return problem(CodeUnavailable, "%v", err).after(5 * time.Second)
+	code := codeOf(err)
+	switch code {
+	case CodeNoLease:
+		return problem(code, "this lease does not exist any more")
+	case CodeStopping:
+		return problem(code, "portreeve is shutting down")
+	case CodeInternal:
+		return problem(code, "something went wrong inside portreeve; its log says what")
+	case CodeUnavailable:
+		return problem(code, "%v", err).after(5 * time.Second)
 	default:
-		return problem(CodeInternal, "something went wrong inside portreeve; its log says what")
+		return problem(code, "%s", reasonOf(err)) // the manager words this for the owner
 	}
+}
+
+// codeOf is the code of an error of the core.
+func codeOf(err error) Code {
+	rows := []struct {
+		err  error
+		code Code
+	}{
+		{lease.ErrInvalid, CodeInvalid},
+		{lease.ErrProtocol, CodeInvalid},
+		{lease.ErrNotAuthorized, CodeNotAllowed},
+		{lease.ErrThirdParty, CodeNotAllowed},
+		{lease.ErrPort, CodeNotAllowed},
+		{lease.ErrNonce, CodeNotAllowed},
+		{lease.ErrReserved, CodeReserved},
+		{lease.ErrConflict, CodeConflict},
+		{lease.ErrQuota, CodeExhausted},
+		{lease.ErrFull, CodeExhausted},
+		{lease.ErrNotFound, CodeNoLease},
+		{lease.ErrChanged, CodeChanged},
+		{lease.ErrUnavailable, CodeUnavailable},
+		{lease.ErrStopping, CodeStopping},
+	}
+	for _, row := range rows {
+		if errors.Is(err, row.err) {
+			return row.code
+		}
+	}
+	return CodeInternal
 }
 
 func setRetryAfter(w http.ResponseWriter, p *Problem) {

@@ -66,6 +66,15 @@ func (s *Server) ownerRoutes(g *gin.RouterGroup, by access) {
 	g.GET("/leases", as(s.getLeases))
 	g.GET("/leases/:id", as(s.getLease))
 	g.DELETE("/leases/:id", as(s.deleteLease(by.origin)))
+	g.GET("/rules", as(s.getRules))
+	g.POST("/rules", as(s.postRule(by.origin)))
+	g.GET("/rules/:id", as(s.getRule))
+	g.PUT("/rules/:id", as(s.putRule(by.origin)))
+	g.DELETE("/rules/:id", as(s.deleteRule(by.origin)))
+	g.GET("/addresses", as(s.getAddresses))
+	g.POST("/addresses", as(s.postAddress(by.origin)))
+	g.GET("/policy", as(s.getPolicy))
+	g.POST("/policy/test", as(s.postPolicyTest))
 	g.GET("/history", as(s.getHistory))
 	g.GET("/events", as(s.stream(jsonFeed{}, by.lasts)))
 }
@@ -141,12 +150,15 @@ func (s *Server) sessionState(r *http.Request) SessionState {
 	}
 }
 
-func writeJSON(w http.ResponseWriter, v any) error {
+func writeJSON(w http.ResponseWriter, v any) error { return writeJSONStatus(w, http.StatusOK, v) }
+
+func writeJSONStatus(w http.ResponseWriter, status int, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
 	_, _ = w.Write(append(body, '\n')) // fails only if the other end has gone
 	return nil
 }

@@ -93,17 +93,15 @@ func TestDuration(t *testing.T) {
 }
 
 func TestEveryErrorOfTheManagerHasItsCode(t *testing.T) {
-	// For the owner, who only closes, most errors cannot happen: they are a mistake inside.
-	special := map[error]Code{
-		lease.ErrNotFound: CodeNoLease, lease.ErrUnavailable: CodeUnavailable, lease.ErrStopping: CodeStopping,
+	codes := map[error]Code{
+		lease.ErrInvalid: CodeInvalid, lease.ErrProtocol: CodeInvalid, lease.ErrNotAuthorized: CodeNotAllowed,
+		lease.ErrThirdParty: CodeNotAllowed, lease.ErrPort: CodeNotAllowed, lease.ErrNonce: CodeNotAllowed, lease.ErrReserved: CodeReserved,
+		lease.ErrConflict: CodeConflict, lease.ErrQuota: CodeExhausted, lease.ErrFull: CodeExhausted, lease.ErrNotFound: CodeNoLease,
+		lease.ErrChanged: CodeChanged, lease.ErrUnavailable: CodeUnavailable, lease.ErrStopping: CodeStopping,
 	}
-	for _, err := range lease.Errors() {
-		want, ok := special[err]
-		if !ok {
-			want = CodeInternal
-		}
-		if got := problemOf(errors.Join(errors.New("closing"), err)).Code; got != want {
-			t.Errorf("problemOf(%v) = %s, want %s", err, got, want)
+	for _, err := range append(lease.Errors(), lease.ErrChanged) {
+		if got := problemOf(errors.Join(errors.New("closing"), err)).Code; got != codes[err] {
+			t.Errorf("problemOf(%v) = %s, want %s", err, got, codes[err])
 		}
 	}
 	if p := problemOf(errors.New("secret path")); strings.Contains(p.Detail, "secret") {

@@ -23,7 +23,23 @@ type view struct {
 // look takes the newest snapshot.
 func (s *Server) look() view {
 	snap, now := s.Leases.Snapshot(), s.Leases.Now()
-	return view{Snapshot: snap, now: now, status: s.statusOf(snap, now), name: s.DeviceName}
+	v := view{Snapshot: snap, now: now, status: s.statusOf(snap, now), name: s.DeviceName}
+	v.status.DMZ = v.dmzHosts()
+	return v
+}
+
+// dmzHosts lists the hosts that get what nothing else takes, also one that does not get it just now.
+func (v view) dmzHosts() []DMZHost {
+	hosts := []DMZHost{}
+	for _, r := range v.Rules {
+		if r.Kind == lease.RuleDMZ && r.Enabled {
+			hosts = append(hosts, DMZHost{
+				Rule: r.ID, Name: r.Name, Device: r.Target.Device, DeviceName: v.ruleDeviceName(r.Rule), Address: r.Target.Addr,
+				IPv6: r.IPv6, InForce: r.Why == "", Why: r.Why, Until: settingsOf(r.Rule).Until,
+			})
+		}
+	}
+	return hosts
 }
 
 func (s *Server) statusOf(snap *lease.Snapshot, now time.Time) Status {
@@ -45,6 +61,12 @@ func (s *Server) statusOf(snap *lease.Snapshot, now time.Time) Status {
 	st.Protocols, st.Notices = notNil(st.Protocols), notNil(st.Notices)
 	for _, l := range snap.Leases {
 		st.LeasesByVia[string(l.Origin)]++
+	}
+	st.Rules = len(snap.Rules)
+	for _, r := range snap.Rules {
+		if r.Why == "" {
+			st.RulesInForce++
+		}
 	}
 	for _, p := range snap.Problems {
 		st.Problems = append(st.Problems, Trouble{p.Source, p.Text, seconds(now.Sub(p.Since))})
@@ -103,8 +125,8 @@ func (v view) lease(l lease.Lease) Lease {
 		hosts[i] = RemoteHost{f.Prefix, f.Port}
 	}
 	return Lease{
-		ID: l.ID, Seq: l.Seq, Protocol: l.Protocol.String(), ExternalPort: l.External.Port(),
-		InternalAddress: l.Internal.Addr(), InternalPort: l.Internal.Port(), RemoteHosts: hosts,
+		ID: l.ID, Seq: l.Seq, Protocol: l.Protocol.String(), ExternalAddress: l.External.Addr(), ExternalPort: l.External.Port(),
+		InternalAddress: l.Internal.Addr(), InternalPort: l.Internal.Port(), PortCount: l.PortCount(), WAN: l.WAN, RemoteHosts: hosts,
 		Description: l.Description, Agent: l.Agent, Via: l.Origin, Client: l.Client,
 		Device: l.Device, DeviceName: lease.CleanText(v.name(l), maxName), Created: l.Created.Round(0),
 		RemainingSeconds: seconds(l.Remaining(v.now)), Permanent: l.Permanent, Renewals: l.Renewals, Stuck: l.Stuck,
@@ -145,7 +167,7 @@ func (v view) history(before uint64, limit int, id lease.ID) History {
 
 func event(e lease.Event) Event {
 	m := EventMapping{
-		ID: e.Lease.ID, ExternalPort: e.Lease.External.Port(), InternalAddress: e.Lease.Internal.Addr(),
+		ID: e.Lease.ID, ExternalAddress: e.Lease.External.Addr(), ExternalPort: e.Lease.External.Port(), InternalAddress: e.Lease.Internal.Addr(),
 		InternalPort: e.Lease.Internal.Port(), Description: e.Lease.Description, Client: e.Lease.Client, Device: e.Lease.Device,
 	}
 	if e.Lease.Internal != (netip.AddrPort{}) {

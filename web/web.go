@@ -6,8 +6,8 @@
 // is for the command line on a Unix socket: the kernel tells who is at the other end, and root or the daemon's
 // own user is the owner.
 //
-// The package decides nothing about mappings. It shows what [lease.Manager] has published, and asks it to
-// close what the owner wants closed.
+// The package decides nothing about mappings. It shows what [lease.Manager] has published, and asks it for what the
+// owner wants: rules, addresses, leases closed.
 package web
 
 import (
@@ -26,6 +26,11 @@ import (
 type Leases interface {
 	Snapshot() *lease.Snapshot
 	CloseID(ctx context.Context, by lease.Actor, id lease.ID) (lease.Lease, error)
+	Open(ctx context.Context, r lease.Request) (lease.Lease, error)
+	Try(ctx context.Context, r lease.Request) (lease.Lease, lease.Trace, error)
+	Find(by lease.Origin, p lease.Protocol, internal netip.AddrPort) (lease.Lease, bool)
+	PutRule(ctx context.Context, r lease.Rule, o lease.RuleOptions) (lease.RuleChange, error)
+	RemoveRule(ctx context.Context, id lease.ID, o lease.RuleOptions) (lease.RuleChange, error)
 
 	// Now is the time against which leases expire; it must carry a monotonic reading, as time.Now does.
 	// Sessions, rate limits and the lifetime of a setup code are measured by it as well.
@@ -66,6 +71,18 @@ type Config struct {
 	// lease at a time, when the owner looks at it. Nil: not known.
 	Traffic func(ctx context.Context, l lease.Lease) (Traffic, error)
 
+	// MAC returns the hardware address of a LAN host, "" when unknown; Addrs by which addresses a device is there now, the
+	// latest of IPv4 first. They must not take long. Nil: never known, never there.
+	MAC   func(addr netip.Addr) string
+	Addrs func(mac string) []netip.Addr
+
+	// Policy is what the core decides by, to be shown.
+	Policy lease.Policy
+
+	// Answer tells how a protocol words what the core has answered to a kind of request: the code on the wire and its
+	// name. An err of nil is success. Nil: not known, every code is 0.
+	Answer func(a Action, err error) (code int, name string)
+
 	Logger *slog.Logger // nil: discard
 }
 
@@ -95,6 +112,15 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	if c.Traffic == nil {
 		c.Traffic = func(context.Context, lease.Lease) (Traffic, error) { return Traffic{}, nil }
+	}
+	if c.MAC == nil {
+		c.MAC = func(netip.Addr) string { return "" }
+	}
+	if c.Addrs == nil {
+		c.Addrs = func(string) []netip.Addr { return nil }
+	}
+	if c.Answer == nil {
+		c.Answer = func(Action, error) (int, string) { return 0, "" }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
