@@ -139,7 +139,8 @@ func (d *daemon) newServers(ctx context.Context, o *options) (err error) {
 		accounts = d.store
 	}
 	d.web, err = web.New(ctx, web.Config{
-		Leases: d.leases, Accounts: accounts, Facts: d.facts, OwnAddrs: d.ownAddrs, Traffic: d.traffic, Logger: d.log,
+		Leases: d.leases, Accounts: accounts, Facts: d.facts, OwnAddrs: d.ownAddrs, Traffic: d.traffic,
+		MAC: d.lan.MAC, Addrs: d.lan.Addrs, Policy: d.cfg.Policy, Answer: answer, Logger: d.log,
 	})
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/portreeve/portreeve/firewall"
 	"github.com/portreeve/portreeve/igd"
 	"github.com/portreeve/portreeve/lease"
+	"github.com/portreeve/portreeve/pcp"
 	"github.com/portreeve/portreeve/wan"
 	"github.com/portreeve/portreeve/web"
 )
@@ -114,4 +115,18 @@ func (d *daemon) ownAddrs() []netip.Addr {
 		}
 	}
 	return addrs
+}
+
+// answer tells how a protocol words what the core has answered.
+func answer(a web.Action, err error) (code int, name string) {
+	switch a.Via {
+	case lease.OriginUPnP:
+		return igd.Answer(a.Name, a.Version, err)
+	case lease.OriginNATPMP:
+		r := pcp.PMPAnswer(err)
+		return int(r), r.String()
+	default:
+		r := pcp.Answer(err)
+		return int(r), r.String()
+	}
 }
