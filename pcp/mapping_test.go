@@ -656,6 +656,15 @@ func TestMappingsOfOtherProtocols(t *testing.T) {
 			t.Errorf("leases %v", leases)
 		}
 	})
+	synctest.Test(t, func(t *testing.T) {
+		s := newPCP(t, nil)
+		s.mapped(t, mapRequest())
+		s.mustReply(t, client, deleteTCP8080, "00 82 00 02 00 00 03 e8 1f 90 00 00 00 00 00 00")
+		s.ask(t, client, "00 02 00 00 13 88 13 88 00 00 1c 20")
+		s.mustHave(t, "tcp 8080 -> 192.168.1.10:8080", "tcp 5000 -> 192.168.1.10:5000")
+		s.mustReply(t, client, deleteAllTCP, "00 82 00 00 00 00 03 e8 00 00 00 00 00 00 00 00")
+		s.mustHave(t, "tcp 8080 -> 192.168.1.10:8080")
+	})
 	// What the owner has set by hand.
 	synctest.Test(t, func(t *testing.T) {
 		s := newPCP(t, nil)

@@ -3,6 +3,7 @@ package pcp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 
 	"github.com/portreeve/portreeve/lease"
@@ -83,12 +84,43 @@ func (s *Server) pmpMap(ctx context.Context, client netip.Addr, m PMPMapRequest)
 // pmpUnmap closes the client's mapping of an internal port, or with port 0 all of the protocol (RFC 6886,
 // section 3.4). That there is none is a success; the external port in the request has no meaning.
 func (s *Server) pmpUnmap(ctx context.Context, client netip.Addr, m PMPMapRequest) PMPMapResponse {
-	actor := lease.Actor{Origin: lease.OriginNATPMP, Client: client}
-	_, err := s.cfg.Leases.CloseInternal(ctx, actor, m.Protocol, m.InternalPort)
+	err := s.pmpClose(ctx, lease.Actor{Origin: lease.OriginNATPMP, Client: client}, m)
 	if err != nil {
 		s.log.Debug("mapping not deleted", "proto", lease.OriginNATPMP, "client", client, "err", err)
 	}
 	return PMPMapResponse{Protocol: m.Protocol, Result: pmpResult(err), Epoch: s.pmpEpoch(), InternalPort: m.InternalPort}
+}
+
+// pmpClose closes what NAT-PMP has opened. What PCP has opened is guarded by a nonce, which would be of no use if anybody
+// who can forge an address could do without.
+func (s *Server) pmpClose(ctx context.Context, a lease.Actor, m PMPMapRequest) error {
+	if m.InternalPort != 0 {
+		l, found := s.cfg.Leases.Find(a.Origin, m.Protocol, netip.AddrPortFrom(a.Client, m.InternalPort))
+		if found && l.Origin == lease.OriginPCP {
+			return fmt.Errorf("%w: %s was made by %s", lease.ErrNotAuthorized, l.Mapping, l.Origin)
+		}
+		_, err := s.cfg.Leases.CloseInternal(ctx, a, m.Protocol, m.InternalPort)
+		return err
+	}
+	own, guarded := []lease.Lease(nil), false
+	for _, l := range s.cfg.Leases.Snapshot().Leases {
+		if l.Protocol == m.Protocol && l.Internal.Addr() == a.Client {
+			guarded = guarded || l.Origin == lease.OriginPCP
+			if l.Origin == lease.OriginNATPMP {
+				own = append(own, l)
+			}
+		}
+	}
+	if !guarded { // at once, then
+		_, err := s.cfg.Leases.CloseInternal(ctx, a, m.Protocol, 0)
+		return err
+	}
+	for _, l := range own {
+		if _, err := s.cfg.Leases.CloseID(ctx, a, l.ID); err != nil && !errors.Is(err, lease.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
 }
 
 // pmpResult is the result code for what a [lease.Manager] returns.
