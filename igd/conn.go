@@ -1,7 +1,6 @@
 package igd
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -31,8 +30,10 @@ const maxKept = 16 << 10
 
 // conn serves one connection at a time. It is used again, for the sake of its buffers.
 type conn struct {
-	peer net.Conn
-	lan  *lanServer
+	lan    *lanServer
+	peer   peer
+	socket socket // is peer, but in tests
+	leads  bool   // the goroutine accepts connections, when this one has ended
 
 	reader  reader
 	request request
@@ -44,22 +45,47 @@ type conn struct {
 	lost    bool      // where the next request begins is not known, or not yet
 }
 
-// use makes c serve a connection.
-func (c *conn) use(peer net.Conn, client netip.Addr, lan *lanServer) {
-	*c = conn{
-		peer: peer, lan: lan, out: c.out,
-		reader:  reader{from: c, buffer: c.reader.buffer, chunks: c.reader.chunks},
-		request: request{fields: c.request.fields, client: client, body: c.body},
+func newConn() *conn {
+	c := &conn{out: make([]byte, maxResponseHead, 2*maxResponseHead)}
+	c.reader.from = c
+	c.request.body, c.request.wait = c.body, c.handOver
+	c.socket.waiting = c.park
+	return c
+}
+
+// serve answers the requests of a connection until it ends, and closes it.
+func (c *conn) serve(p peer, client netip.Addr, lan *lanServer) {
+	c.lan, c.peer, c.request.client = lan, p, client
+	defer func() {
+		if fault := recover(); fault != nil {
+			lan.server.log.Error("a fault of ours has ended a request", "client", client, "err", fault,
+				"stack", string(debug.Stack()))
+		}
+		_ = p.Close() // what could be said has been said
+	}()
+	for c.served = 0; c.next(); c.served++ {
 	}
-	if c.out == nil {
-		c.out = make([]byte, maxResponseHead, 2*maxResponseHead)
+}
+
+// handOver lets another goroutine accept connections, because this one is about to wait.
+func (c *conn) handOver() {
+	if c.leads {
+		c.leads = false
+		c.lan.running.Go(c.lan.lead)
 	}
+}
+
+// park prepares for waiting for the client.
+func (c *conn) park() error {
+	c.handOver()
+	return c.lan.park(&c.socket)
 }
 
 // leave forgets the connection, and the buffers that are too large to be kept.
 func (c *conn) leave() {
-	c.peer, c.lan = nil, nil
+	c.lan, c.peer = nil, nil
 	clear(c.request.fields[:cap(c.request.fields)])
+	c.reader.start, c.reader.end = 0, 0
 	if len(c.reader.buffer) > maxKept {
 		c.reader.buffer = nil
 	}
@@ -68,29 +94,15 @@ func (c *conn) leave() {
 	}
 }
 
-// serve answers requests until the connection ends, and closes it.
-func (c *conn) serve(ctx context.Context) {
-	defer func() {
-		if fault := recover(); fault != nil {
-			c.lan.server.log.Error("a fault of ours has ended a request", "client", c.request.client, "err", fault,
-				"stack", string(debug.Stack()))
-		}
-		_ = c.peer.Close() // what could be said has been said
-	}()
-	for c.next(ctx) {
-		c.served++
-	}
-}
-
 // next answers one request, and reports whether there may be another one.
-func (c *conn) next(ctx context.Context) (more bool) {
+func (c *conn) next() (more bool) {
 	c.request.reset()
 	c.begun, c.awaited = time.Time{}, 0
 	room := c.out[:maxResponseHead]
 	err := c.reader.head(&c.request)
 	if err == nil {
 		c.lost = c.request.length != 0
-		return c.write(c.lan.handler.handle(ctx, &c.request, room))
+		return c.write(c.lan.handler.handle(c.lan.requests, &c.request, room))
 	}
 	_, wrong := errors.AsType[*wireError](err)
 	slow := errors.Is(err, os.ErrDeadlineExceeded) && c.reader.stage == stageHead
@@ -176,12 +188,8 @@ func (c *conn) send(b []byte) error {
 
 // linger lets the client read the response although not all of its request has been read.
 func (c *conn) linger() {
-	half, ok := c.peer.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
-		return
-	}
-	if c.peer.SetReadDeadline(c.lan.server.leases.Now().Add(lingerWithin)) != nil {
-		return
+	if c.peer.CloseWrite() != nil || c.peer.SetReadDeadline(c.lan.server.leases.Now().Add(lingerWithin)) != nil {
+		return // the client has gone
 	}
 	for n := 0; n < lingerMost; {
 		more, err := c.peer.Read(c.reader.buffer)

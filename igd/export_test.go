@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"testing"
@@ -17,9 +16,7 @@ import (
 // Exchange has a host of the LAN send some bytes and then close its side. It returns all that it gets.
 func Exchange(s *Server, lan netip.Prefix, client netip.Addr, sent io.Reader) []byte {
 	peer := &memory{Reader: sent}
-	c := &conn{}
-	c.use(peer, client, &lanServer{server: s, handler: s.handler(lan), prefix: lan})
-	c.serve(context.Background())
+	newConn().serve(peer, client, &lanServer{server: s, handler: s.handler(lan), prefix: lan, requests: context.Background()})
 	return peer.Bytes()
 }
 
@@ -27,13 +24,13 @@ func Exchange(s *Server, lan netip.Prefix, client netip.Addr, sent io.Reader) []
 type memory struct {
 	io.Reader
 	bytes.Buffer
-	net.Conn
 }
 
 func (m *memory) Read(b []byte) (int, error)       { return m.Reader.Read(b) }
 func (m *memory) Write(b []byte) (int, error)      { return m.Buffer.Write(b) }
 func (m *memory) SetReadDeadline(time.Time) error  { return nil }
 func (m *memory) SetWriteDeadline(time.Time) error { return nil }
+func (m *memory) CloseWrite() error                { return nil }
 func (m *memory) Close() error                     { return nil }
 
 // Handler answers requests of package net/http as the server of a LAN does, over the wire.

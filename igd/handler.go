@@ -73,7 +73,7 @@ func (h *handler) control(ctx context.Context, r *request, s *service, b []byte)
 		return unreadable(b, err)
 	}
 	agent, _ := r.value("User-Agent")
-	c := call{action: name, client: r.client, agent: agent}
+	c := call{action: name, client: r.client, agent: agent, wait: r.wait}
 	reply, err := s.invoke(ctx, namespace, body, &c, b)
 	if err == nil {
 		return response{status: http.StatusOK, kind: textXML, body: reply}

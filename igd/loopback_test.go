@@ -19,6 +19,21 @@ func loopback() netip.Prefix { return netip.MustParsePrefix("127.0.0.254/8") }
 
 const localHost = "127.0.0.1"
 
+func listen(t *testing.T) *net.TCPListener {
+	t.Helper()
+	listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 254)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return listener
+}
+
+// unlimited is a Limiter for hosts that behave.
+type unlimited struct{}
+
+func (unlimited) Admit(netip.Addr) bool { return true }
+func (unlimited) Release(netip.Addr)    {}
+
 // serve starts serving the loopback LAN and returns where.
 func serve(t *testing.T, r *router) (address string) {
 	t.Helper()
@@ -27,13 +42,10 @@ func serve(t *testing.T, r *router) (address string) {
 
 func serveOn(t *testing.T, r *router, lan netip.Prefix) (address string) {
 	t.Helper()
-	listener, err := net.Listen("tcp4", "127.0.0.254:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := listen(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- r.server.Serve(ctx, listener, lan) }()
+	go func() { done <- r.server.Serve(ctx, listener, unlimited{}, lan) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

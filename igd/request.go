@@ -31,11 +31,14 @@ type request struct {
 	// body reads the body, which there may be none of. It may be called once. After an error the answer is the
 	// one that the error names.
 	body func() (string, error)
+
+	// wait is called before something is done that takes its time.
+	wait func()
 }
 
-// reset makes r empty, but for the client and the way to the body.
+// reset makes r empty, but for what belongs to the connection.
 func (r *request) reset() {
-	*r = request{minor: 1, fields: r.fields[:0], client: r.client, body: r.body}
+	*r = request{minor: 1, fields: r.fields[:0], client: r.client, body: r.body, wait: r.wait}
 }
 
 // field is one line of the head.

@@ -100,13 +100,10 @@ func (s stuck) Open(ctx context.Context, _ lease.Request) (lease.Lease, error) {
 func TestServeEndsWithItsContext(t *testing.T) {
 	leases := stuck{Leases: offline{}, entered: make(chan struct{})}
 	server := newServer(t, leases, &line{})
-	listener, err := net.Listen("tcp4", "127.0.0.254:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := listen(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- server.Serve(ctx, listener, loopback()) }()
+	go func() { done <- server.Serve(ctx, listener, unlimited{}, loopback()) }()
 	idle := dial(t, localHost, listener.Addr().String())
 	busy := dial(t, localHost, listener.Addr().String())
 	text := ownMapping()
@@ -124,8 +121,12 @@ func TestServeEndsWithItsContext(t *testing.T) {
 		t.Fatal("serve does not end")
 	}
 	for name, conn := range map[string]net.Conn{"idle": idle, "busy": busy} {
-		if _, err := conn.Read(make([]byte, 1)); err == nil {
-			t.Errorf("the %s connection is still open", name)
+		got, err := io.ReadAll(conn)
+		if err != nil {
+			t.Errorf("the %s connection: %v, want its end", name, err)
+		}
+		if answered := strings.HasPrefix(string(got), "HTTP/1.1 500 "); answered != (name == "busy") {
+			t.Errorf("the %s connection got %q", name, got)
 		}
 	}
 	if conn, err := net.DialTimeout("tcp4", listener.Addr().String(), time.Second); err == nil {
@@ -136,14 +137,11 @@ func TestServeEndsWithItsContext(t *testing.T) {
 
 func TestServeTellsOfABrokenListener(t *testing.T) {
 	server := newServer(t, offline{}, &line{})
-	listener, err := net.Listen("tcp4", "127.0.0.254:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := listen(t)
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	err = server.Serve(t.Context(), listener, loopback())
+	err := server.Serve(t.Context(), listener, unlimited{}, loopback())
 	if !errors.Is(err, net.ErrClosed) || !strings.Contains(err.Error(), "igd 127.0.0.254") {
 		t.Errorf("serve: %v", err)
 	}

@@ -59,6 +59,7 @@ func (a *action) answer(ctx context.Context, c *call) (results, error) {
 	if !a.waits {
 		return a.run(ctx, c)
 	}
+	c.wait()
 	ctx, cancel := context.WithTimeout(ctx, maxAction)
 	defer cancel()
 	return a.run(ctx, c)
@@ -71,6 +72,7 @@ type call struct {
 	client  netip.Addr // who calls
 	agent   string     // what the client calls itself, not cleaned; may be empty
 	args    []checkedArgument
+	wait    func() // see request
 }
 
 // checkedArgument is an argument with its value.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -48,6 +49,13 @@ func NewLimiter(limits Limits, log *slog.Logger) *Limiter {
 func (l *Limiter) Limit(ln net.Listener) net.Listener {
 	return &limitedListener{Listener: ln, limiter: l}
 }
+
+// Admit counts one more connection of a host for servers that accept connections themselves, in the way of
+// [Limiter.Limit]. It is false if there are too many. What was admitted must be released once.
+func (l *Limiter) Admit(host netip.Addr) bool { return l.admit(hostName(host)) }
+
+// Release takes back what one Admit has counted.
+func (l *Limiter) Release(host netip.Addr) { l.release(hostName(host)) }
 
 // admit counts one more connection of the host, unless there are too many.
 func (l *Limiter) admit(host string) bool {
@@ -99,7 +107,11 @@ func (l *Limiter) relaxed() bool {
 // hostOf names the host at the other end in the way of [Limiter.Limit].
 func hostOf(remote net.Addr) string {
 	tcp, _ := remote.(*net.TCPAddr) // nil has no address either
-	switch addr := tcp.AddrPort().Addr().Unmap(); {
+	return hostName(tcp.AddrPort().Addr())
+}
+
+func hostName(addr netip.Addr) string {
+	switch addr = addr.Unmap(); {
 	case !addr.IsValid():
 		return "local"
 	case addr.Is4():

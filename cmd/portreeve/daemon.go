@@ -304,7 +304,7 @@ func (d *daemon) serveIGD(ctx context.Context, ifc lan.Interface, addr netip.Add
 		return setting(err, "[igd] port")
 	}
 	ready()
-	return d.igd.Serve(ctx, d.limits.igd.Limit(ln), ifc.PrefixOf(addr))
+	return d.igd.Serve(ctx, ln, d.limits.igd, ifc.PrefixOf(addr))
 }
 
 func (d *daemon) serveSSDP(ctx context.Context, ifc lan.Interface, ready func()) error {
