@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -130,6 +131,82 @@ func TestPCPOverIPv6(t *testing.T) {
 	}
 }
 
+// bind returns what makes sockets that belong to one interface.
+func bind(name string) net.ListenConfig {
+	return net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		failed := c.Control(func(fd uintptr) { err = syscall.BindToDevice(int(fd), name) })
+		return errors.Join(err, failed)
+	}}
+}
+
+// zoned is a link-local address. Its zone is a number, because package net remembers for a minute which interface had a
+// name.
+func zoned(t *testing.T, addr, interfaceName string, port uint16) netip.AddrPort {
+	t.Helper()
+	i, err := net.InterfaceByName(interfaceName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return netip.AddrPortFrom(netip.MustParseAddr(addr).WithZone(strconv.Itoa(i.Index)), port)
+}
+
+// A host asks its default router, which over IPv6 is a link-local address, and so is its own then. Nobody outside can reach
+// that one, but by it the host can ask for another address of its own.
+func TestPCPOverLinkLocalAddresses(t *testing.T) {
+	ip(t, "link add pcp0 type veth peer name pcp1")
+	t.Cleanup(func() { _ = exec.Command("ip", "link", "del", "pcp0").Run() })
+	for _, args := range []string{
+		"link set pcp0 addrgenmode none", "link set pcp1 addrgenmode none", "link set pcp0 up", "link set pcp1 up",
+		"addr add fe80::1/64 dev pcp0 nodad", "addr add fe80::10/64 dev pcp1 nodad",
+	} {
+		ip(t, args)
+	}
+	prefix, global := netip.MustParsePrefix("2001:db8:1::1/64"), netip.MustParseAddr("2001:db8:1::10")
+	device := func(netip.Addr) string { return "02:00:00:00:00:10" }
+	m, err := lease.New(t.Context(), lease.Config{
+		Firewall: firewall.NewFake(), Policy: lease.DefaultPolicy(), Device: device,
+		Topology: lease.Topology{LANs: []lease.LAN{{Name: "pcp0", Prefixes: []netip.Prefix{prefix}}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	inBackground(t, m.Run)
+	<-m.Ready()
+	config := bind("pcp0")
+	conn, err := config.ListenPacket(t.Context(), "udp6", zoned(t, "fe80::1", "pcp0", pcp.Port).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := pcp.NewServer(pcp.Config{Leases: m, Outside: outsideAddr{}, Versions: pcp.PCPAndPMP, Device: device})
+	inBackground(t, func(ctx context.Context) error {
+		return server.Serve(ctx, conn, prefix, netip.MustParsePrefix("fe80::/10"))
+	})
+
+	dialer := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(zoned(t, "fe80::10", "pcp1", 0))}
+	from, err := dialer.DialContext(t.Context(), "udp6", zoned(t, "fe80::1", "pcp1", pcp.Port).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	client := pcp.NewClient(pcp.ClientConfig{Conn: from, PCP: pcp.Retransmission{Initial: 100 * time.Millisecond, Max: time.Second}})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := client.Announce(ctx); err != nil {
+		t.Fatal(err)
+	}
+	request := pcp.MapRequest{
+		RequestHeader: pcp.RequestHeader{Lifetime: time.Hour}, Nonce: pcp.NewNonce(), Protocol: lease.TCP, InternalPort: 8080,
+	}
+	_, err = client.Map(ctx, request)
+	if refused, ok := errors.AsType[*pcp.ResultError](err); !ok || refused.Result != pcp.ResultNotAuthorized {
+		t.Errorf("for the link-local address: %v", err)
+	}
+	request.Options = []pcp.Option{pcp.ThirdParty{Addr: global}}
+	if r, err := client.Map(ctx, request); err != nil || r.External != netip.AddrPortFrom(global, 8080) {
+		t.Errorf("for the global address: %+v, error %v", r, err)
+	}
+}
+
 // A LAN with nobody else on it: what is multicast there, other programs of the router hear too.
 func TestAnnouncementsOnTheLAN(t *testing.T) {
 	ip(t, "link add pcp0 type veth peer name pcp1")
@@ -143,10 +220,7 @@ func TestAnnouncementsOnTheLAN(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bound := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
-		failed := c.Control(func(fd uintptr) { err = syscall.BindToDevice(int(fd), "pcp0") })
-		return errors.Join(err, failed)
-	}}
+	bound := bind("pcp0")
 	server := pcp.NewServer(pcp.Config{
 		Leases: newManager(t, firewall.NewFake()), Outside: outsideAddr(netip.MustParseAddr("198.51.100.7")), Versions: pcp.PCPAndPMP,
 	})
