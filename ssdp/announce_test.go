@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,6 +69,25 @@ func TestDelayedAnswers(t *testing.T) {
 		}
 		if took := time.Since(start); took >= maxDelay || took == 0 {
 			t.Errorf("took %s, want less than %s and more than nothing", took, maxDelay)
+		}
+	})
+}
+
+// Clients feel the time of one answer, but if all gateways answered at the same moment some datagrams would be lost.
+func TestAnswersAreQuickAndSpread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newResponder(t).handle(host, group().Addr(), []byte(msearch("upnp:rootdevice")))
+		var waits []time.Duration
+		for range 1001 {
+			start := time.Now()
+			deliver(t.Context(), a, func([]byte) { waits = append(waits, time.Since(start)) })
+		}
+		slices.Sort(waits)
+		if len(waits) != 1001 || waits[500] > 40*time.Millisecond {
+			t.Errorf("%d answers, half of them after %s", len(waits), waits[500])
+		}
+		if waits[900]-waits[100] < maxDelay/2 {
+			t.Errorf("four fifths of the answers between %s and %s", waits[100], waits[900])
 		}
 	})
 }

@@ -308,7 +308,7 @@ func TestOnlyTheLANIsAnswered(t *testing.T) {
 	defer serve(t)()
 	const (
 		search = "M-SEARCH * HTTP/1.1\r\nHOST: %s\r\nMAN: \"ssdp:discover\"\r\nMX: 1\r\nST: upnp:rootdevice\r\n\r\n"
-		wait   = 400 * time.Millisecond // answers come within 100 ms
+		wait   = 400 * time.Millisecond // answers come within 60 ms
 	)
 	tests := []struct {
 		name, namespace, from, to string

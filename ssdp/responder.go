@@ -9,8 +9,9 @@ import (
 )
 
 // maxDelay bounds the random delay of answers to a multicast search. A client may allow up to five seconds, but some
-// look for 250 ms only, and a LAN has few gateways that could answer at the same time.
-const maxDelay = 100 * time.Millisecond
+// look for 250 ms only, and a LAN has few gateways that could answer at the same time. Half of the answers come within half
+// of it; other routers wait 50 ms each time.
+const maxDelay = 60 * time.Millisecond
 
 // responder answers the searches that arrive on one interface.
 type responder struct {
