@@ -98,7 +98,7 @@ func leaseAt(t *testing.T, d *lab.Daemon, protocol string, port uint16) web.Leas
 // rules returns for each rule that leads to a mapping its external port, for example "udp 3074", in any order.
 func (f flavour) rules(t *testing.T, home *lab.Home) []string {
 	t.Helper()
-	pattern, command := `-A PORTREEVE-DNAT .*-p (tcp|udp) .*--dport (\d+) `, []string{"iptables-" + string(f.router) + "-save", "-t", "nat"}
+	pattern, command := `-A PORTREEVE-DNAT\S* .*-p (tcp|udp) .*--dport (\d+) .*-j DNAT`, []string{"iptables-" + string(f.router) + "-save", "-t", "nat"}
 	if f.backend == "nftables" {
 		// An element of a map begins behind a brace or a comma; those that begin with an address are of another map.
 		pattern, command = `[{,]\s+(tcp|udp) \. (\d+) `, []string{"nft", "list", "ruleset", "inet"}
