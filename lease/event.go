@@ -31,5 +31,6 @@ type Event struct {
 	Count  int    // how often, at least 1
 }
 
-// HistorySize is how many events are kept; the oldest go first.
-const HistorySize = 5000
+// HistorySize is how many events are kept; the oldest go first. With the reasons of a decision an event takes a kilobyte, in
+// memory and on disk.
+const HistorySize = 2000

@@ -46,6 +46,7 @@ connections that exist live on, and leases come back when it is started again.`,
 		}
 		notify := systemd(log)
 		err = d.run(ctx, func() {
+			debug.FreeOSMemory() // reading the store takes several times what its leases need afterwards
 			log.Info("ready", "version", version(), "backend", d.backend.Name(), "why", d.backend.Why(), "socket", o.socket)
 			notify(sdnotify.Ready, sdnotify.Statusf("serving %d leases", len(d.leases.Snapshot().Leases)))
 		})
