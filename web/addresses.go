@@ -102,8 +102,11 @@ func (r *reader) host(body AddressRequest, addrs func(mac string) []netip.Addr) 
 	switch {
 	case r.has("to") || r.has("device"):
 		return netip.Addr{}
-	case (body.To == "") == (body.Device == ""):
-		r.add("to", "and device say who gets it, and just one of them is allowed")
+	case body.To == "" && body.Device == "":
+		r.add("to", "is absent, and so is device: one of them says who gets it")
+		return netip.Addr{}
+	case body.To != "" && body.Device != "":
+		r.add("device", "is given, and so is to: only one of them says who gets it")
 		return netip.Addr{}
 	case body.To != "" && !to.Is4():
 		r.add("to", "is %s, allowed is an IPv4 address", to)

@@ -93,8 +93,10 @@ func (r *reader) target(s RuleSettings) lease.Target {
 	}
 	switch {
 	case r.has("to") || r.has("device"):
-	case (s.To == "") == (s.Device == ""):
-		r.add("to", "and device say where it leads, and just one of them is allowed")
+	case s.To == "" && s.Device == "":
+		r.add("to", "is absent, and so is device: one of them says where it leads")
+	case s.To != "" && s.Device != "":
+		r.add("device", "is given, and so is to: only one of them says where it leads")
 	case s.To != "" && t.Addr.Is4() == s.IPv6:
 		r.add("to", "is %s, allowed is an IPv4 address, or with ipv6 an IPv6 address", t.Addr)
 	}

@@ -136,8 +136,8 @@ func TestEverythingWrongIsNamedAtOnce(t *testing.T) {
 		name, body string
 		want       []string // "member: part of the text"
 	}{
-		{"nothing", `{}`, []string{`kind: is "", allowed are forward, dmz and address`, "to: and device say where it leads"}},
-		{"a forward of nothing", `{"kind":"forward"}`, []string{"to: and device", `protocol: is "", allowed are tcp, udp and both`, `ports: is "", allowed is a port from 1 to 65535`}},
+		{"nothing", `{}`, []string{`kind: is "", allowed are forward, dmz and address`, "to: is absent, and so is device"}},
+		{"a forward of nothing", `{"kind":"forward"}`, []string{"to: is absent", `protocol: is "", allowed are tcp, udp and both`, `ports: is "", allowed is a port from 1 to 65535`}},
 		{
 			"all members at once",
 			`{"kind":"forward","protocol":"sctp","ports":"70000","to_ports":"0","to":"nas","device":"x","when_gone":"stay","public":"here","from":["a","b"],` +
@@ -149,7 +149,7 @@ func TestEverythingWrongIsNamedAtOnce(t *testing.T) {
 				`when_gone: is "stay", allowed are keep and close`, `from: has "a", allowed are addresses`, `from: has "b"`, `protocol: is "sctp"`, `ports: is "70000"`, `to_ports: is "0"`,
 			},
 		},
-		{"both targets", `{"kind":"dmz","to":"192.168.1.40","device":"` + nasMAC + `"}`, []string{"to: and device"}},
+		{"both targets", `{"kind":"dmz","to":"192.168.1.40","device":"` + nasMAC + `"}`, []string{"device: is given, and so is to"}},
 		{"a device that is not there", `{"kind":"dmz","device":"192.168.1.99"}`, []string{"device: is 192.168.1.99, which is not known on the LANs now"}},
 		{"IPv6 to IPv4", `{"kind":"dmz","to":"192.168.1.40","ipv6":true,"from":["198.51.100.0/24"]}`, []string{"to: is 192.168.1.40, allowed is an IPv4 address, or", "from: has 198.51.100.0/24, allowed are IPv4 addresses, or"}},
 		{"IPv6 without saying so", `{"kind":"dmz","to":"2001:db8::1"}`, []string{"to: is 2001:db8::1"}},
@@ -347,7 +347,7 @@ func TestAddressesOfThePool(t *testing.T) {
 		t.Errorf("the released one is not given to the next: %+v", again)
 	}
 	for body, want := range map[string]string{
-		`{}`: "to", `{"to":"192.168.1.40","device":"` + nasMAC + `"}`: "to", `{"to":"2001:db8::1"}`: "to", `{"to":"x"}`: "to",
+		`{}`: "to", `{"to":"192.168.1.40","device":"` + nasMAC + `"}`: "device", `{"to":"2001:db8::1"}`: "to", `{"to":"x"}`: "to",
 		`{"device":"02:00:00:00:00:99"}`: "device", `{"to":"192.168.1.40","public":"2001:db8::1"}`: "public", `{"to":"192.168.1.40","lifetime_seconds":-5}`: "lifetime_seconds",
 		`{"to":"192.168.1.40","lifetime_seconds":99999999999}`: "lifetime_seconds", `{"to":"192.168.1.40","x":1}`: "x",
 	} {

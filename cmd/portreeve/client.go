@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +11,8 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,9 +46,21 @@ func addClientFlags(cmd *cobra.Command) *client {
 	return c
 }
 
+// call is a request to the daemon.
+type call struct {
+	method, path string
+	body         any    // is sent as JSON; nil: none
+	version      uint64 // of the rule that is to be changed, as it was seen; 0: whatever it has
+}
+
 // do sends a request without a body and decodes the answer into v. Its errors carry the exit code and say what to do.
 func (c *client) do(ctx context.Context, method, path string, v any) error {
-	req, err := http.NewRequestWithContext(ctx, method, "http://portreeve/api/v1"+path, http.NoBody)
+	return c.send(ctx, call{method: method, path: path}, v)
+}
+
+// send is do for requests of all kinds.
+func (c *client) send(ctx context.Context, r call, v any) error {
+	req, err := newHTTPRequest(ctx, r)
 	if err != nil {
 		return exit{exitFailure, err}
 	}
@@ -57,7 +73,7 @@ func (c *client) do(ctx context.Context, method, path string, v any) error {
 	if err != nil {
 		return exit{exitFailure, fmt.Errorf("read the daemon's answer: %w", err)}
 	}
-	if resp.StatusCode == http.StatusOK {
+	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusCreated {
 		if err := json.Unmarshal(body, v); err != nil {
 			return exit{exitFailure, fmt.Errorf("understand the daemon's answer: %w", err)}
 		}
@@ -67,14 +83,69 @@ func (c *client) do(ctx context.Context, method, path string, v any) error {
 	if err := json.Unmarshal(body, &p); err != nil || p.Detail == "" {
 		return exit{exitFailure, fmt.Errorf("the daemon answered %s", resp.Status)}
 	}
+	return refusal(&p, resp.StatusCode)
+}
+
+func newHTTPRequest(ctx context.Context, r call) (*http.Request, error) {
+	body := []byte{}
+	if r.body != nil {
+		var err error
+		if body, err = json.Marshal(r.body); err != nil {
+			return nil, err
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, "http://portreeve/api/v1"+r.path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if r.body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if r.version != 0 {
+		req.Header.Set("If-Match", fmt.Sprintf("%q", strconv.FormatUint(r.version, 10)))
+	}
+	return req, nil
+}
+
+// refusal is the error for a problem: everything that is wrong by the names of the options, and what is in the way.
+func refusal(p *web.Problem, status int) error {
 	code := exitFailure
-	switch resp.StatusCode {
+	switch status {
 	case http.StatusNotFound:
 		code = exitNotFound
 	case http.StatusForbidden:
 		code = exitForbidden
+	case http.StatusBadRequest:
+		code = exitUsage
 	}
-	return exit{code, &p}
+	var texts []string
+	for _, f := range p.Faults {
+		texts = append(texts, optionOf(f.Member)+" "+f.Text)
+	}
+	if len(texts) == 0 {
+		texts = []string{p.Detail}
+	}
+	for _, l := range p.InTheWay {
+		texts = append(texts, fmt.Sprintf("in the way is the lease %s: %s %s to %s, of %s; --take-over closes it", l.ID, l.Protocol, external(l), to(l), device(l)))
+	}
+	return exit{code, &told{p, strings.Join(texts, "\n  ")}}
+}
+
+// told is a problem in the words of the command line.
+type told struct {
+	*web.Problem
+	text string
+}
+
+func (t *told) Error() string { return t.text }
+
+// optionOf is the option by which a member of a body is set.
+func optionOf(member string) string {
+	options := map[string]string{
+		"enabled": "--disabled", "hairpin": "--no-hairpin", "when_gone": "--close-when-gone", "lifetime_seconds": "--for",
+		"external_port": "--port", "via": "--by",
+	}
+	return cmp.Or(options[member], "--"+strings.ReplaceAll(member, "_", "-"))
 }
 
 func (c *client) unreachable(err error) error {

@@ -54,12 +54,31 @@ func printStatus(w io.Writer, s web.Status) {
 		row(w, p.Name, map[bool]string{true: "on", false: "off"}[p.Enabled])
 	}
 	row(w, "leases", s.Leases)
+	row(w, "rules", fmt.Sprintf("%d, of which %d are in force", s.Rules, s.RulesInForce))
+	for _, d := range s.DMZ {
+		row(w, "DMZ HOST", dmzHost(d))
+	}
 	for _, n := range s.Notices {
 		row(w, "notice", n)
 	}
 	for _, p := range s.Problems {
 		row(w, "PROBLEM", fmt.Sprintf("%s: %s (for %s)", p.Source, p.Text, short(p.SinceSeconds)))
 	}
+}
+
+// dmzHost says who gets what nothing else takes.
+func dmzHost(d web.DMZHost) string {
+	text := host(d.DeviceName, d.Device, d.Address) + " gets all that nothing else takes"
+	if d.IPv6 {
+		text += " over IPv6"
+	}
+	if d.Until != "" {
+		text += ", until " + local(d.Until)
+	}
+	if !d.InForce {
+		text += "; not now: " + d.Why
+	}
+	return text
 }
 
 func join[T fmt.Stringer](values []T) string {
@@ -93,7 +112,7 @@ func newLeaseList(c *client) *cobra.Command {
 		return out.print(cmd.OutOrStdout(), list, func(w io.Writer) {
 			row(w, "ID", "PROTO", "PORT", "TO", "DEVICE", "VIA", "LEFT", "DESCRIPTION")
 			for _, l := range list.Leases {
-				row(w, l.ID, l.Protocol, l.ExternalPort, to(l), device(l), l.Via, left(l), l.Description)
+				row(w, l.ID, l.Protocol, external(l), to(l), device(l), l.Via, left(l), l.Description)
 			}
 		})
 	}
@@ -116,7 +135,7 @@ func newLeaseShow(c *client) *cobra.Command {
 func printLease(w io.Writer, d web.LeaseDetail) {
 	l := d.Lease
 	row(w, "lease", l.ID)
-	row(w, "port", fmt.Sprintf("%s %d to %s", l.Protocol, l.ExternalPort, to(l)))
+	row(w, "port", fmt.Sprintf("%s %s to %s", l.Protocol, external(l), to(l)))
 	for _, h := range l.RemoteHosts {
 		row(w, "only from", fmt.Sprintf("%s port %d (0: any)", h.Prefix, h.Port))
 	}
@@ -178,15 +197,36 @@ func newLeaseClose(c *client) *cobra.Command {
 				failed = append(failed, fmt.Errorf("close %s: %w", id, err))
 				continue
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "closed %s: %s %d to %s\n", l.ID, l.Protocol, l.ExternalPort, to(l))
+			fmt.Fprintf(cmd.OutOrStdout(), "closed %s: %s %s to %s\n", l.ID, l.Protocol, external(l), to(l))
 		}
 		return errors.Join(failed...)
 	}
 	return cmd
 }
 
+// external says by what a lease is reached: "3074", "5000-5003", or an address that the device has for itself.
+func external(l web.Lease) string {
+	return side(netip.Addr{}, l.ExternalAddress, l.ExternalPort, l.PortCount)
+}
+
+// to says where a lease leads: "192.168.1.50:3074", "192.168.1.50:5000-5003", or "192.168.1.50" for all ports.
 func to(l web.Lease) string {
-	return netip.AddrPortFrom(l.InternalAddress, l.InternalPort).String()
+	return side(l.InternalAddress, l.InternalAddress, l.InternalPort, l.PortCount)
+}
+
+// side writes ports, after an address if it is valid; without ports the other address.
+func side(addr, whole netip.Addr, port uint16, count int) string {
+	if port == 0 {
+		return whole.String()
+	}
+	text := fmt.Sprint(port)
+	if addr.IsValid() {
+		text = netip.AddrPortFrom(addr, port).String()
+	}
+	if count > 1 {
+		text += fmt.Sprintf("-%d", int(port)+count-1)
+	}
+	return text
 }
 
 func device(l web.Lease) string { return cmp.Or(l.DeviceName, l.Device, l.InternalAddress.String()) }

@@ -65,6 +65,7 @@ NAT-PMP, closes them on time, and shows the owner everything.`,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newRun(), newCheck(), newCleanup(), newStatus(), newLease(), newSetupCode(), newVersion())
+	root.AddCommand(newRun(), newCheck(), newCleanup(), newStatus(), newLease(),
+		newForward(), newDMZ(), newAddress(), newPolicy(), newSetupCode(), newVersion())
 	return root
 }

@@ -44,7 +44,7 @@ func help(t *testing.T, binary string, path []string) *command {
 	} else {
 		t.Fatalf("the help of %q has no usage:\n%s", name, out)
 	}
-	for _, m := range regexp.MustCompile(`(?m)^ {2,6}(?:(-[a-z]), )?(--[a-z-]+)`).FindAllStringSubmatch(string(out), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^ {2,6}(?:(-[a-z]), )?(--[a-z][a-z0-9-]*)`).FindAllStringSubmatch(string(out), -1) {
 		c.flags = append(c.flags, m[1], m[2])
 	}
 	_, list, _ := strings.Cut(string(out), "Available Commands:\n")
@@ -147,7 +147,7 @@ func TestEveryCommandIsInTheManual(t *testing.T) {
 	// Options are explained where they are set in bold at the beginning of a line.
 	var explained []string
 	for _, line := range regexp.MustCompile(`(?m)^\.B[IR]? -.*$`).FindAllString(manual, -1) {
-		explained = append(explained, regexp.MustCompile(`-{1,2}[a-z][a-z-]*`).FindAllString(line, -1)...)
+		explained = append(explained, regexp.MustCompile(`-{1,2}[a-z][a-z0-9-]*`).FindAllString(line, -1)...)
 	}
 	var walk func(path string, c *command)
 	walk = func(path string, c *command) {
