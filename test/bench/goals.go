@@ -28,6 +28,21 @@ type goal struct {
 func goals() []goal {
 	zero, thousand, tenThousand := []int{0}, []int{1000}, []int{10000}
 	return []goal{
+		{"pcp-map-1", zero, false, betterRival, 2, 4},
+		{"pcp-map-1", thousand, false, betterRival, 20, 40},
+		{"pcp-map-1", tenThousand, false, betterRival, 150, 400},
+		{"pcp-map-8", zero, false, betterRival, 6, 15},
+		{"pcp-map-8", thousand, false, betterRival, 60, 150},
+		{"pcp-map-8", tenThousand, false, betterRival, 500, 1500},
+		{"pcp-map-1", zero, true, iptablesOnly, 0.8, 1.5},
+		{"pcp-map-1", thousand, true, iptablesOnly, 3, 8},
+		{"pcp-map-1", tenThousand, true, iptablesOnly, 4, 25},
+		{"pcp-map-8", zero, true, iptablesOnly, 4, 8},
+		{"pcp-map-8", thousand, true, iptablesOnly, 10, 40},
+		{"pcp-map-8", tenThousand, true, iptablesOnly, 15, 100},
+		{"pcp-renew-1", thousand, false, betterRival, 100, 400},
+		{"pcp-renew-8", thousand, false, betterRival, 200, 600},
+		{"pcp-delete-1", thousand, false, betterRival, 20, 60},
 		{"pmp-map-1", zero, false, betterRival, 2, 4},
 		{"pmp-map-1", thousand, false, betterRival, 20, 40},
 		{"pmp-map-1", tenThousand, false, betterRival, 150, 400},

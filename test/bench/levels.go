@@ -73,12 +73,12 @@ func requests() []request {
 			return map[string]float64{metric: milliseconds(r.Series[load.SeriesSearch].P50)}
 		}
 	}
-	cycle := func(clients string) func(load.Result) map[string]float64 {
+	cycle := func(protocol, clients string) func(load.Result) map[string]float64 {
 		return func(r load.Result) map[string]float64 {
 			values := map[string]float64{}
 			for _, series := range []string{load.SeriesMap, load.SeriesRenew, load.SeriesDelete} {
 				if s := r.Series[series]; s.Count > 0 {
-					values["pmp-"+series+clients] = s.PerSecond()
+					values[protocol+series+clients] = s.PerSecond()
 				}
 			}
 			return values
@@ -91,8 +91,10 @@ func requests() []request {
 	}
 	full := func(_ *subject, n int) bool { return n > 0 }
 	return []request{
-		{load.Task{Kind: load.MapCycle, Workers: 1}, cycle("-1"), nil},
-		{load.Task{Kind: load.MapCycle, Workers: 8}, cycle("-8"), nil},
+		{load.Task{Kind: load.PCPCycle, Workers: 1}, cycle("pcp-", "-1"), nil},
+		{load.Task{Kind: load.PCPCycle, Workers: 8}, cycle("pcp-", "-8"), nil},
+		{load.Task{Kind: load.MapCycle, Workers: 1}, cycle("pmp-", "-1"), nil},
+		{load.Task{Kind: load.MapCycle, Workers: 8}, cycle("pmp-", "-8"), nil},
 		{load.Task{Kind: load.AddCycle, Workers: 1}, rate(load.SeriesAdd, "add-1"), nil},
 		{load.Task{Kind: load.AddCycle, Workers: 8}, rate(load.SeriesAdd, "add-8"), nil},
 		{load.Task{Kind: load.AddCycle, Workers: 8, KeepAlive: true}, rate(load.SeriesAdd, "add-8-kept"), nil},
@@ -119,7 +121,7 @@ func (b *bench) request(ctx context.Context, s *subject, n int, m request) error
 		t.Count = b.searches
 	case load.Address:
 		t.Most = 0
-	case load.MapCycle, load.AddCycle:
+	case load.PCPCycle, load.MapCycle, load.AddCycle:
 		t.Each, t.Deletes = s.cycle(n, t)
 	default:
 	}
@@ -136,7 +138,7 @@ func (b *bench) request(ctx context.Context, s *subject, n int, m request) error
 	return nil
 }
 
-// cycle is how many leases each client has at once, and how many of them it deletes by NAT-PMP. miniupnpd-iptables
+// cycle is how many leases each client has at once, and how many of them it deletes by NAT-PMP or PCP. miniupnpd-iptables
 // needs more than a second for each deletion with 1,000 leases, and with 10,000 both variants need minutes.
 func (s *subject) cycle(n int, t load.Task) (each, deletes int) {
 	switch {

@@ -24,6 +24,12 @@ func sections() []section {
 	const perSecond, ms, mb = "/s", "ms", "MB"
 	return []section{
 		{"Asking for ports", "One client asks for one thing after the other, or eight do at the same time.", []metric{
+			{"pcp-map-1", "PCP map, 1 client", perSecond, false},
+			{"pcp-map-8", "PCP map, 8 clients", perSecond, false},
+			{"pcp-renew-1", "PCP renew, 1 client", perSecond, false},
+			{"pcp-renew-8", "PCP renew, 8 clients", perSecond, false},
+			{"pcp-delete-1", "PCP delete, 1 client", perSecond, false},
+			{"pcp-delete-8", "PCP delete, 8 clients", perSecond, false},
 			{"pmp-map-1", "NAT-PMP map, 1 client", perSecond, false},
 			{"pmp-map-8", "NAT-PMP map, 8 clients", perSecond, false},
 			{"pmp-renew-1", "NAT-PMP renew, 1 client", perSecond, false},

@@ -1,5 +1,5 @@
 // Package load plays the machines around a router whose speed is measured: LAN hosts that ask it for ports by
-// NAT-PMP and UPnP, and hosts on the internet that send through the ports. It shares no code with portreeve, so that a
+// NAT-PMP, PCP and UPnP, and hosts on the internet that send through the ports. It shares no code with portreeve, so that a
 // mistake of ours is not measured twice and cancelled out.
 //
 // A [Task] is run by a process of its own on the host that it plays ([Main]), which gets it as JSON and returns a
@@ -30,6 +30,7 @@ const (
 	Find        Kind = "find"        // search for the gateway and read its description; no series, but a Gateway
 	Greet       Kind = "greet"       // each client asks for the public address once, so that the router knows all hosts
 	MapCycle    Kind = "map-cycle"   // NAT-PMP: SeriesMap, SeriesRenew, SeriesDelete
+	PCPCycle    Kind = "pcp-cycle"   // PCP: the same series
 	AddCycle    Kind = "add-cycle"   // UPnP: SeriesAdd; what it adds it deletes again
 	Open        Kind = "open"        // UPnP: one UDP and one TCP port for the first client; no series
 	Shut        Kind = "shut"        // UPnP: deletes what Open has opened; no series
@@ -72,7 +73,8 @@ type Task struct {
 	Budget time.Duration `json:"budget"`
 
 	// Each is how many leases each worker has at the same time in a cycle, Most how many requests of one series
-	// are made (0: no limit), Deletes how many leases of a round are deleted by NAT-PMP; the others are deleted by UPnP.
+	// are made (0: no limit), Deletes how many leases of a round are deleted by NAT-PMP or PCP; the
+	// others are deleted by UPnP.
 	Each    int `json:"each"`
 	Most    int `json:"most"`
 	Deletes int `json:"deletes"`
@@ -166,6 +168,8 @@ func (t Task) run() (Result, error) {
 		return t.find(ctx)
 	case Greet, MapCycle:
 		return t.pmp(ctx)
+	case PCPCycle:
+		return t.pcp(ctx)
 	case AddCycle, Open, Shut, Address, Walk, List:
 		return t.soap(ctx)
 	case SearchGroup, SearchHost:

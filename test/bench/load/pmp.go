@@ -114,7 +114,7 @@ func (t Task) pmp(ctx context.Context) (Result, error) {
 		defer clients[i].Close()
 	}
 	if t.Kind == MapCycle {
-		return t.mapCycle(ctx, clients)
+		return mapCycle(ctx, t, clients)
 	}
 	for _, c := range clients {
 		if err := c.Greet(askAgain); err != nil {
@@ -124,8 +124,23 @@ func (t Task) pmp(ctx context.Context) (Result, error) {
 	return Result{}, nil
 }
 
+// pcp runs the task of PCP.
+func (t Task) pcp(ctx context.Context) (Result, error) {
+	clients := make([]*PCP, len(t.Clients))
+	for i, addr := range t.Clients {
+		var err error
+		if clients[i], err = DialPCP(addr, t.Router); err != nil {
+			return Result{}, err
+		}
+		defer clients[i].Close()
+	}
+	return mapCycle(ctx, t, clients)
+}
+
 // mapCycle maps, renews and deletes, round by round, so that the number of leases stays about the same.
-func (t Task) mapCycle(ctx context.Context, clients []PMP) (Result, error) {
+func mapCycle[C interface {
+	Map(port uint16, lifetime time.Duration) error
+}](ctx context.Context, t Task, clients []C) (Result, error) {
 	var mapped, renewed, deleted meter
 	workers := t.workers()
 	for round := 0; round == 0 || !t.enough(&mapped); round++ {
