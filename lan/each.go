@@ -29,22 +29,36 @@ type AddrService func(ctx context.Context, ifc Interface, addr netip.Addr, ready
 // the interface's IPv4 addresses changes.
 type InterfaceService func(ctx context.Context, ifc Interface, ready func()) error
 
-// EachAddr runs serve for each IPv4 address of each LAN for as long as it exists: it is cancelled when the address or its
-// interface goes, and started when they come back, also if the interface was made anew. While an interface's services
-// are ending, no new one is started on it.
+// Families says which addresses of the router are served.
+type Families uint8
+
+// The choices.
+const (
+	OnlyIPv4 Families = iota
+	IPv4AndIPv6
+)
+
+// EachAddr runs serve for each address of each LAN for as long as it exists, those of IPv6 if they are wanted: it is
+// cancelled when the address or its interface goes, and started when they come back, also if the interface was made anew. A
+// service of an IPv6 address is also started again when the interface has another IPv6 subnet. While an interface's
+// services are ending, no new one is started on it.
 //
 // EachAddr calls ready once all those have called theirs that were started at first; at once if there are none. If one of
 // them fails before that, all are cancelled and its error is returned: something is wrong with the configuration. Later
 // errors are logged, and the service is started again after a while.
 //
 // It returns nil when ctx is cancelled, and always waits for all services.
-func (w *Watcher) EachAddr(ctx context.Context, serve AddrService, ready func()) error {
+func (w *Watcher) EachAddr(ctx context.Context, families Families, serve AddrService, ready func()) error {
 	split := func(s *Snapshot) (units []unit) {
 		for _, i := range s.Interfaces {
-			for _, p := range i.Prefixes {
+			addrs := i.Prefixes
+			if families == IPv4AndIPv6 {
+				addrs = slices.Concat(i.Prefixes, i.Prefixes6)
+			}
+			for _, p := range addrs {
 				units = append(units, unit{
 					Interface: i,
-					key:       fmt.Sprintf("%s %d %s", i.Name, i.Index, p),
+					key:       fmt.Sprintf("%s %d %s %s", i.Name, i.Index, p, i.OnLink(p.Addr())),
 					serve:     func(ctx context.Context, ready func()) error { return serve(ctx, i, p.Addr(), ready) },
 				})
 			}

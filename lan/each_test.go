@@ -19,12 +19,13 @@ import (
 
 // board is a service that writes down what runs.
 type board struct {
-	mu      sync.Mutex
-	running []string
-	fail    map[string]error // what a service returns instead of serving
-	unready map[string]bool  // services that never get ready
-	linger  time.Duration    // how long they take to end
-	started int
+	families Families
+	mu       sync.Mutex
+	running  []string
+	fail     map[string]error // what a service returns instead of serving
+	unready  map[string]bool  // services that never get ready
+	linger   time.Duration    // how long they take to end
+	started  int
 }
 
 func (b *board) serve(ctx context.Context, ifc Interface, addr netip.Addr, ready func()) error {
@@ -81,7 +82,7 @@ func newScene(t *testing.T, b *board, links ...link) *scene {
 	w.update(links, nil, false)
 	ctx, cancel := context.WithCancel(t.Context())
 	s := &scene{board: b, watcher: w, cancel: cancel, ended: make(chan error, 1), ready: make(chan struct{})}
-	go func() { s.ended <- w.EachAddr(ctx, b.serve, func() { close(s.ready) }) }()
+	go func() { s.ended <- w.EachAddr(ctx, b.families, b.serve, func() { close(s.ready) }) }()
 	return s
 }
 
@@ -125,7 +126,7 @@ func TestServicesFollowTheLANs(t *testing.T) {
 			{"an address less", []link{lan0(3, "192.168.2.1/24"), lan1}, "lan0/3 192.168.2.1, lan1/4 10.0.0.1"},
 			{"another prefix length", []link{lan0(3, "192.168.2.1/16"), lan1}, "lan0/3 192.168.2.1, lan1/4 10.0.0.1"},
 			{"made anew", []link{lan0(9, "192.168.2.1/16"), lan1}, "lan0/9 192.168.2.1, lan1/4 10.0.0.1"},
-			{"IPv6, which has no services yet", []link{dual, lan1}, "lan0/9 192.168.2.1, lan1/4 10.0.0.1"},
+			{"IPv6, which is not wanted", []link{dual, lan1}, "lan0/9 192.168.2.1, lan1/4 10.0.0.1"},
 			{"nothing", nil, ""},
 			{"back again", []link{lan0(9, "192.168.2.1/16"), lan1}, "lan0/9 192.168.2.1, lan1/4 10.0.0.1"},
 		}
@@ -136,6 +137,42 @@ func TestServicesFollowTheLANs(t *testing.T) {
 			if diff := cmp.Diff(step.want, s.names()); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", step.name, diff)
 			}
+		}
+	})
+}
+
+// Whoever listens to IPv6 too has a service for each address, and begins again when other hosts may ask it.
+func TestServicesFollowIPv6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		with := func(texts ...string) link {
+			l := lan0(3, "192.168.1.1/24")
+			l.prefixes6 = prefixes(texts...)
+			return l
+		}
+		s := newScene(t, &board{families: IPv4AndIPv6}, with("fe80::1/64"))
+		defer s.end(t)
+		steps := []struct {
+			name   string
+			link   link
+			want   string
+			starts int
+		}{
+			{"at start", with("fe80::1/64"), "lan0/3 192.168.1.1, lan0/3 fe80::1", 2},
+			{"a subnet more", with("2001:db8:1:1::1/64", "fe80::1/64"), "lan0/3 192.168.1.1, lan0/3 2001:db8:1:1::1, lan0/3 fe80::1", 2},
+			{"an address more in it", with("2001:db8:1:1::1/64", "2001:db8:1:1::2/64", "fe80::1/64"), "lan0/3 192.168.1.1, lan0/3 2001:db8:1:1::1, lan0/3 2001:db8:1:1::2, lan0/3 fe80::1", 1},
+			{"another subnet", with("2001:db8:2:2::1/64", "fe80::1/64"), "lan0/3 192.168.1.1, lan0/3 2001:db8:2:2::1, lan0/3 fe80::1", 2},
+			{"no IPv6", with(), "lan0/3 192.168.1.1", 0},
+		}
+		before := 0
+		for _, step := range steps {
+			s.kernelHas(step.link)
+			if diff := cmp.Diff(step.want, s.names()); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", step.name, diff)
+			}
+			if got := s.started - before; got != step.starts {
+				t.Errorf("%s: %d services were started, want %d", step.name, got, step.starts)
+			}
+			before = s.started
 		}
 	})
 }

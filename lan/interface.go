@@ -34,6 +34,27 @@ func (i Interface) PrefixOf(addr netip.Addr) netip.Prefix {
 	return netip.Prefix{}
 }
 
+// OnLink returns where those are who may ask one of the interface's own addresses, in order and masked: in the subnet of an
+// IPv4 address; of IPv6 in any of the interface's subnets or with a link-local address, because a host chooses its source by
+// rules of its own (RFC 6724) and not by the address that it asks. Empty if the address is not the interface's own.
+func (i Interface) OnLink(addr netip.Addr) []netip.Prefix {
+	if p := i.PrefixOf(addr); p.IsValid() {
+		return []netip.Prefix{p.Masked()}
+	}
+	if !slices.ContainsFunc(i.Prefixes6, func(p netip.Prefix) bool { return p.Addr() == addr.WithZone("") }) {
+		return nil
+	}
+	linkLocal := netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfe, 0x80}), 10) // RFC 4291, section 2.4
+	subnets := []netip.Prefix{linkLocal}
+	for _, p := range i.Prefixes6 {
+		if !p.Addr().IsLinkLocalUnicast() {
+			subnets = append(subnets, p.Masked())
+		}
+	}
+	slices.SortFunc(subnets, netip.Prefix.Compare)
+	return slices.Compact(subnets)
+}
+
 // Contains tells whether an IPv4 address belongs to one of the interface's subnets.
 func (i Interface) Contains(addr netip.Addr) bool {
 	return slices.ContainsFunc(i.Prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })

@@ -655,7 +655,7 @@ func TestServiceSurvivesANewInterface(t *testing.T) {
 	w := watch(t, lan.Config{Names: []string{"lan0"}})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended, ready := make(chan error, 1), make(chan struct{})
-	go func() { ended <- w.EachAddr(ctx, echo, func() { close(ready) }) }()
+	go func() { ended <- w.EachAddr(ctx, lan.OnlyIPv4, echo, func() { close(ready) }) }()
 	<-ready
 	if !answered(t) {
 		t.Fatal("not answered")

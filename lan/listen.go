@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -29,7 +30,7 @@ func Listen(ctx context.Context, ifc Interface, addr netip.AddrPort) (*net.TCPLi
 	return l.(*net.TCPListener), nil
 }
 
-// ListenPacket opens a UDP socket in the way of [Listen].
+// ListenPacket opens a UDP socket in the way of [Listen], also on an IPv6 address. A link-local one needs no zone.
 func ListenPacket(ctx context.Context, ifc Interface, addr netip.AddrPort) (*net.UDPConn, error) {
 	return listenPacket(ctx, ifc, addr, bindToDevice)
 }
@@ -43,7 +44,15 @@ func ListenMulticast(ctx context.Context, ifc Interface, port uint16) (*net.UDPC
 
 func listenPacket(ctx context.Context, ifc Interface, addr netip.AddrPort, options ...option) (*net.UDPConn, error) {
 	config := net.ListenConfig{Control: control(ifc, options...)}
-	c, err := config.ListenPacket(ctx, "udp4", addr.String())
+	network, local := "udp4", addr
+	if addr.Addr().Is6() {
+		network = "udp6"
+	}
+	if addr.Addr().IsLinkLocalUnicast() && addr.Addr().Is6() {
+		// A number, because the name may be that of another interface by now.
+		local = netip.AddrPortFrom(addr.Addr().WithZone(strconv.Itoa(ifc.Index)), addr.Port())
+	}
+	c, err := config.ListenPacket(ctx, network, local.String())
 	if err != nil {
 		return nil, explain(err, ifc, "udp", addr)
 	}

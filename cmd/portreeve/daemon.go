@@ -282,14 +282,18 @@ func (d *daemon) serve(ctx context.Context, ready func()) error {
 		return d.web.ServeLocal(ctx, d.limits.socket.Limit(d.socket))
 	})
 	if d.igd != nil {
-		start(func(ready func()) error { return d.lan.EachAddr(ctx, d.serveIGD, ready) })
+		start(func(ready func()) error { return d.lan.EachAddr(ctx, lan.OnlyIPv4, d.serveIGD, ready) })
 		start(func(ready func()) error { return d.lan.EachInterface(ctx, d.serveSSDP, ready) })
 	}
 	if d.pcp != nil {
-		start(func(ready func()) error { return d.lan.EachAddr(ctx, d.servePCP, ready) })
+		families := lan.OnlyIPv4 // is all that NAT-PMP knows
+		if d.cfg.PCP {
+			families = lan.IPv4AndIPv6
+		}
+		start(func(ready func()) error { return d.lan.EachAddr(ctx, families, d.servePCP, ready) })
 	}
 	if d.cfg.Web.Enable {
-		start(func(ready func()) error { return d.lan.EachAddr(ctx, d.serveWeb, ready) })
+		start(func(ready func()) error { return d.lan.EachAddr(ctx, lan.OnlyIPv4, d.serveWeb, ready) })
 	}
 	starting.Wait()
 	if ctx.Err() == nil {
@@ -320,10 +324,10 @@ func (d *daemon) serveSSDP(ctx context.Context, ifc lan.Interface, ready func())
 func (d *daemon) servePCP(ctx context.Context, ifc lan.Interface, addr netip.Addr, ready func()) error {
 	conn, err := lan.ListenPacket(ctx, ifc, netip.AddrPortFrom(addr, pcp.Port))
 	if err != nil {
-		return setting(err, "[pcp] natpmp")
+		return setting(err, "[pcp] natpmp and pcp")
 	}
 	ready()
-	return d.pcp.Serve(ctx, conn, ifc.PrefixOf(addr))
+	return d.pcp.Serve(ctx, conn, ifc.OnLink(addr)...)
 }
 
 func (d *daemon) serveWeb(ctx context.Context, ifc lan.Interface, addr netip.Addr, ready func()) error {
