@@ -150,21 +150,30 @@ func (m Mappings) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	holder, mapped := m.External(proto, asked)
 	switch {
 	case flow.Mark&Mark != 0 && server != asked:
-		return !mapped || holder.Internal != server || !allows(holder, source)
+		return !mapped || !leadsTo(holder, asked, server) || !allows(holder, source)
 	case proto != lease.UDP:
 		return false
-	case server == asked && slices.Contains(m.WAN, asked.Addr()):
-		return mapped && allows(holder, source)
+	case server == asked && mapped && (slices.Contains(m.WAN, asked.Addr()) || holder.External.Addr() == asked.Addr()):
+		return allows(holder, source)
 	case returnedTo != source && slices.Contains(m.WAN, returnedTo.Addr()):
 		if own, ok := m.Internal(proto, source); ok {
 			return returnedTo.Port() != own.External.Port()
 		}
-		// A host that used the very same port by itself would get it again at once.
-		_, taken := m.External(proto, returnedTo)
-		return taken && returnedTo.Port() != source.Port()
+		// A host that used the very same port by itself would get it again at once, and one whose port is among those of a
+		// broad lease another one of these.
+		holder, taken := m.External(proto, returnedTo)
+		return taken && !IsBroad(holder) && returnedTo.Port() != source.Port()
 	default:
 		return false
 	}
+}
+
+// leadsTo tells whether a lease leads from a port outside to a port of a host. A broad one keeps the port.
+func leadsTo(l lease.Lease, asked, server netip.AddrPort) bool {
+	if IsBroad(l) {
+		return server == netip.AddrPortFrom(l.Internal.Addr(), asked.Port())
+	}
+	return server == l.Internal
 }
 
 // admits tells whether one of the pinholes lets a peer in.

@@ -33,9 +33,9 @@ func TestWhichConnectionsEnd(t *testing.T) {
 		peer    = "198.51.100.7:40000"
 		banned  = "192.0.2.66:40000"
 	)
-	everybody := lease.Lease{Mapping: lease.Mapping{External: netip.AddrPortFrom(netip.Addr{}, 3074), Internal: netip.MustParseAddrPort(console)}}
+	everybody := lease.Lease{Mapping: lease.Mapping{Protocol: lease.UDP, External: netip.AddrPortFrom(netip.Addr{}, 3074), Internal: netip.MustParseAddrPort(console)}}
 	some := lease.Lease{Mapping: lease.Mapping{
-		External: netip.AddrPortFrom(netip.Addr{}, 5000), Internal: netip.MustParseAddrPort("192.168.1.10:5000"),
+		Protocol: lease.UDP, External: netip.AddrPortFrom(netip.Addr{}, 5000), Internal: netip.MustParseAddrPort("192.168.1.10:5000"),
 		Filters: []lease.Filter{{Prefix: netip.MustParsePrefix("198.51.100.0/24")}, {Prefix: netip.MustParsePrefix("192.0.2.66/32"), Port: 7}},
 	}}
 	m := firewall.Mappings{
@@ -81,6 +81,64 @@ func TestWhichConnectionsEnd(t *testing.T) {
 		{"the router uses a mapped port", connection(lease.UDP, 0, wan+":3074", peer, peer, wan+":3074"), false},
 		{"other host, other port", connection(lease.UDP, 0, "192.168.1.11:1234", peer, peer, wan+":1234"), false},
 		{"no addresses", &netlink.ConntrackFlow{Forward: netlink.IPTuple{Protocol: 17}}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if ends := m.MatchConntrackFlow(tt.flow); ends != tt.ends {
+				t.Errorf("ends: %v, want %v (%s)", ends, tt.ends, tt.flow)
+			}
+		})
+	}
+}
+
+// What goes through a lease of all protocols or of very many ports stays, and nobody else's connections are ended for it.
+func TestWhichConnectionsOfBroadLeasesEnd(t *testing.T) {
+	const wan, public, peer = "203.0.113.2", "203.0.113.5", "198.51.100.7:40000"
+	broad := func(id string, seq uint64, m lease.Mapping) lease.Lease {
+		return lease.Lease{ID: lease.ID(id), Seq: seq, Mapping: m}
+	}
+	to := func(host string, port uint16) netip.AddrPort {
+		return netip.AddrPortFrom(netip.MustParseAddr(host), port)
+	}
+	const icmp = lease.Protocol(1)
+	s, err := firewall.NewState(lease.Ruleset{
+		Topology: lease.Topology{WANs: []lease.WAN{{Name: "wan0", Addrs: []netip.Addr{netip.MustParseAddr(wan)}}}},
+		NAT:      lease.NAT{Reserved: []lease.Port{{Protocol: lease.UDP, Number: 53}}},
+		Leases: []lease.Lease{
+			broad("dmz", 1, lease.Mapping{
+				Internal: to("192.168.1.10", 0), Except: lease.PortSet{{First: 22, Last: 23}},
+				Filters: []lease.Filter{{Prefix: netip.MustParsePrefix("198.51.100.0/24")}},
+			}),
+			broad("own", 2, lease.Mapping{Internal: to("192.168.1.11", 0), External: to(public, 0)}),
+			broad("wide", 3, lease.Mapping{
+				Protocol: lease.UDP, Ports: 5000, External: netip.AddrPortFrom(netip.Addr{}, 10000), Internal: to("192.168.1.12", 10000),
+			}),
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := s.Mappings()
+	for _, tt := range []struct {
+		name string
+		flow *netlink.ConntrackFlow
+		ends bool
+	}{
+		{"to the DMZ host", connection(lease.TCP, firewall.Mark, peer, wan+":80", "192.168.1.10:80", peer), false},
+		{"to the DMZ host, which was another one", connection(lease.TCP, firewall.Mark, peer, wan+":80", "192.168.1.13:80", peer), true},
+		{"to another port of the DMZ host", connection(lease.TCP, firewall.Mark, peer, wan+":80", "192.168.1.10:81", peer), true},
+		{"to the DMZ host, from a peer that may not", connection(lease.TCP, firewall.Mark, "192.0.2.1:5", wan+":80", "192.168.1.10:80", "192.0.2.1:5"), true},
+		{"to an excepted port", connection(lease.TCP, firewall.Mark, peer, wan+":22", "192.168.1.10:22", peer), true},
+		{"to a port of the router", connection(lease.UDP, firewall.Mark, peer, wan+":53", "192.168.1.10:53", peer), true},
+		{"to a host by its own address", connection(lease.TCP, firewall.Mark, peer, public+":80", "192.168.1.11:80", peer), false},
+		{"ping to a host by its own address", connection(icmp, firewall.Mark, "198.51.100.7:0", public+":0", "192.168.1.11:0", "198.51.100.7:0"), false},
+		{"to the DMZ host by an address that is another's", connection(lease.TCP, firewall.Mark, peer, public+":80", "192.168.1.10:80", peer), true},
+		{"to one of many ports", connection(lease.UDP, firewall.Mark, peer, wan+":14999", "192.168.1.12:14999", peer), false},
+		{"to the DMZ host by one of many ports", connection(lease.UDP, firewall.Mark, peer, wan+":14999", "192.168.1.10:14999", peer), true},
+		{"peer was there before the DMZ host", connection(lease.UDP, 0, peer, wan+":80", wan+":80", peer), true},
+		{"peer of the router itself", connection(lease.UDP, 0, peer, wan+":53", wan+":53", peer), false},
+		{"peer was there before the address was given away", connection(lease.UDP, 0, peer, public+":53", public+":53", peer), true},
+		{"other host that was given another port", connection(lease.UDP, 0, "192.168.1.14:1234", peer, peer, wan+":1024"), false},
+		{"other host that was given one of many ports", connection(lease.UDP, 0, "192.168.1.14:1234", peer, peer, wan+":10001"), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if ends := m.MatchConntrackFlow(tt.flow); ends != tt.ends {

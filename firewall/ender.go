@@ -70,7 +70,7 @@ func (e *Ender) Applied(m Mappings, change lease.Change) error {
 	opensUDP := false
 	for _, l := range change.Add {
 		e.pinholes = e.pinholes || l.Pinhole()
-		opensUDP = opensUDP || l.Protocol == lease.UDP && !l.Pinhole() // before a pinhole is open nothing is remembered
+		opensUDP = opensUDP || (l.Protocol == lease.UDP || l.Protocol == lease.AllProtocols) && !l.Pinhole() // before a pinhole is open nothing is remembered
 	}
 	if !closes && !opensUDP {
 		return nil

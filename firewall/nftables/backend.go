@@ -42,6 +42,7 @@ type Backend struct {
 	mu         sync.Mutex
 	session    *session         // nil: to be opened
 	state      *firewall.State  // nil: the kernel's state is unknown
+	layout     layout           // of the frame for it
 	generation uint32           // of the ruleset after our last transaction
 	disturbed  bool             // somebody else has changed the ruleset since the last Sync
 	ways       ways             // through the chains of others
@@ -101,8 +102,9 @@ func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, e
 	if err != nil {
 		return 0, fmt.Errorf("nftables: %w", err)
 	}
+	y := layoutOf(next, want.NAT)
 	err = b.with(ctx, func(s *session) error {
-		b.state = nil
+		b.state, b.layout = nil, y
 		repaired, err = b.synchronize(ctx, s, next)
 		return err
 	})
@@ -113,7 +115,8 @@ func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, e
 	return repaired, b.connections.Synced(next.Mappings())
 }
 
-// Apply changes the elements of the changed leases in one transaction. It costs the same however many leases there are.
+// Apply changes the elements of the changed leases in one transaction. It costs the same however many leases there are. The
+// first lease of a kind that only an owner makes, and the last, change rules too.
 // The first pinhole opens the chains of others for its kind.
 // It fails as a whole if an element to be removed is not there, and if somebody has changed the ruleset since our last
 // transaction in a way that cuts the mappings off.
@@ -126,16 +129,18 @@ func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
 	if b.state == nil {
 		return errUnsynced
 	}
-	before, after, err := b.state.Part(change)
+	next := b.layout.after(change)
+	p, err := changePlan(b.state, change, b.layout, next)
 	if err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
-	if err := b.openWaysFor(ctx, after); err != nil {
+	if err := b.openWaysFor(ctx, change); err != nil {
 		return err
 	}
-	if err := b.transact(ctx, changeMessages(before, after, b.now(), b.grace)); err != nil {
+	if err := b.transact(ctx, p.messages(b.now(), b.grace, !b.countless)); err != nil {
 		return err
 	}
+	b.layout = next
 	if err := b.state.Adopt(change); err != nil {
 		b.state = nil
 		return fmt.Errorf("nftables: %w", err)
@@ -154,7 +159,7 @@ func (b *Backend) Refresh(ctx context.Context, leases []lease.Lease) error {
 	if b.state == nil {
 		return errUnsynced
 	}
-	fresh, err := elementsFor(leases, b.state)
+	fresh, err := b.layout.elementsFor(leases, b.state)
 	if err != nil {
 		return fmt.Errorf("nftables: refresh: %w", err)
 	}

@@ -27,17 +27,19 @@ func (b *Backend) Counts(ctx context.Context, leases []lease.Lease) (map[lease.I
 			held, holders[comment(l)], counts[l.ID] = append(held, l), l.ID, firewall.Count{}
 		}
 	}
-	list, err := elementsFor(held, b.state)
+	list, err := b.layout.elementsFor(held, b.state)
 	if err != nil {
 		return nil, fmt.Errorf("nftables: counts: %w", err)
 	}
 	err = b.with(ctx, func(s *session) error {
-		tallies, err := s.tallies(list)
+		tallies, err := s.tallies(list, b.layout.sets())
 		for _, e := range list {
 			c := counts[holders[e.comment]]
-			if e.set == mapPorts || e.set == mapPortsAt {
+			switch e.set {
+			case mapPorts, mapPortsAt, mapSources, mapPublics:
 				c.Out += tallies[e.elementKey].packets
-			} else {
+			case setGiven, setHeld, setHeldAt, setAddressExcept, setDMZExcept, setHosts6Except: // let nobody in
+			default:
 				c.In += tallies[e.elementKey].packets
 			}
 			counts[holders[e.comment]] = c
@@ -56,7 +58,7 @@ func (b *Backend) carryOver(ctx context.Context, list []element) error {
 		return nil
 	}
 	return b.with(ctx, func(s *session) error {
-		tallies, err := s.tallies(list)
+		tallies, err := s.tallies(list, b.layout.sets())
 		for i := range list {
 			list[i].tally = tallies[list[i].elementKey]
 		}

@@ -42,24 +42,32 @@ func (e element) same(o element) bool {
 // elements are what the kernel shall hold of leases, by their keys.
 type elements map[elementKey]element
 
-// elementsOf returns the elements of all leases of a state.
-func elementsOf(s *firewall.State) elements {
+// elements returns the elements of all leases of a state, and of what else there is.
+func (y layout) elements(s *firewall.State) elements {
+	all := y.singles(s)
+	all.put(y.broad(s.Broad())...)
+	all.put(y.reserved()...)
+	return all
+}
+
+// singles returns the elements of the leases that are taken port by port.
+func (y layout) singles(s *firewall.State) elements {
 	all := make(elements, 2*s.Len())
 	for leases := range s.ByEndpoint() {
 		for _, l := range leases {
-			all.put(inbound(*l, s.Topology)...)
+			all.put(y.inbound(*l)...)
 		}
-		all.put(outbound(leases, s.Topology)...)
+		all.put(y.outbound(leases)...)
 	}
 	for l := range s.Pinholes() {
-		all.put(pinhole(*l, s.Topology)...)
+		all.put(y.pinhole(*l)...)
 	}
 	return all
 }
 
 // elementsFor returns the elements of some leases of a state, which last as long as the leases that are given. The error
 // says that the state does not hold one.
-func elementsFor(leases []lease.Lease, s *firewall.State) ([]element, error) {
+func (y layout) elementsFor(leases []lease.Lease, s *firewall.State) ([]element, error) {
 	part, _, err := s.Part(lease.Change{Remove: leases})
 	if err != nil {
 		return nil, err
@@ -68,8 +76,12 @@ func elementsFor(leases []lease.Lease, s *firewall.State) ([]element, error) {
 	for _, l := range leases {
 		ends[comment(l)] = l.Expires
 	}
+	all := y.singles(part)
+	if slices.ContainsFunc(leases, firewall.IsBroad) {
+		all.put(y.broad(s.Broad())...)
+	}
 	var list []element
-	for _, e := range elementsOf(part) {
+	for _, e := range all {
 		if end, ok := ends[e.comment]; ok {
 			e.expires = end
 			list = append(list, e)
@@ -101,60 +113,112 @@ func (es elements) minus(others elements) []element {
 
 // inbound returns the way in: for everybody one element, or one for each set of peers. A lease of one WAN of several has
 // that for each of the WAN's addresses.
-func inbound(l lease.Lease, t lease.Topology) []element {
-	e := element{value: concat(addr(l.Internal.Addr()), port(l.Internal.Port())), comment: comment(l), expires: l.Expires}
+func (y layout) inbound(l lease.Lease) []element {
+	e := newElement(l)
+	e.value = concat(addr(l.Internal.Addr()), port(l.Internal.Port()))
 	dport := concat(proto(l.Protocol), port(l.External.Port()))
-	if everyWAN(l, t) {
-		return e.forPeers(l, mapLeases, mapFiltered, dport)
+	sources := y.sources(l)
+	if y.everyAddress(l) {
+		return append(e.forPeers(sources, mapLeases, mapFiltered, dport), y.held(l)...)
 	}
 	var list []element
-	for _, a := range firewall.Addrs(t, l.WAN) {
-		list = append(list, e.forPeers(l, mapLeasesAt, mapFilteredAt, concat(addr(a), dport))...)
+	for _, a := range y.addresses(l) {
+		list = append(list, e.forPeers(sources, mapLeasesAt, mapFilteredAt, concat(addr(a), dport))...)
+	}
+	return append(list, y.held(l)...)
+}
+
+// newElement returns an element without key.
+func newElement(l lease.Lease) element { return element{comment: comment(l), expires: l.Expires} }
+
+// everyAddress tells whether a lease is reached by every address that the WANs have.
+func (y layout) everyAddress(l lease.Lease) bool {
+	return !l.External.Addr().IsValid() && (l.WAN == "" || len(y.WANs) == 1 && y.WANs[0].Name == l.WAN)
+}
+
+// addresses returns those by which it is reached otherwise.
+func (y layout) addresses(l lease.Lease) []netip.Addr {
+	if a := l.External.Addr(); !a.IsValid() {
+		return firewall.Addrs(y.Topology, l.WAN)
+	} else if len(y.wans(l)) > 0 {
+		return []netip.Addr{a}
+	}
+	return nil
+}
+
+// wans returns the names of the WANs of a lease that there are.
+func (y layout) wans(l lease.Lease) (names []string) {
+	for _, w := range y.WANs {
+		if l.WAN == "" || l.WAN == w.Name {
+			names = append(names, w.Name)
+		}
+	}
+	return names
+}
+
+// held lists the ports of a lease that not everybody may use, where somebody else takes what no lease does.
+func (y layout) held(l lease.Lease) []element {
+	has := y.shape()
+	if y.sources(l) == nil {
+		return nil
+	}
+	first := l.External.Port()
+	number, last := concat(proto(l.Protocol), port(first)), concat(proto(l.Protocol), port(first+uint16(l.PortCount()-1)))
+	e := newElement(l)
+	if y.everyAddress(l) {
+		if !has.held() {
+			return nil
+		}
+		e.elementKey = elementKey{setHeld, number, last}
+		return []element{e}
+	}
+	var list []element
+	for _, a := range y.addresses(l) {
+		if e.elementKey = (elementKey{setHeldAt, concat(addr(a), number), concat(addr(a), last)}); has.heldAt() {
+			list = append(list, e)
+		}
 	}
 	return list
 }
 
-// everyWAN tells whether a lease is reached on every WAN that there is.
-func everyWAN(l lease.Lease, t lease.Topology) bool {
-	return l.WAN == "" || len(t.WANs) == 1 && t.WANs[0].Name == l.WAN
-}
-
 // pinhole returns the elements that let peers come to an IPv6 host: on each WAN of the lease one for everybody, or one for
-// each set of peers.
-func pinhole(l lease.Lease, t lease.Topology) []element {
-	e := element{comment: comment(l), expires: l.Expires}
+// each set of peers. Many ports are one element with a range.
+func (y layout) pinhole(l lease.Lease) []element {
+	e, sources := newElement(l), disjoint(l.Filters)
 	host, number := addr(l.Internal.Addr()), port(l.Internal.Port())
-	everybody, some := concat(host, proto(l.Protocol), number), setPinholesTCP
+	last, some := port(l.Internal.Port()+uint16(l.PortCount()-1)), setPinholesTCP
 	if l.Protocol == lease.UDP {
 		some = setPinholesUDP
 	}
 	var list []element
-	for _, w := range t.WANs {
-		switch {
-		case l.WAN != "" && l.WAN != w.Name:
-		case disjoint(l.Filters) == nil:
-			list = append(list, e.forPeers(l, setPinholes, "", concat(ifname(w.Name), everybody))...)
-		default:
-			list = append(list, e.forPeers(l, "", some, concat(ifname(w.Name), host, number))...)
+	for _, w := range y.wans(l) {
+		if sources == nil && number == last {
+			list = append(list, e.forPeers(nil, setPinholes, "", concat(ifname(w), host, proto(l.Protocol), number))...)
+			continue
 		}
+		list = append(list, e.withPeers(orEverybody(sources, netip.IPv6Unspecified()), some, concat(ifname(w), host, number), concat(ifname(w), host, last))...)
 	}
 	return list
 }
 
 // forPeers makes the element one of the set everybody, or with each of the lease's sets of peers one of the set some, where
 // they are behind its key.
-func (e element) forPeers(l lease.Lease, everybody, some, key string) []element {
-	sets := disjoint(l.Filters)
-	if sets == nil {
+func (e element) forPeers(sources []peers, everybody, some, key string) []element {
+	if sources == nil {
 		e.elementKey = elementKey{set: everybody, key: key}
 		return []element{e}
 	}
+	return e.withPeers(sources, some, key, key)
+}
+
+// withPeers makes of the element one for each set of peers, behind a key that is a range.
+func (e element) withPeers(sources []peers, set, first, last string) []element {
 	var list []element
-	for _, p := range sets {
+	for _, p := range sources {
 		e.elementKey = elementKey{
-			set: some,
-			key: concat(key, addr(p.first), port(p.firstPort)),
-			end: concat(key, addr(p.last), port(p.lastPort)),
+			set: set,
+			key: concat(first, addr(p.first), port(p.firstPort)),
+			end: concat(last, addr(p.last), port(p.lastPort)),
 		}
 		list = append(list, e)
 	}
@@ -163,25 +227,33 @@ func (e element) forPeers(l lease.Lease, everybody, some, key string) []element 
 
 // outbound returns the ports that packets of an internal endpoint leave with, by the leases that lead there. The oldest one
 // that is open on a WAN decides for it. Other LAN hosts see the port of the WAN whose address they see.
-func outbound(leases []*lease.Lease, t lease.Topology) (list []element) {
+func (y layout) outbound(leases []*lease.Lease) (list []element) {
 	decide := func(set, wan, before string) {
 		i := slices.IndexFunc(leases, func(l *lease.Lease) bool { return l.WAN == "" || l.WAN == wan })
 		if i < 0 {
 			return
 		}
 		l := leases[i]
-		list = append(list, element{
-			elementKey: elementKey{set: set, key: concat(before, addr(l.Internal.Addr()), proto(l.Protocol), port(l.Internal.Port()))},
-			value:      port(l.External.Port()),
-			comment:    comment(*l),
-			expires:    l.Expires,
-		})
+		if own := l.External.Addr().IsValid(); own != (set == mapSources) {
+			return
+		}
+		e := newElement(*l)
+		e.elementKey = elementKey{set: set, key: concat(before, addr(l.Internal.Addr()), proto(l.Protocol), port(l.Internal.Port()))}
+		if e.value = port(l.External.Port()); set == mapSources {
+			e.value = concat(addr(l.External.Addr()), e.value)
+		}
+		list = append(list, e)
 	}
-	decide(mapPorts, seenInside(t), "")
-	if len(t.WANs) > 1 {
-		for _, w := range t.WANs {
+	inside := seenInside(y.Topology)
+	decide(mapPorts, inside, "")
+	for _, w := range y.WANs {
+		if len(y.WANs) > 1 {
 			decide(mapPortsAt, w.Name, ifname(w.Name))
 		}
+		decide(mapSources, w.Name, ifname(w.Name))
+	}
+	for _, l := range y.LANs {
+		decide(mapSources, inside, ifname(l.Name))
 	}
 	return list
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/portreeve/portreeve/firewall/nftables"
 	"github.com/portreeve/portreeve/lease"
 )
 
@@ -54,7 +55,9 @@ func TestListing(t *testing.T) {
 	two.LANs[0].Prefixes = append(two.LANs[0].Prefixes, netip.MustParsePrefix("2001:db8::1/64"))
 	nowhere.WANs = nil
 	down.WANs[0].Addrs = nil
+	owners := ownersLeases(t)
 	for name, want := range map[string]lease.Ruleset{
+		"owner":               {Topology: two, Leases: owners, NAT: lease.NAT{Reserved: []lease.Port{{Protocol: lease.TCP, Number: 22}, {Protocol: lease.UDP, Number: 53}}}},
 		"leases":              {Topology: home(), Leases: []lease.Lease{console, filtered, shared}},
 		"nowhere":             {Topology: nowhere},
 		"wan-without-address": {Topology: down, Leases: []lease.Lease{console}},
@@ -64,7 +67,7 @@ func TestListing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := open(t)
-			sync(t, b, want.Topology, want.Leases...)
+			syncAll(t, b, want)
 			got := listing(t)
 			golden := filepath.Join("testdata", name+".nft")
 			if *update {
@@ -80,7 +83,9 @@ func TestListing(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			mayBeSavedWithTheOwners(t, got)
-			sync(t, b, want.Topology, want.Leases...)
+			if n := written(t, b, func() { syncAll(t, b, want) }); n > 1 {
+				t.Errorf("sync of what was loaded: %d transactions, want one at most", n)
+			}
 			if diff := cmp.Diff(string(text), listing(t)); diff != "" {
 				t.Errorf("loaded and mended (-want +got):\n%s", diff)
 			}
@@ -96,5 +101,36 @@ func mayBeSavedWithTheOwners(t *testing.T, saved string) {
 	nftLoad(t, saved)
 	if diff := cmp.Diff(saved, listing(t)); diff != "" {
 		t.Errorf("loaded from a listing (-saved +loaded):\n%s", diff)
+	}
+}
+
+// ownersLeases are leases of each kind that only an owner makes.
+func ownersLeases(t testing.TB) []lease.Lease {
+	t.Helper()
+	filters := []lease.Filter{{Prefix: netip.MustParsePrefix("198.51.100.0/24")}, {Prefix: netip.MustParsePrefix("192.0.2.66/32"), Port: 7}}
+	host, own := netip.MustParseAddr("192.168.1.10"), netip.MustParseAddr("203.0.113.5")
+	all := func(external, internal netip.Addr) lease.Mapping {
+		return lease.Mapping{External: netip.AddrPortFrom(external, 0), Internal: netip.AddrPortFrom(internal, 0)}
+	}
+	dmz, address, host6 := all(netip.Addr{}, host), all(own, host.Next()), all(netip.MustParseAddr("2001:db8::10"), netip.MustParseAddr("2001:db8::10"))
+	dmz.Except, dmz.NoHairpin = lease.PortSet{{First: 100, Last: 200}, {First: 150, Last: 300}}, true
+	address.Filters, address.WAN = filters, "wan0"
+	host6.Except = lease.PortSet{{First: 22, Last: 22}}
+	wide, wideAt := udp(10000, "192.168.1.10:10000").Mapping, udp(10000, "192.168.1.11:10000").Mapping
+	wide.Ports, wideAt.Ports, wideAt.External = 50000, 2000, netip.AddrPortFrom(own, 10000)
+	forward, some := udp(80, "192.168.1.12:8080").Mapping, udp(81, "192.168.1.12:81").Mapping
+	forward.External, forward.Filters, forward.Protocol = netip.AddrPortFrom(own, 80), filters, lease.TCP
+	some.NoHairpin = true
+	var list []lease.Lease
+	for i, m := range []lease.Mapping{dmz, address, host6, wide, wideAt, forward, some} {
+		list = append(list, lease.Lease{ID: lease.ID("owner" + string(rune('a'+i))), Seq: uint64(i), Mapping: m})
+	}
+	return list
+}
+
+func syncAll(t testing.TB, b *nftables.Backend, want lease.Ruleset) {
+	t.Helper()
+	if _, err := b.Sync(t.Context(), want); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -73,6 +73,15 @@ func loadInterface(key expr.MetaKey, to uint32) expr.Any {
 	return &expr.Meta{Key: key, Register: word(to)}
 }
 
+// loads loads fields into one word after the other.
+func loads(to uint32, fields ...func(to uint32) expr.Any) []expr.Any {
+	var exprs []expr.Any
+	for i, field := range fields {
+		exprs = append(exprs, field(to+uint32(i)))
+	}
+	return exprs
+}
+
 func load(base expr.PayloadBase, offset, length, to uint32) expr.Any {
 	return &expr.Payload{Base: base, Offset: offset, Len: length, DestRegister: word(to)}
 }
@@ -139,6 +148,17 @@ func lookUp(name string, at uint32) expr.Any {
 // among matches if a set has the words from one on.
 func among(name string, at uint32) expr.Any {
 	return &expr.Lookup{SourceRegister: word(at), SetName: name}
+}
+
+// toPort translates the target to the address and port in the first two words, toAddress to the address in the first.
+func toPort() *expr.NAT {
+	nat := toAddress()
+	nat.RegProtoMin, nat.RegProtoMax, nat.Specified = word(1), word(1), true
+	return nat
+}
+
+func toAddress() *expr.NAT {
+	return &expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: word(0), RegAddrMax: word(0)}
 }
 
 // mappedPort loads the external port of the packet's sender into a word, if a mapping says one.

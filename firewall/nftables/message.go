@@ -100,15 +100,25 @@ func addChain(c chain) netlink.Message {
 			nestedAttr(unix.NFTA_CHAIN_HOOK,
 				uint32Attr(unix.NFTA_HOOK_HOOKNUM, uint32(*c.hook)), uint32Attr(unix.NFTA_HOOK_PRIORITY, uint32(c.priority))),
 			uint32Attr(unix.NFTA_CHAIN_POLICY, uint32(nftables.ChainPolicyAccept)),
-			textAttr(unix.NFTA_CHAIN_TYPE, string(nftables.ChainTypeNAT)),
+			textAttr(unix.NFTA_CHAIN_TYPE, string(c.kind())),
 		)
 	}
 	return request(unix.NFT_MSG_NEWCHAIN, netlink.Create, attributes...)
 }
 
+// removeChain removes a chain that has no rules any more and that none leads to.
+func removeChain(name string) netlink.Message {
+	return request(unix.NFT_MSG_DELCHAIN, 0, textAttr(unix.NFTA_CHAIN_TABLE, tableName), textAttr(unix.NFTA_CHAIN_NAME, name))
+}
+
+// removeSet removes a set that no rule looks into, with its elements.
+func removeSet(name string) netlink.Message {
+	return request(unix.NFT_MSG_DELSET, 0, textAttr(unix.NFTA_SET_TABLE, tableName), textAttr(unix.NFTA_SET_NAME, name))
+}
+
 // emptyChain removes all rules of a chain.
-func emptyChain(c chain) netlink.Message {
-	return request(unix.NFT_MSG_DELRULE, 0, textAttr(unix.NFTA_RULE_TABLE, tableName), textAttr(unix.NFTA_RULE_CHAIN, c.name))
+func emptyChain(name string) netlink.Message {
+	return request(unix.NFT_MSG_DELRULE, 0, textAttr(unix.NFTA_RULE_TABLE, tableName), textAttr(unix.NFTA_RULE_CHAIN, name))
 }
 
 // addRule appends a rule to a chain.
@@ -149,7 +159,7 @@ func marshalExpr(e expr.Any) []byte {
 
 // addSet makes a set or map without elements, which counts for each element if it shall.
 func addSet(s *nftables.Set, id uint32, count bool) netlink.Message {
-	flags := uint32(setConcat | unix.NFT_SET_TIMEOUT)
+	flags := uint32(unix.NFT_SET_TIMEOUT)
 	attributes := []netlink.Attribute{
 		textAttr(unix.NFTA_SET_TABLE, tableName), textAttr(unix.NFTA_SET_NAME, s.Name), uint32Attr(unix.NFTA_SET_ID, id),
 		uint32Attr(unix.NFTA_SET_KEY_TYPE, s.KeyType.GetNFTMagic()), uint32Attr(unix.NFTA_SET_KEY_LEN, s.KeyType.Bytes),
@@ -165,13 +175,16 @@ func addSet(s *nftables.Set, id uint32, count bool) netlink.Message {
 		flags |= unix.NFT_SET_INTERVAL
 		notes = userdata.AppendUint32(notes, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, bigEndian)
 	}
-	var fields []netlink.Attribute
-	for _, field := range nftables.ConcatSetTypeElements(s.KeyType) {
-		fields = append(fields, nestedAttr(unix.NFTA_LIST_ELEM, uint32Attr(setFieldLen, field.Bytes)))
+	if s.Concatenation {
+		flags |= setConcat
+		var fields []netlink.Attribute
+		for _, field := range nftables.ConcatSetTypeElements(s.KeyType) {
+			fields = append(fields, nestedAttr(unix.NFTA_LIST_ELEM, uint32Attr(setFieldLen, field.Bytes)))
+		}
+		attributes = append(attributes, nestedAttr(unix.NFTA_SET_DESC, nestedAttr(setDescConcat, fields...)))
 	}
 	attributes = append(attributes,
 		uint32Attr(unix.NFTA_SET_FLAGS, flags),
-		nestedAttr(unix.NFTA_SET_DESC, nestedAttr(setDescConcat, fields...)),
 		bytesAttr(unix.NFTA_SET_USERDATA, userdata.AppendString(notes, userdata.NFTNL_UDATA_SET_COMMENT, s.Comment)),
 	)
 	if count {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/portreeve/portreeve/firewall"
 	"github.com/portreeve/portreeve/lease"
 )
 
@@ -38,6 +39,53 @@ func disjoint(filters []lease.Filter) []peers {
 		}
 	}
 	return sets
+}
+
+// sources returns the peers that may use a lease; nil means everybody. Without hairpin LAN hosts are none of them.
+func (y layout) sources(l lease.Lease) []peers {
+	sets := disjoint(l.Filters)
+	if !l.NoHairpin || l.Pinhole() {
+		return sets
+	}
+	subnets := firewall.Subnets(y.Topology)
+	if len(subnets) == 0 {
+		return sets
+	}
+	sets = orEverybody(sets, netip.IPv4Unspecified())
+	for _, p := range subnets {
+		sets = without(sets, p)
+	}
+	return sets
+}
+
+// orEverybody says as a set of peers that everybody may come, by the lowest address of a family.
+func orEverybody(sets []peers, lowest netip.Addr) []peers {
+	if sets != nil {
+		return sets
+	}
+	return []peers{{first: lowest, last: lastOf(netip.PrefixFrom(lowest, 0)), lastPort: 65535}}
+}
+
+// without takes the addresses of a prefix out of sets of peers. The result is never nil.
+func without(sets []peers, p netip.Prefix) []peers {
+	rest := []peers{}
+	low, high := p.Masked().Addr(), lastOf(p)
+	for _, s := range sets {
+		below, above := s, s
+		if s.last.Less(low) || high.Less(s.first) {
+			rest = append(rest, s)
+			continue
+		}
+		if s.first.Less(low) {
+			below.last = low.Prev()
+			rest = append(rest, below)
+		}
+		if high.Less(s.last) {
+			above.first = high.Next()
+			rest = append(rest, above)
+		}
+	}
+	return rest
 }
 
 // covers tells whether every peer that matches f matches g too.

@@ -66,36 +66,6 @@ func isOurs(c *nftables.Chain) bool {
 	return c.Table.Family == nftables.TableFamilyINet && c.Table.Name == tableName
 }
 
-// built tells whether the sets and chains are there, and nothing else, so that rules and elements can be put into them.
-func (h *held) built(wantChains []chain) bool {
-	if h == nil {
-		return false
-	}
-	wantSets := ourSets()
-	if len(h.sets) != len(wantSets) || len(h.chains) != len(wantChains) {
-		return false
-	}
-	for _, want := range wantSets {
-		found := false
-		for _, s := range h.sets {
-			found = found || sameSet(s, want)
-		}
-		if !found {
-			return false
-		}
-	}
-	for _, want := range wantChains {
-		found := false
-		for _, c := range h.chains {
-			found = found || want.stands(c)
-		}
-		if !found {
-			return false
-		}
-	}
-	return true
-}
-
 func sameSet(have, want *nftables.Set) bool {
 	return have.Name == want.Name && have.KeyType.Name == want.KeyType.Name && have.DataType.Name == want.DataType.Name &&
 		have.IsMap == want.IsMap && have.HasTimeout && have.Interval == want.Interval &&
@@ -107,7 +77,7 @@ func (c chain) stands(have *nftables.Chain) bool {
 	if have.Name != c.name || (have.Hooknum == nil) != (c.hook == nil) {
 		return false
 	}
-	return c.hook == nil || *have.Hooknum == *c.hook && *have.Priority == c.priority && have.Type == nftables.ChainTypeNAT &&
+	return c.hook == nil || *have.Hooknum == *c.hook && *have.Priority == c.priority && have.Type == c.kind() &&
 		have.Policy != nil && *have.Policy == nftables.ChainPolicyAccept
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/nftables"
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -17,13 +18,13 @@ type heldElement struct {
 	left time.Duration // zero: for ever
 }
 
-// readElements reads the elements of our sets.
-func (s *session) readElements(h *held) error {
+// readElements reads the elements of sets of ours.
+func (s *session) readElements(h *held, sets []*nftables.Set) error {
 	if err := s.prepareDump(); err != nil {
 		return err
 	}
 	h.elements = map[elementKey]heldElement{}
-	for _, set := range ourSets() {
+	for _, set := range sets {
 		list, err := s.askElements(set.Name, netlink.Dump)
 		if err != nil {
 			return fmt.Errorf("list elements of %s: %w", set.Name, explain(err))
@@ -39,11 +40,11 @@ func (s *session) readElements(h *held) error {
 const atOnce = 64
 
 // tallies reads what has been counted for elements, zero for one that is not there.
-func (s *session) tallies(list []element) (map[elementKey]tally, error) {
+func (s *session) tallies(list []element, sets []*nftables.Set) (map[elementKey]tally, error) {
 	found := map[elementKey]tally{}
 	if len(list) > atOnce {
 		var h held
-		err := s.readElements(&h)
+		err := s.readElements(&h, sets)
 		for key, e := range h.elements {
 			found[key] = e.tally
 		}

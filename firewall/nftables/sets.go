@@ -1,6 +1,8 @@
 package nftables
 
 import (
+	"slices"
+
 	"github.com/google/nftables"
 )
 
@@ -18,13 +20,36 @@ const (
 	setPinholesUDP = "pinholes_udp" // so each protocol has a set
 )
 
-// ourSets returns them as they shall be.
+// Those that are there while a lease needs them, see [needs].
+const (
+	mapSources = "sources" // interface, LAN host and its port -> external address and port, where the address is not the WAN's own
+
+	mapWide   = "wide"    // external ports and peer -> LAN host, the port stays the same
+	mapWideAt = "wide_at" // the same, with the external address
+
+	setGiven         = "given"          // external addresses that are a host's own
+	mapAddresses     = "addresses"      // such an address and peer -> LAN host
+	mapPublics       = "publics"        // interface and LAN host -> such an address
+	setAddressExcept = "address_except" // what of such an address the host does not get
+
+	mapDMZ       = "dmz"        // external address and peer -> the host that gets what nothing else takes
+	setDMZExcept = "dmz_except" // what it does not get
+	setReserved  = "reserved"   // the router's own ports
+
+	setHeld   = "held"    // ports of leases that not everybody may use
+	setHeldAt = "held_at" // the same, with the external address
+
+	setHosts6       = "hosts6"        // WAN, LAN host and the peer that may reach all of it
+	setHosts6Except = "hosts6_except" // but not these ports
+)
+
+// ourSets returns the sets that are always there.
 func ourSets() []*nftables.Set {
 	var (
 		proto, port, ifname = nftables.TypeInetProto, nftables.TypeInetService, nftables.TypeIFName
 		ip, ip6             = nftables.TypeIPAddr, nftables.TypeIP6Addr
 	)
-	list := []*nftables.Set{
+	return complete([]*nftables.Set{
 		{
 			Name: mapLeases, Comment: "external port to LAN host",
 			KeyType: concatType(proto, port), DataType: concatType(ip, port),
@@ -61,9 +86,97 @@ func ourSets() []*nftables.Set {
 			Name: setPinholesUDP, Comment: "WAN, LAN host and the peer that may reach it there",
 			KeyType: concatType(ifname, ip6, port, ip6, port), Interval: true,
 		},
+	})
+}
+
+// optionalSet is a set that is there while something needs it.
+type optionalSet struct {
+	*nftables.Set
+	needed func(shape) bool
+}
+
+// optionalSets returns all of these.
+func optionalSets() []optionalSet {
+	var (
+		proto, port, ifname = nftables.TypeInetProto, nftables.TypeInetService, nftables.TypeIFName
+		ip, ip6             = nftables.TypeIPAddr, nftables.TypeIP6Addr
+	)
+	var list []optionalSet
+	add := func(needed func(shape) bool, s nftables.Set) {
+		complete([]*nftables.Set{&s})
+		list = append(list, optionalSet{&s, needed})
 	}
+	ports, portsAt := concatType(proto, port), concatType(ip, proto, port)
+	add(func(s shape) bool { return s.at }, nftables.Set{
+		Name: mapSources, Comment: "LAN host to the external address and port that its packets leave with",
+		KeyType: concatType(ifname, ip, proto, port), DataType: concatType(ip, port),
+	})
+	add(func(s shape) bool { return s.wide }, nftables.Set{
+		Name: mapWide, Comment: "many external ports and peer to LAN host, which has the same ports",
+		KeyType: concatType(proto, port, ip, port), DataType: ip, Interval: true,
+	})
+	add(func(s shape) bool { return s.wideAt }, nftables.Set{
+		Name: mapWideAt, Comment: "external address, many ports and peer to LAN host, which has the same ports",
+		KeyType: concatType(ip, proto, port, ip, port), DataType: ip, Interval: true,
+	})
+	add(func(s shape) bool { return s.addresses }, nftables.Set{
+		Name: setGiven, Comment: "external addresses that are a LAN host's own", KeyType: ip,
+	})
+	add(func(s shape) bool { return s.addresses }, nftables.Set{
+		Name: mapAddresses, Comment: "external address and peer to the LAN host whose own it is",
+		KeyType: concatType(ip, ip, port), DataType: ip, Interval: true,
+	})
+	add(func(s shape) bool { return s.addresses }, nftables.Set{
+		Name: mapPublics, Comment: "interface and LAN host to the external address that is its own",
+		KeyType: concatType(ifname, ip), DataType: ip,
+	})
+	add(func(s shape) bool { return s.addressExcept }, nftables.Set{
+		Name: setAddressExcept, Comment: "what of its address a LAN host does not get", KeyType: portsAt, Interval: true,
+	})
+	add(func(s shape) bool { return s.dmz }, nftables.Set{
+		Name: mapDMZ, Comment: "external address and peer to the LAN host that gets what nothing else takes",
+		KeyType: concatType(ip, ip, port), DataType: ip, Interval: true,
+	})
+	add(func(s shape) bool { return s.dmz }, nftables.Set{Name: setReserved, Comment: "ports of the router itself", KeyType: ports})
+	add(func(s shape) bool { return s.dmzExcept }, nftables.Set{
+		Name: setDMZExcept, Comment: "what that LAN host does not get", KeyType: portsAt, Interval: true,
+	})
+	add(shape.held, nftables.Set{Name: setHeld, Comment: "ports of leases that not everybody may use", KeyType: ports, Interval: true})
+	add(shape.heldAt, nftables.Set{
+		Name: setHeldAt, Comment: "external address and ports of leases that not everybody may use", KeyType: portsAt, Interval: true,
+	})
+	add(func(s shape) bool { return s.hosts6 }, nftables.Set{
+		Name: setHosts6, Comment: "WAN, LAN host and the peer that may reach all of it there",
+		KeyType: concatType(ifname, ip6, ip6, port), Interval: true,
+	})
+	add(func(s shape) bool { return s.hosts6Except }, nftables.Set{
+		Name: setHosts6Except, Comment: "WAN and ports of LAN hosts that are not reached there",
+		KeyType: concatType(ifname, ip6, proto, port), Interval: true,
+	})
+	return list
+}
+
+// sets returns the sets of a layout.
+func (y layout) sets() []*nftables.Set {
+	list, have := ourSets(), y.shape()
+	for _, s := range optionalSets() {
+		if s.needed(have) {
+			list = append(list, s.Set)
+		}
+	}
+	return list
+}
+
+// isOptionalSet tells whether a set is there only while something needs it.
+func isOptionalSet(name string) bool {
+	return slices.ContainsFunc(optionalSets(), func(s optionalSet) bool { return s.Name == name })
+}
+
+// complete fills in what all have in common.
+func complete(list []*nftables.Set) []*nftables.Set {
 	for _, s := range list {
-		s.Table, s.HasTimeout, s.Concatenation = ourTable(), true, true
+		s.Table, s.HasTimeout = ourTable(), true
+		s.Concatenation = len(nftables.ConcatSetTypeElements(s.KeyType)) > 1
 		s.IsMap = s.DataType.Name != ""
 	}
 	return list

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/portreeve/portreeve/firewall"
 	"github.com/portreeve/portreeve/firewall/passage"
+	"github.com/portreeve/portreeve/lease"
 )
 
 // patience is how often Sync begins anew because somebody else was at work at the same time.
@@ -18,7 +20,7 @@ const patience = 3
 
 // synchronize makes the kernel hold a state and returns how many of its leases it lacked.
 func (b *Backend) synchronize(ctx context.Context, s *session, state *firewall.State) (repaired int, err error) {
-	want := wanted{chains(state.Topology), elementsOf(state)}
+	want := wanted{b.layout.frame(), b.layout.elements(state)}
 	b.ways.pinholes = hasPinholes(state)
 	for try := 1; try <= patience; try++ {
 		before, err := s.generation()
@@ -62,7 +64,7 @@ func hasPinholes(s *firewall.State) bool {
 	for range s.Pinholes() {
 		return true
 	}
-	return false
+	return slices.ContainsFunc(s.Broad(), func(l *lease.Lease) bool { return l.Pinhole() })
 }
 
 // mend compares our table once, as it is in a generation of the ruleset, and makes what differs. It returns how many
@@ -73,8 +75,9 @@ func (b *Backend) mend(s *session, want wanted, leases int, generation uint32) (
 	if err != nil {
 		return 0, 0, err
 	}
-	if have.built(want.chains) {
-		if err := s.readElements(have); err != nil {
+	if frame := framePlan(have, want.frame); !frame.remake {
+		present := slices.DeleteFunc(slices.Clone(want.sets), func(w *nftables.Set) bool { return slices.Contains(frame.makeSets, w) })
+		if err := s.readElements(have, present); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -138,7 +141,7 @@ func (b *Backend) verify(ctx context.Context, s *session) error {
 		if err != nil {
 			return err
 		}
-		if !framePlan(have, chains(b.state.Topology)).empty() {
+		if !framePlan(have, b.layout.frame()).empty() {
 			return fmt.Errorf("somebody else has changed the table %s", tableName)
 		}
 		if _, err := b.openWays(ctx, s); err != nil {
@@ -149,9 +152,9 @@ func (b *Backend) verify(ctx context.Context, s *session) error {
 	return nil
 }
 
-// openWaysFor opens the chains of others for the first pinhole that a state has.
-func (b *Backend) openWaysFor(ctx context.Context, state *firewall.State) error {
-	if b.ways.pinholes || !hasPinholes(state) {
+// openWaysFor opens the chains of others for the first pinhole that there is after a change.
+func (b *Backend) openWaysFor(ctx context.Context, c lease.Change) error {
+	if b.ways.pinholes || !slices.ContainsFunc(c.Add, func(l lease.Lease) bool { return l.Pinhole() }) {
 		return nil
 	}
 	b.ways.pinholes = true
