@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -268,7 +269,9 @@ func TestNoWAN(t *testing.T) {
 // dial opens a TCP connection that ends with the test.
 func dial(t *testing.T, from *lab.Host, to netip.AddrPort) net.Conn {
 	t.Helper()
-	conn, err := from.Dial(t.Context(), "tcp", to.String())
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	conn, err := from.Dial(ctx, "tcp", to.String())
 	if err != nil {
 		t.Fatal(err)
 	}
