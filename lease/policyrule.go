@@ -123,7 +123,10 @@ func (p Policy) hopeless(a asker) (why string, yes bool) {
 			return fmt.Sprintf("rule %q denies everything", r.Name), true
 		}
 	}
-	return "no rule allows anything", p.DefaultDeny
+	if p.DefaultDeny {
+		return "no rule allows anything", true
+	}
+	return "", false
 }
 
 // Validate returns what is wrong with a policy rule, nil if nothing is.

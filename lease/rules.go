@@ -190,10 +190,12 @@ func (m *Manager) wanted(r *Rule, t *tx, f facts) (want []Mapping, why string, e
 		return nil, why, nil
 	}
 	for _, target := range targets {
-		if !f.topology.isHost(target) {
-			return nil, fmt.Sprintf("%s is no host on one of the LANs", target), nil
+		if f.topology.isHost(target) {
+			want = append(want, r.mappings(target)...)
 		}
-		want = append(want, r.mappings(target)...)
+	}
+	if len(want) == 0 {
+		return nil, fmt.Sprintf("%s is no host on one of the LANs", targets[0]), nil
 	}
 	want = want[:min(len(want), maxStanding)]
 	if r.Kind == RuleDMZ {
@@ -360,6 +362,7 @@ func (m *Manager) follow(t *tx, f facts) {
 		next := *r
 		if next.Enabled && !next.Until.IsZero() && !f.now.Before(next.Until) {
 			next.Enabled = false
+			next.Version++
 			t.ruleEvent(OriginRouter, &next, "has ended")
 		}
 		want, why, _ := m.wanted(&next, t, f) // the error is the same as why

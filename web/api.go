@@ -154,8 +154,11 @@ type LeaseDetail struct {
 	Traffic Traffic `json:"traffic"`
 }
 
-// Traffic is what goes through a lease at the moment.
+// Traffic is what goes through a lease at the moment, and what has gone so far.
 type Traffic struct {
+	// Used is how often the lease was used since it was opened, null where the firewall does not count that.
+	Used *Used `json:"used"`
+
 	// Known is false where the kernel cannot tell; everything else is empty then.
 	Known bool `json:"known"`
 
@@ -163,6 +166,12 @@ type Traffic struct {
 	Counted bool `json:"counted"`
 
 	Peers []Peer `json:"peers"` // those with the most traffic first
+}
+
+// Used counts the connections of a lease, those that are over too.
+type Used struct {
+	In  uint64 `json:"in"`  // from outside, and from other hosts of the LAN
+	Out uint64 `json:"out"` // of the host behind it, with the mapped port
 }
 
 // Peer is one connection through a lease.

@@ -147,6 +147,9 @@ func printLease(w io.Writer, d web.LeaseDetail) {
 	row(w, "opened", l.Created.Format(time.DateTime))
 	row(w, "left", left(l))
 	row(w, "renewals", l.Renewals)
+	if used := d.Traffic.Used; used != nil {
+		row(w, "used", fmt.Sprintf("%d connections came in, %d went out", used.In, used.Out))
+	}
 	for _, p := range d.Traffic.Peers {
 		row(w, "peer", peer(p, d.Traffic.Counted))
 	}

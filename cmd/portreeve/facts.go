@@ -86,16 +86,20 @@ func stateOf(ifc wan.Interface) web.WANState {
 	}
 }
 
-// traffic is what goes through a lease now.
-func (d *daemon) traffic(_ context.Context, l lease.Lease) (web.Traffic, error) {
+// traffic is what goes through a lease now, and has gone so far.
+func (d *daemon) traffic(ctx context.Context, l lease.Lease) (web.Traffic, error) {
+	used, err := d.used(ctx, l)
+	if err != nil {
+		return web.Traffic{}, err
+	}
 	now, err := firewall.TrafficOf(l)
 	if errors.Is(err, errors.ErrUnsupported) {
-		return web.Traffic{}, nil
+		return web.Traffic{Used: used}, nil
 	}
 	if err != nil {
 		return web.Traffic{}, err
 	}
-	t := web.Traffic{Known: true, Counted: now.Counted}
+	t := web.Traffic{Used: used, Known: true, Counted: now.Counted}
 	for _, c := range now.Connections {
 		t.Peers = append(t.Peers, web.Peer{
 			Address: c.Peer, Inbound: c.Inbound,
@@ -104,6 +108,23 @@ func (d *daemon) traffic(_ context.Context, l lease.Lease) (web.Traffic, error) 
 		})
 	}
 	return t, nil
+}
+
+// used counts the connections of a lease; nil where the backend cannot.
+func (d *daemon) used(ctx context.Context, l lease.Lease) (*web.Used, error) {
+	counter, ok := d.backend.(firewall.Counter)
+	if !ok {
+		return nil, nil
+	}
+	counts, err := counter.Counts(ctx, []lease.Lease{l})
+	if err != nil {
+		return nil, err
+	}
+	count, ok := counts[l.ID]
+	if !ok {
+		return nil, nil
+	}
+	return &web.Used{In: count.In, Out: count.Out}, nil
 }
 
 // ownAddrs are the addresses by which a browser may call us.

@@ -30,7 +30,7 @@ func arrows() []arrow {
 		{"lan", []string{"lease", "kernel"}},
 		{"wan", []string{"lease", "kernel", "pcp"}},
 		{"web", []string{"lease", "lan", "wan"}},
-		{"cmd", []string{"lease", "config", "firewall", "ssdp", "igd", "pcp", "lan", "wan", "web"}},
+		{"cmd", []string{"lease", "config", "kernel", "firewall", "ssdp", "igd", "pcp", "lan", "wan", "web"}},
 	}
 }
 
