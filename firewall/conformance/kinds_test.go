@@ -74,7 +74,7 @@ func kinds(t testing.TB) []kind {
 func inEveryKind(t *testing.T, test func(t *testing.T, s subject, home *lab.Home)) {
 	t.Helper()
 	t.Parallel() // most of the time is waiting for packets that do not come
-	inNftables(t, test)
+	inReal(t, test)
 }
 
 // inEachKind runs a test with every such backend, and the fake, for leases of each kind; the backend has been synchronized

@@ -85,6 +85,11 @@ func newIptables(t testing.TB, home *lab.Home, v lab.Variant) subject {
 		t.Fatal(err)
 	}
 	owner := iptablesOwner{home}
+	t.Cleanup(func() { // its program goes on running for a moment
+		if err := (onRouter{home.Router, b}).Cleanup(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 	return subject{
 		Backend:  onRouter{home.Router, b},
 		topology: topology(wan0(home)),

@@ -111,10 +111,10 @@ func TestConnectionsAreComparedWithTheState(t *testing.T) {
 	if l, ok := m.External(newer.Protocol, netip.AddrPortFrom(netip.Addr{}, newer.External.Port())); !ok || l.ID != newer.ID {
 		t.Errorf("external: %v, %v", l, ok)
 	}
-	if l, ok := m.Internal(lease.UDP, console().Internal); !ok || l.ID != console().ID {
+	if l, ok := m.Internal(lease.UDP, console().Internal, netip.Addr{}); !ok || l.ID != console().ID {
 		t.Errorf("internal: %v, %v, want the oldest", l, ok)
 	}
-	if _, ok := m.Internal(lease.TCP, console().Internal); ok {
+	if _, ok := m.Internal(lease.TCP, console().Internal, netip.Addr{}); ok {
 		t.Error("internal: a lease for tcp")
 	}
 }
@@ -126,7 +126,7 @@ func TestProgramThatHangs(t *testing.T) {
 	if err := os.WriteFile(hanging, []byte("#!/bin/sh\nexec sleep 60\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	good := b.program
+	good := b.four.program
 	bad := good
 	bad.restore, bad.patience = hanging, 100*time.Millisecond
 	b.use(bad)
@@ -156,7 +156,7 @@ func TestRulesOfAnEarlierRunInTheOtherVariantGo(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if b.program.variant != variantLegacy {
+			if b.four.program.variant != variantLegacy {
 				t.Fatalf("chose %s, want legacy", b.Name())
 			}
 			if call == "sync" {

@@ -21,10 +21,10 @@ import (
 // builtin is a built-in chain that we put a jump into, or with an empty chain its table.
 type builtin struct{ table, chain string }
 
-// builtins are all of them, each table behind its chains.
-func builtins() []builtin {
+// builtins are all of them of a version of IP, each table behind its chains.
+func builtins(v version) []builtin {
 	var all []builtin
-	for _, t := range []table{filterTable(), natTable(lease.Topology{}, [3]rules{})} {
+	for _, t := range wanted(v, lease.Topology{}, byTree{}) {
 		for _, j := range t.jumps {
 			all = append(all, builtin{t.name, j.from})
 		}
@@ -38,67 +38,68 @@ func (b builtin) mark() string { return "PORTREEVE-MADE-" + cmp.Or(b.chain, "TAB
 
 // findMade adds to what is known to be made by us what the kernel has marked, and what it does not have yet, which
 // iptables will make for us. Others may have removed the marks meanwhile, together with our rules; then our memory holds.
-func (b *Backend) findMade() error {
-	if b.program.variant != variantNFT {
+func (f *family) findMade() error {
+	if f.program.variant != variantNFT {
 		return nil
 	}
-	there, _, err := readBuiltins()
+	there, _, err := readBuiltins(f.program.version)
 	if err != nil {
 		return fmt.Errorf("which built-in chains exist: %w", err)
 	}
-	for _, x := range builtins() {
+	for _, x := range builtins(f.program.version) {
 		if !there[x] || there[builtin{x.table, x.mark()}] {
-			b.made[x] = true
+			f.made[x] = true
 		}
 	}
 	return nil
 }
 
-// withMarks adds the marks to what a table shall hold.
-func (b *Backend) withMarks(t table) table {
-	for _, x := range builtins() {
-		if x.table == t.name && b.made[x] {
-			t.chains = append(t.chains, chain{name: x.mark()})
+// marks returns the marks that a table shall hold.
+func (f *family) marks(table string) (marks []chain) {
+	for _, x := range builtins(f.program.version) {
+		if x.table == table && f.made[x] {
+			marks = append(marks, chain{name: x.mark()})
 		}
 	}
-	return t
+	return marks
 }
 
 // removeMade removes what was made for us and is of no use to anybody: no rules, no chains, and all accepted.
-func (b *Backend) removeMade() error {
-	if len(b.made) == 0 {
+func (f *family) removeMade() error {
+	if len(f.made) == 0 {
 		return nil
 	}
-	_, drops, err := readBuiltins()
+	_, drops, err := readBuiltins(f.program.version)
 	if err != nil {
 		return fmt.Errorf("which built-in chains exist: %w", err)
 	}
 	var errs []error
-	for _, x := range builtins() {
-		if !b.made[x] || drops[x] {
+	for _, x := range builtins(f.program.version) {
+		if !f.made[x] || drops[x] {
 			continue
 		}
-		err := x.removeUnused()
+		err := x.removeUnused(f.program.version)
 		if err != nil && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOENT) {
 			errs = append(errs, fmt.Errorf("remove the empty chain %s of table %s: %w", x.chain, x.table, err))
 		}
 	}
-	clear(b.made)
+	clear(f.made)
 	return errors.Join(errs...)
 }
 
-// readBuiltins tells which tables and chains iptables-nft has for IPv4, those of its users included, and which of the
-// chains somebody has given another policy than to accept.
-func readBuiltins() (there, drops map[builtin]bool, err error) {
+// readBuiltins tells which tables and chains iptables-nft has for a version of IP, those of its users included, and which
+// of the chains somebody has given another policy than to accept.
+func readBuiltins(v version) (there, drops map[builtin]bool, err error) {
 	c, err := nftables.New()
 	if err != nil {
 		return nil, nil, err
 	}
-	tables, err := c.ListTablesOfFamily(nftables.TableFamilyIPv4)
+	family := [versions]nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6}[v]
+	tables, err := c.ListTablesOfFamily(family)
 	if err != nil {
 		return nil, nil, err
 	}
-	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyIPv4)
+	chains, err := c.ListChainsOfTableFamily(family)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -116,7 +117,7 @@ func readBuiltins() (there, drops map[builtin]bool, err error) {
 
 // removeUnused removes a chain, or a table, if nothing is in it: else the kernel answers EBUSY. The library that we use
 // elsewhere cannot say the condition, and a rule that somebody adds at this moment must not go with the chain.
-func (b builtin) removeUnused() (err error) {
+func (b builtin) removeUnused(v version) (err error) {
 	attributes := netlink.NewAttributeEncoder()
 	kind := unix.NFT_MSG_DELTABLE
 	attributes.String(unix.NFTA_CHAIN_TABLE, b.table) // of a table it is the same number
@@ -136,7 +137,7 @@ func (b builtin) removeUnused() (err error) {
 	const ifUnused = netlink.HeaderFlags(unix.NLM_F_NONREC)
 	_, err = conn.SendMessages([]netlink.Message{
 		nfnetlink(unix.NFNL_MSG_BATCH_BEGIN, 0, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil),
-		nfnetlink(unix.NFNL_SUBSYS_NFTABLES<<8|kind, netlink.Acknowledge|ifUnused, unix.NFPROTO_IPV4, 0, data),
+		nfnetlink(unix.NFNL_SUBSYS_NFTABLES<<8|kind, netlink.Acknowledge|ifUnused, [versions]byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6}[v], 0, data),
 		nfnetlink(unix.NFNL_MSG_BATCH_END, 0, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil),
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package iptables
 
 import (
+	"net/netip"
 	"os/exec"
 	"strings"
 	"testing"
@@ -47,6 +48,22 @@ func TestBuiltinChainsThatWereMadeForUs(t *testing.T) {
 				run(t, "iptables-nft", "-t", table, "-X")
 			}
 			syncEmpty(t, b)
+		}},
+		{name: "pinholes came", while: func(t *testing.T, b *Backend) { syncPinhole(t, b) }},
+		{name: "pinholes came and went", while: func(t *testing.T, b *Backend) {
+			syncPinhole(t, b)
+			syncEmpty(t, b)
+			if left := run(t, "nft", "list", "ruleset"); strings.Contains(left, "ip6") {
+				t.Errorf("without pinholes:\n%s", left)
+			}
+		}},
+		{name: "pinholes where others had rules of IPv6", before: func(t *testing.T) {
+			run(t, "ip6tables-nft", "-A", "FORWARD", "-j", "ACCEPT")
+		}, while: func(t *testing.T, b *Backend) { syncPinhole(t, b) }},
+		{name: "pinholes, and somebody else has flushed everything", while: func(t *testing.T, b *Backend) {
+			syncPinhole(t, b)
+			run(t, "nft", "flush", "ruleset")
+			syncPinhole(t, b)
 		}},
 		{name: "somebody else has flushed everything", while: func(t *testing.T, b *Backend) {
 			run(t, "nft", "flush", "ruleset")
@@ -99,6 +116,21 @@ func fresh(t *testing.T) *Backend {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// hole returns a pinhole.
+func hole() lease.Lease {
+	l := console()
+	l.ID, l.Internal = "hole0000", netip.MustParseAddrPort("[2001:db8:1::10]:3074")
+	l.External = l.Internal
+	return l
+}
+
+func syncPinhole(t *testing.T, b *Backend) {
+	t.Helper()
+	if _, err := b.Sync(t.Context(), lease.Ruleset{Topology: home(), Leases: []lease.Lease{hole()}}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func syncEmpty(t *testing.T, b *Backend) {

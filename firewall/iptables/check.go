@@ -16,39 +16,59 @@ func (b *Backend) Check(ctx context.Context) []firewall.Problem {
 	var problems []firewall.Problem
 	report := func(what, do string) { problems = append(problems, firewall.Problem{What: what, Do: do}) }
 
-	const forwarding = "/proc/sys/net/ipv4/ip_forward"
-	switch value, err := os.ReadFile(forwarding); {
-	case err != nil:
-		report(fmt.Sprintf("cannot tell whether the kernel forwards packets: %v", err), "make "+forwarding+" readable")
-	case strings.TrimSpace(string(value)) == "0":
-		report("the kernel does not forward packets, so no mapping works",
-			"sysctl -w net.ipv4.ip_forward=1, and net.ipv4.ip_forward = 1 in a file of /etc/sysctl.d")
-	}
+	checkForwarding(report, "/proc/sys/net/ipv4/ip_forward", "net.ipv4.ip_forward", "the kernel does not forward packets, so no mapping works")
 	if err := firewall.ProbeConnections(); errors.Is(err, errors.ErrUnsupported) {
 		report("connections of a closed mapping go on until they are idle: "+err.Error(),
 			"load the kernel module nf_conntrack_netlink (OpenWrt: opkg install kmod-nf-conntrack-netlink)")
 	} else if err != nil {
 		report("the kernel's connections cannot be read: "+err.Error(), "give the daemon the capability CAP_NET_ADMIN")
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	program := b.four.program
 	if found, err := candidates(ctx); err == nil {
 		for _, c := range found {
-			if c.variant != b.program.variant && c.rules > 0 {
-				report(fmt.Sprintf("there are rules in %s too, which may drop what %s accepts", c.name, b.program.name),
-					"move them to "+b.program.name+", or have a look at them with "+c.name+"-save")
+			if c.variant != program.variant && c.rules > 0 {
+				report(fmt.Sprintf("there are rules in %s too, which may drop what %s accepts", c.name, program.name),
+					"move them to "+program.name+", or have a look at them with "+c.name+"-save")
 			}
 		}
 	}
 	problems = append(problems, b.passages.Check(ctx)...)
-	tables, err := b.program.saved(ctx)
-	if err != nil {
-		report("the rules cannot be read: "+err.Error(), "run as root, or give the daemon the capabilities CAP_NET_ADMIN and CAP_NET_RAW")
-		return problems
-	}
-	if t := tables["filter"]; t != nil && t.cutsEstablished() {
-		report("the FORWARD chain drops packets and accepts no established connections: what runs through a mapping breaks when portreeve stops",
-			"iptables -I FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT, and save it the way this system does")
+	checkForward(ctx, report, program, "iptables", "a mapping")
+	if b.six != nil {
+		checkForwarding(report, "/proc/sys/net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding",
+			"the kernel does not forward packets of IPv6, so no pinhole works")
+		checkForward(ctx, report, b.six.program, "ip6tables", "a pinhole")
 	}
 	return problems
+}
+
+// checkForwarding reads one of the kernel's switches.
+func checkForwarding(report func(what, do string), file, setting, off string) {
+	switch value, err := os.ReadFile(file); {
+	case err != nil:
+		report(fmt.Sprintf("cannot tell whether the kernel forwards packets: %v", err), "make "+file+" readable")
+	case strings.TrimSpace(string(value)) == "0":
+		report(off, fmt.Sprintf("sysctl -w %s=1, and %[1]s = 1 in a file of /etc/sysctl.d", setting))
+	}
+}
+
+// checkForward looks at what the owner's rules do with packets that are forwarded. through is a word for what a lease lets in.
+func checkForward(ctx context.Context, report func(what, do string), p program, command, through string) {
+	tables, err := p.saved(ctx)
+	if err != nil {
+		report("the rules cannot be read: "+err.Error(), "run as root, or give the daemon the capabilities CAP_NET_ADMIN and CAP_NET_RAW")
+		return
+	}
+	if t := tables["filter"]; t != nil && t.cutsEstablished() {
+		chain := "the FORWARD chain"
+		if p.version == ipv6 {
+			chain += " of IPv6"
+		}
+		report(chain+" drops packets and accepts no established connections: what runs through "+through+" breaks when portreeve stops",
+			command+" -I FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT, and save it the way this system does")
+	}
 }
 
 // cutsEstablished tells whether forwarded packets are dropped in the end and no rule of the owner accepts by the state of

@@ -42,7 +42,7 @@ func candidates(ctx context.Context) ([]candidate, error) {
 // inspect finds out what a variant holds.
 func inspect(ctx context.Context, p program) candidate {
 	c := candidate{program: p}
-	if p.variant == variantLegacy && !legacyListed() && !legacyLoaded() {
+	if p.variant == variantLegacy && !legacyListed(ipv4) && !legacyLoaded(ipv4) {
 		c.unread = true
 		return c
 	}

@@ -1,7 +1,7 @@
 // Package iptables is the firewall backend for routers whose rules are managed with iptables, in both of its variants
 // (nf_tables and legacy).
 //
-// It writes IPv4 rules into chains of its own, whose names begin with PORTREEVE, and one jump to them, with the comment
+// It writes rules into chains of its own, whose names begin with PORTREEVE, and one jump to them, with the comment
 // "portreeve", at the beginning of PREROUTING, POSTROUTING and FORWARD. This is what one lease looks like:
 //
 //	*nat
@@ -37,6 +37,20 @@
 // REQ-1: endpoint-independent mapping). HAIRPIN does the same for LAN hosts that reach each other by the external
 // address, which then see that address and the mapped port as the source (RFC 4787, REQ-9). A port that is the same inside
 // and outside needs no rule there: the one for all connections keeps it.
+//
+// Where there are several WANs, a lease of one of them has its addresses in the rules of the way in. The oldest lease of a
+// host's port that is open on a WAN decides with which port its packets leave there.
+//
+// While there are pinholes, and only then, ip6tables has rules too. The first packet of a connection that comes in by a WAN
+// is compared with them, and the others are known by the mark:
+//
+//	*filter
+//	-A FORWARD -m comment --comment portreeve -j PORTREEVE-FORWARD
+//	-A PORTREEVE-FORWARD -m connmark --mark 0x10000000/0x10000000 -j ACCEPT
+//	-A PORTREEVE-FORWARD -i wan0 -m conntrack --ctstate NEW -j PORTREEVE-PINHOLES
+//	-A PORTREEVE-OPEN -j CONNMARK --set-xmark 0x10000000/0x10000000
+//	-A PORTREEVE-OPEN -j ACCEPT
+//	-A PORTREEVE-PINHOLES -d 2001:db8:1::10/128 -p udp -m udp --dport 3074 -m comment --comment "lease 1a2b3c4d" -j PORTREEVE-OPEN
 //
 // A change of leases is one transaction of a running iptables-restore (see restorer), whose cost does not grow with the
 // number of leases as far as the kernel allows. With iptables-legacy it must take the whole table, and so do we: about

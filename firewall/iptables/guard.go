@@ -20,9 +20,9 @@ type guard struct {
 	intact uint32
 }
 
-// write writes lines into the table nat, the last of some tables. It fails if the chains of these tables that all leases
+// write writes lines into the last of some tables. It fails if the chains of these tables that all leases
 // share do not stand; then nothing is written, unless the error is errUnknown.
-func (g *guard) write(ctx context.Context, lines []string, frame ...table) error {
+func (g *guard) write(ctx context.Context, lines []string, frame []table) error {
 	if g.restorer.program.variant == variantLegacy {
 		return g.restorer.write(ctx, guarded(frame, lines)...)
 	}

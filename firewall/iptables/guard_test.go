@@ -15,22 +15,22 @@ import (
 func meanwhile(t *testing.T, b *Backend, command string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "iptables-restore")
-	script := fmt.Sprintf("#!/bin/sh\n%s\nexec %s \"$@\"\n", command, b.program.restore)
+	script := fmt.Sprintf("#!/bin/sh\n%s\nexec %s \"$@\"\n", command, b.four.program.restore)
 	if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	b.guard.restorer.close()
-	b.guard.restorer.program.restore = path
-	t.Cleanup(b.guard.close)
+	b.four.guard.restorer.close()
+	b.four.guard.restorer.program.restore = path
+	t.Cleanup(b.four.guard.close)
 }
 
 func TestLooksAtTheChainsOnlyIfOthersHaveWritten(t *testing.T) {
 	b := open(t, nil)
-	t.Cleanup(b.guard.close)
+	t.Cleanup(b.four.guard.close)
 	add := func(name string, wantKnown bool) {
 		t.Helper()
-		if b.guard.known != wantKnown {
-			t.Errorf("before %s: known %v, want %v", name, b.guard.known, wantKnown)
+		if b.four.guard.known != wantKnown {
+			t.Errorf("before %s: known %v, want %v", name, b.four.guard.known, wantKnown)
 		}
 		if err := b.Apply(t.Context(), lease.Change{Add: []lease.Lease{console()}}); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -69,7 +69,7 @@ func TestForeignChangeInBetween(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if !b.guard.known {
+		if !b.four.guard.known {
 			t.Fatal("a change after another does not trust what it knows")
 		}
 	}
@@ -78,10 +78,10 @@ func TestForeignChangeInBetween(t *testing.T) {
 	if err := b.Apply(t.Context(), lease.Change{Add: []lease.Lease{console()}}); err != nil {
 		t.Errorf("a change that has nothing to do with us: %v", err)
 	}
-	if b.guard.known {
+	if b.four.guard.known {
 		t.Error("somebody has written, and it counts as known")
 	}
-	b.guard.close()
+	b.four.guard.close()
 	b.use(installed(t, "iptables-nft"))
 	syncEmpty(t, b)
 
@@ -93,7 +93,7 @@ func TestForeignChangeInBetween(t *testing.T) {
 	if err := b.Apply(t.Context(), lease.Change{Add: []lease.Lease{console()}}); err == nil || !strings.Contains(err.Error(), "sync first") {
 		t.Errorf("error %v, want that a sync is needed", err)
 	}
-	b.guard.close()
+	b.four.guard.close()
 	b.use(installed(t, "iptables-nft"))
 	syncEmpty(t, b)
 	warm()

@@ -96,7 +96,7 @@ func FuzzParseSave(f *testing.F) {
 			t.Errorf("printed and parsed again (-before +after):\n%s", diff)
 		}
 		for name, have := range tables {
-			for _, want := range []table{{name: name}, natTable(home(), [3]rules{})} {
+			for _, want := range []table{{name: name}, natTable(home(), byTree{})} {
 				for _, line := range syncPlan(have, want) {
 					checkPlanLine(t, have, line)
 				}

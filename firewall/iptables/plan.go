@@ -127,15 +127,18 @@ func (t *savedTable) foreignReferences() map[string]bool {
 }
 
 // changePlan turns the rules of what a change touches into those of what it shall be, see [firewall.State.Part]. had is the
-// rules of all leases.
-func changePlan(had [3]rules, before, after *firewall.State) (changes [3]delta, lines []string) {
+// rules of all leases. The lines are for the tables with the leases' rules, by version of IP.
+func changePlan(had byTree, before, after *firewall.State) (changes [treeCount]delta, lines [versions][]string) {
 	from, to := leaseRules(before), leaseRules(after)
-	var e edit
+	var edits [versions]edit
 	for i, t := range trees() {
 		changes[i] = delta{have: had[i], remove: from[i].without(to[i]), add: to[i].without(from[i])}
-		t.change(&e, node{}, changes[i])
+		t.change(&edits[t.version], node{}, changes[i])
 	}
-	return changes, e.lines()
+	for v := range edits {
+		lines[v] = edits[v].lines()
+	}
+	return changes, lines
 }
 
 // without returns the rules that are not among others.
@@ -164,40 +167,38 @@ func checkPlan(frame table) []string {
 	return lines
 }
 
-// broken counts the leases that did not wholly stand in tables as they were: all of them if what they share was
-// missing, else those of which a rule was.
-func broken(have map[string]*savedTable, leases int, wanted ...table) int {
-	lost := map[string]bool{} // by the comment that names the lease
+// broken adds to lost the comments, which name the leases, of those that did not wholly stand in tables as they were: all
+// of them if what they share was missing, else those of which a rule was.
+func broken(have map[string]*savedTable, wanted []table, lost map[string]bool) {
+	stand := map[string]bool{}
 	for _, want := range wanted {
 		now := have[want.name]
-		if now == nil {
-			return leases
-		}
-		if remove, insert := jumpPlan(now, want.jumps); len(remove) > 0 || len(insert) > 0 {
-			return leases
-		}
-		var trees []string
-		for _, c := range want.chains {
-			standing := now.chains[c.name]
-			switch {
-			case c.tree != "" && c.name != c.tree: // whether it is there tell its rules
-			case standing == nil, c.tree == "" && !sameRules(standing.rules, c):
-				return leases
-			case c.tree != "":
-				trees = append(trees, c.name)
-			}
-		}
-		stand := map[string]bool{}
-		for _, root := range trees {
-			now.reached(root, map[string]bool{}, stand)
+		if now == nil || !now.holdsFrame(want) {
+			clear(stand)
+			break
 		}
 		for _, c := range want.chains {
-			if c.tree != "" {
-				c.lacking(stand, lost)
+			if c.name == c.tree {
+				now.reached(c.name, map[string]bool{}, stand)
 			}
 		}
 	}
-	return len(lost)
+	for _, want := range wanted {
+		for _, c := range want.chains {
+			c.lacking(stand, lost)
+		}
+	}
+}
+
+// holdsFrame tells whether the jumps and the chains stand that all leases share.
+func (t *savedTable) holdsFrame(want table) bool {
+	if remove, insert := jumpPlan(t, want.jumps); len(remove) > 0 || len(insert) > 0 {
+		return false
+	}
+	return !slices.ContainsFunc(want.chains, func(c chain) bool {
+		now := t.chains[c.name]
+		return c.tree == "" && (now == nil || !sameRules(now.rules, c)) || c.name == c.tree && now == nil
+	})
 }
 
 // reached adds to stand the rules of a chain of ours and of those that it leads to.

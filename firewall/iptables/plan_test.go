@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/portreeve/portreeve/firewall"
 	"github.com/portreeve/portreeve/lease"
@@ -36,7 +37,15 @@ func render(t *testing.T, r lease.Ruleset) string {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	for _, want := range []table{natTable(s.Topology, leaseRules(s)), filterTable()} {
+	rules := leaseRules(s)
+	tables := []table{natTable(s.Topology, rules), filterTable()}
+	if hasPinholes(s) {
+		tables = append(tables, filterTable6(s.Topology, rules))
+	}
+	for i, want := range tables {
+		if i == 2 {
+			out.WriteString("# IPv6\n")
+		}
 		fmt.Fprintf(&out, "*%s\n", want.name)
 		for _, j := range want.jumps {
 			fmt.Fprintf(&out, "-A %s %s\n", j.from, j.text())
@@ -69,6 +78,11 @@ func TestRulesAsText(t *testing.T) {
 	other, gone := second, second
 	other.WAN = "wan1"
 	gone.ID, gone.External, gone.WAN = "gone0000", netip.AddrPortFrom(netip.Addr{}, 3081), "wan2"
+	someHole := hole()
+	someHole.ID, someHole.Protocol, someHole.Ports, someHole.WAN = "hole0001", lease.TCP, 2, "wan1"
+	someHole.Filters = []lease.Filter{{Prefix: netip.MustParsePrefix("2001:db8:a::1/48"), Port: 5000}, {Prefix: netip.MustParsePrefix("::/0"), Port: 6000}}
+	several := console()
+	several.Ports, several.External = 3, netip.AddrPortFrom(netip.Addr{}, 5000)
 	var many []lease.Lease
 	for port := range uint16(leafSize + 2) {
 		l := console()
@@ -86,6 +100,8 @@ func TestRulesAsText(t *testing.T) {
 		{"wan-without-address", down, []lease.Lease{console()}},
 		{"nowhere", lease.Topology{}, []lease.Lease{console()}},
 		{"on-one-wan", two, []lease.Lease{other, gone}},
+		{"pinholes", two, []lease.Lease{hole(), someHole}},
+		{"several-ports", home(), []lease.Lease{several}},
 		{"many", home(), many},
 	} {
 		t.Run(tt.file, func(t *testing.T) {
@@ -186,7 +202,7 @@ func TestChangePlan(t *testing.T) {
 -A PORTREEVE-SNAT -s 192.168.1.10/32 -p udp -m udp --sport 3074 -m comment --comment "lease newer000" -j MASQUERADE --to-ports 3075
 -A PORTREEVE-HAIRPIN -s 192.168.1.10/32 -p udp -m udp --sport 3074 -m comment --comment "lease newer000" -j SNAT --to-source 203.0.113.2:3075`, "\n")
 	_, lines := changePlan(leaseRules(s), before, after)
-	if diff := cmp.Diff(want, lines); diff != "" {
+	if diff := cmp.Diff([versions][]string{ipv4: want}, lines, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("plan (-want +got):\n%s", diff)
 	}
 	if s.Len() != 3 {
@@ -241,8 +257,10 @@ func TestBrokenLeasesOfATree(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := broken(have, len(leases), tt.want); got != tt.lost {
-				t.Errorf("%d leases, want %d", got, tt.lost)
+			lost := map[string]bool{}
+			broken(have, []table{tt.want}, lost)
+			if len(lost) != tt.lost {
+				t.Errorf("%d leases, want %d", len(lost), tt.lost)
 			}
 		})
 	}

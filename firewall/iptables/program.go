@@ -30,6 +30,7 @@ const blockSize = 200
 // program is one installed variant of iptables.
 type program struct {
 	name      string // of the command, for example "iptables-legacy"
+	version   version
 	variant   string
 	save      string        // paths
 	restore   string        //
@@ -41,15 +42,11 @@ type program struct {
 // String names the backend.
 func (p program) String() string { return "iptables (" + p.variant + ")" }
 
-// find looks for the three commands of a variant.
+// find looks for a variant for IPv4.
 func find(ctx context.Context, name string) (program, error) {
-	var paths [3]string
-	for i, command := range []string{name, name + "-save", name + "-restore"} {
-		path, err := lookPath(command)
-		if err != nil {
-			return program{}, fmt.Errorf("%s is not installed: install the package iptables (apt install iptables; opkg install iptables-nft): %w", command, err)
-		}
-		paths[i] = path
+	paths, err := locate(name, "install the package iptables (apt install iptables; opkg install iptables-nft)")
+	if err != nil {
+		return program{}, err
 	}
 	// Waiting for the lock came to iptables-restore with 1.6.2, in 2018.
 	known, err := goiptables.New(goiptables.Path(paths[0]))
@@ -67,17 +64,58 @@ func find(ctx context.Context, name string) (program, error) {
 		name: name, variant: variantLegacy, save: paths[1], restore: paths[2],
 		lockWait: 5 * time.Second, patience: 15 * time.Second,
 	}
-	version, err := p.run(ctx, "", paths[0], "--version")
-	if err != nil {
+	if p.variant, err = p.variantOf(ctx, paths[0]); err != nil {
 		return program{}, err
-	}
-	// Before there were two, the version did not name the variant.
-	if strings.Contains(version, variantNFT) {
-		p.variant = variantNFT
 	}
 	// The first versions for nf_tables go on with what they have read of the rules at the beginning.
 	p.converses = p.variant == variantLegacy || since(1, 8, 7)
 	return p, nil
+}
+
+// forIPv6 looks for the same variant for IPv6.
+func (p program) forIPv6(ctx context.Context) (program, error) {
+	suffix := map[string]string{variantNFT: "nft", variantLegacy: "legacy"}[p.variant]
+	var errs []error
+	for _, name := range []string{"ip6tables-" + suffix, "ip6tables"} {
+		paths, err := locate(name, "pinholes need it (apt install iptables; opkg install ip6tables-"+suffix+")")
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		variant, err := p.variantOf(ctx, paths[0])
+		if err != nil {
+			return program{}, err
+		}
+		if variant == p.variant {
+			p.name, p.version, p.save, p.restore = name, ipv6, paths[1], paths[2]
+			return p, nil
+		}
+		errs = append(errs, fmt.Errorf("%s is of the variant %s, the rules of IPv4 are in %s", name, variant, p.variant))
+	}
+	return program{}, errors.Join(errs...)
+}
+
+// locate finds the three commands of a variant: the one for people, and those that save and restore. The advice is for
+// whoever does not have them.
+func locate(name, advice string) (paths [3]string, err error) {
+	for i, command := range []string{name, name + "-save", name + "-restore"} {
+		if paths[i], err = lookPath(command); err != nil {
+			return paths, fmt.Errorf("%s is not installed: %s: %w", command, advice, err)
+		}
+	}
+	return paths, nil
+}
+
+// variantOf asks a command which variant it is. Before there were two, it did not say.
+func (p program) variantOf(ctx context.Context, path string) (string, error) {
+	said, err := p.run(ctx, "", path, "--version")
+	if err != nil {
+		return "", err
+	}
+	if strings.Contains(said, variantNFT) {
+		return variantNFT, nil
+	}
+	return variantLegacy, nil
 }
 
 // lookPath finds a command in the path, or where distributions keep it when the path is that of an ordinary user.
@@ -96,8 +134,8 @@ func lookPath(command string) (string, error) {
 
 // saved reads the rules: all tables, or those that we write into if this user may not know which there are.
 func (p program) saved(ctx context.Context) (map[string]*savedTable, error) {
-	if p.variant == variantLegacy && !legacyListed() {
-		return p.savedTables(ctx, "nat", "filter")
+	if p.variant == variantLegacy && !legacyListed(p.version) {
+		return p.savedTables(ctx, ourTables(p.version)...)
 	}
 	return p.savedTables(ctx)
 }
@@ -122,10 +160,15 @@ func (p program) savedTables(ctx context.Context, names ...string) (map[string]*
 	return parseSave(all.String())
 }
 
+// ourTables returns the names of the tables that we write into.
+func ourTables(v version) []string {
+	return [versions][]string{ipv4: {"nat", "filter"}, ipv6: {"filter"}}[v]
+}
+
 // legacyListed tells whether this user may read which tables of the legacy variant exist. The kernel allows that to
 // root only, whatever capabilities somebody else has; a table asked for by name can be had with CAP_NET_ADMIN.
-func legacyListed() bool {
-	f, err := os.Open("/proc/net/ip_tables_names")
+func legacyListed(v version) bool {
+	f, err := os.Open([versions]string{"/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"}[v])
 	if err == nil {
 		f.Close()
 	}
@@ -134,8 +177,8 @@ func legacyListed() bool {
 
 // legacyLoaded tells whether the modules of the legacy variant's tables are loaded. Without them it has no rules, and
 // asking for some would load them. A kernel that has them built in does not tell: there the answer is no.
-func legacyLoaded() bool {
-	for _, module := range []string{"iptable_filter", "iptable_nat"} {
+func legacyLoaded(v version) bool {
+	for _, module := range [versions][]string{{"iptable_filter", "iptable_nat"}, {"ip6table_filter"}}[v] {
 		if _, err := os.Stat(filepath.Join("/sys/module", module)); err == nil {
 			return true
 		}

@@ -21,8 +21,7 @@ func TestMain(m *testing.M) { netns.Main(m) }
 func empty(t *testing.T) {
 	t.Helper()
 	wipe := func() {
-		for _, name := range []string{"iptables-nft", "iptables-legacy"} {
-			p := installed(t, name)
+		for _, p := range everyProgram(t) {
 			tables, err := p.saved(context.Background())
 			if err != nil {
 				t.Fatal(err)
@@ -49,6 +48,21 @@ func empty(t *testing.T) {
 	}
 	wipe()
 	t.Cleanup(wipe)
+}
+
+// everyProgram returns both variants, for both versions of IP.
+func everyProgram(t *testing.T) []program {
+	t.Helper()
+	var all []program
+	for _, name := range []string{"iptables-nft", "iptables-legacy"} {
+		four := installed(t, name)
+		six, err := four.forIPv6(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, four, six)
+	}
+	return all
 }
 
 func installed(t *testing.T, name string) program {
@@ -93,7 +107,7 @@ func TestWhichVariant(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if b.program.variant != tt.want || !strings.Contains(b.Why(), tt.why) {
+			if b.four.program.variant != tt.want || !strings.Contains(b.Why(), tt.why) {
 				t.Errorf("chose %s, because %q; want %s, because %q", b.Name(), b.Why(), tt.want, tt.why)
 			}
 		})
@@ -207,7 +221,7 @@ func TestTablesOneByOne(t *testing.T) {
 	if diff := cmp.Diff(whole, parts, cmp.AllowUnexported(savedTable{}, savedChain{}, savedRule{})); diff != "" || len(whole) != 2 {
 		t.Errorf("%d tables, want 2 (-whole +parts):\n%s", len(whole), diff)
 	}
-	if !legacyListed() {
+	if !legacyListed(ipv4) {
 		t.Error("root may not list the tables")
 	}
 }

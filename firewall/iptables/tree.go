@@ -28,26 +28,33 @@ const (
 
 // tree is one of them.
 type tree struct {
-	root   string // name of the chain
-	branch string // what the names of the others begin with
-	option string // which port counts, "--dport" or "--sport"
+	version version // of IP
+	root    string  // name of the chain
+	branch  string  // what the names of the others begin with
+	option  string  // which port counts, "--dport" or "--sport"
 }
 
-// The trees of mappings, as indices.
+// The trees, as indices.
 const (
-	treeDNAT    = iota // the way in
-	treeSNAT           // the port to peers outside
-	treeHairpin        // the port to other LAN hosts
+	treeDNAT     = iota // the way in
+	treeSNAT            // the port to peers outside
+	treeHairpin         // the port to other LAN hosts
+	treePinholes        // the way in, of IPv6
+	treeCount
 )
 
 // trees returns all of them. The names of branches are short because iptables allows 28 characters.
-func trees() [3]tree {
-	return [3]tree{
-		treeDNAT:    {chainDNAT, "PORTREEVE-DNAT", "--dport"},
-		treeSNAT:    {chainSNAT, "PORTREEVE-SNAT", "--sport"},
-		treeHairpin: {chainHairpin, "PORTREEVE-HAIR", "--sport"},
+func trees() [treeCount]tree {
+	return [treeCount]tree{
+		treeDNAT:     {ipv4, chainDNAT, "PORTREEVE-DNAT", "--dport"},
+		treeSNAT:     {ipv4, chainSNAT, "PORTREEVE-SNAT", "--sport"},
+		treeHairpin:  {ipv4, chainHairpin, "PORTREEVE-HAIR", "--sport"},
+		treePinholes: {ipv6, chainPinholes, "PORTREEVE-HOLE", "--dport"},
 	}
 }
+
+// byTree is the rules of leases, those of each tree by its index.
+type byTree [treeCount]rules
 
 // node is a chain of a tree, by the ports of which it has the rules. The zero value is the root, which has all of both
 // protocols.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -21,7 +22,7 @@ func (b *Backend) Watch(ctx context.Context, changed func()) {
 	hints := make(chan struct{}, 1)
 	var watching sync.WaitGroup
 	watching.Go(func() { firewall.Rulesets().Hints(ctx, hints, b.log) })
-	if b.program.variant == variantLegacy {
+	if b.four.program.variant == variantLegacy {
 		watching.Go(func() { b.pollLegacy(ctx, hints) })
 	}
 	firewall.Settle(ctx, hints, b.writes.Load, changed)
@@ -34,10 +35,10 @@ const pollEach = 500 * time.Millisecond
 // pollLegacy sends a hint whenever one of our tables has another size than before, and one at the beginning for what
 // happened before. A change that leaves the size is found by the regular comparison only.
 func (b *Backend) pollLegacy(ctx context.Context, hints chan<- struct{}) {
-	var last [2]tableSize
+	var last []tableSize
 	failed := false
 	for kernel.Pause(ctx, pollEach) {
-		now, err := tableSizes("nat", "filter")
+		now, err := tableSizes(b.pinholes.Load())
 		if err != nil {
 			if !failed {
 				b.log.Warn("changes of the firewall rules by others are noticed late", "err", err)
@@ -46,7 +47,7 @@ func (b *Backend) pollLegacy(ctx context.Context, hints chan<- struct{}) {
 			continue
 		}
 		failed = false
-		if now != last {
+		if !slices.Equal(now, last) {
 			select {
 			case hints <- struct{}{}:
 			default:
@@ -59,29 +60,37 @@ func (b *Backend) pollLegacy(ctx context.Context, hints chan<- struct{}) {
 // tableSize is what tells most changes of a table.
 type tableSize struct{ entries, bytes uint32 }
 
-// tableSizes asks the kernel for the sizes of two tables, which takes CAP_NET_ADMIN and CAP_NET_RAW.
-func tableSizes(names ...string) (sizes [2]tableSize, err error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
-	if err != nil {
-		return sizes, fmt.Errorf("open a raw socket: %w", err)
-	}
-	defer unix.Close(fd)
-	for i, name := range names {
-		if sizes[i], err = sizeOf(fd, name); err != nil {
-			return sizes, fmt.Errorf("ask for the size of table %s: %w", name, err)
+// tableSizes asks the kernel for the sizes of our tables, which takes CAP_NET_ADMIN and CAP_NET_RAW.
+func tableSizes(pinholes bool) (sizes []tableSize, err error) {
+	for v := range versions {
+		if v == ipv6 && !pinholes {
+			break
+		}
+		fd, err := unix.Socket([versions]int{unix.AF_INET, unix.AF_INET6}[v], unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+		if err != nil {
+			return nil, fmt.Errorf("open a raw socket of %s: %w", v, err)
+		}
+		defer unix.Close(fd)
+		for _, name := range ourTables(v) {
+			size, err := sizeOf(fd, v, name)
+			if err != nil {
+				return nil, fmt.Errorf("ask for the size of table %s of %s: %w", name, v, err)
+			}
+			sizes = append(sizes, size)
 		}
 	}
 	return sizes, nil
 }
 
-func sizeOf(fd int, name string) (tableSize, error) {
+func sizeOf(fd int, v version, name string) (tableSize, error) {
 	// struct ipt_getinfo of linux/netfilter_ipv4/ip_tables.h: the name (32 bytes), valid_hooks, five hook entries, five
-	// underflows, num_entries, size.
+	// underflows, num_entries, size. That of IPv6 is the same.
 	const getInfo, entriesAt, bytesAt, length = 64, 76, 80, 84
+	level := [versions]uintptr{unix.IPPROTO_IP, unix.IPPROTO_IPV6}[v]
 	var info [length]byte
 	copy(info[:31], name)
 	size := uint32(length)
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_IP, getInfo,
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), level, getInfo,
 		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
 	if errno != 0 {
 		return tableSize{}, errno
