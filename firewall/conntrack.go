@@ -26,8 +26,9 @@ type Mappings struct {
 	// External returns the lease that holds a port of one of our addresses outside.
 	External func(lease.Protocol, netip.AddrPort) (lease.Lease, bool)
 
-	// Internal returns the lease whose external port the packets of an internal endpoint leave with.
-	Internal func(lease.Protocol, netip.AddrPort) (lease.Lease, bool)
+	// Internal returns the lease whose external port the packets of an internal endpoint leave with, when they leave with
+	// one of our addresses.
+	Internal func(p lease.Protocol, endpoint netip.AddrPort, outside netip.Addr) (lease.Lease, bool)
 
 	// Pinholes returns the pinholes that lead to a port of an IPv6 host, on whatever WAN. Nil means that there is none and
 	// was none since connections were ended first.
@@ -156,7 +157,7 @@ func (m Mappings) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	case server == asked && mapped && (slices.Contains(m.WAN, asked.Addr()) || holder.External.Addr() == asked.Addr()):
 		return allows(holder, source)
 	case returnedTo != source && slices.Contains(m.WAN, returnedTo.Addr()):
-		if own, ok := m.Internal(proto, source); ok {
+		if own, ok := m.Internal(proto, source, returnedTo.Addr()); ok {
 			return returnedTo.Port() != own.External.Port()
 		}
 		// A host that used the very same port by itself would get it again at once, and one whose port is among those of a

@@ -44,7 +44,7 @@ func TestWhichConnectionsEnd(t *testing.T) {
 			l, ok := map[uint16]lease.Lease{3074: everybody, 5000: some}[a.Port()]
 			return l, ok
 		},
-		Internal: func(_ lease.Protocol, a netip.AddrPort) (lease.Lease, bool) {
+		Internal: func(_ lease.Protocol, a netip.AddrPort, _ netip.Addr) (lease.Lease, bool) {
 			l, ok := map[string]lease.Lease{console: everybody, "192.168.1.10:5000": some}[a.String()]
 			return l, ok
 		},
@@ -206,7 +206,7 @@ func TestWhichConnectionsOfIPv6End(t *testing.T) {
 func TestConnectionsOfAnEmptyNetwork(t *testing.T) {
 	nobody := firewall.Mappings{
 		External: func(lease.Protocol, netip.AddrPort) (lease.Lease, bool) { return lease.Lease{}, false },
-		Internal: func(lease.Protocol, netip.AddrPort) (lease.Lease, bool) { return lease.Lease{}, false },
+		Internal: func(lease.Protocol, netip.AddrPort, netip.Addr) (lease.Lease, bool) { return lease.Lease{}, false },
 	}
 	var connections firewall.Connections
 	defer connections.Close()

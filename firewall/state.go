@@ -251,9 +251,11 @@ func (s *State) Mappings() Mappings {
 		External: func(p lease.Protocol, addr netip.AddrPort) (lease.Lease, bool) {
 			return s.holder(lease.Port{Protocol: p, Number: addr.Port()}, addr.Addr())
 		},
-		Internal: func(p lease.Protocol, addr netip.AddrPort) (lease.Lease, bool) {
-			if leases := s.byEndpoint[inside{p, addr}]; len(leases) > 0 {
-				return *leases[0], true
+		Internal: func(p lease.Protocol, addr netip.AddrPort, outside netip.Addr) (lease.Lease, bool) {
+			for _, l := range s.byEndpoint[inside{p, addr}] {
+				if s.isOn(*l, outside) {
+					return *l, true
+				}
 			}
 			return lease.Lease{}, false
 		},
@@ -262,6 +264,14 @@ func (s *State) Mappings() Mappings {
 		m.Pinholes = s.pinholesTo
 	}
 	return m
+}
+
+// isOn tells whether a lease is made on one of our addresses outside.
+func (s *State) isOn(l lease.Lease, outside netip.Addr) bool {
+	if own := l.External.Addr(); own.IsValid() {
+		return own == outside
+	}
+	return l.WAN == "" || slices.Contains(Addrs(s.Topology, l.WAN), outside)
 }
 
 // pinholesTo returns the pinholes that lead to a port of a host, on whatever WAN.

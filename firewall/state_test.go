@@ -79,10 +79,11 @@ func TestState(t *testing.T) {
 	if l, ok := m.External(lease.UDP, netip.MustParseAddrPort("203.0.113.2:3074")); !ok || l.Internal.String() != desktop {
 		t.Errorf("external port 3074 leads to %v (%v)", l.Internal, ok)
 	}
-	if l, ok := m.Internal(lease.UDP, netip.MustParseAddrPort(desktop)); !ok || l.External.Port() != 8080 {
+	wan := netip.MustParseAddr("203.0.113.2")
+	if l, ok := m.Internal(lease.UDP, netip.MustParseAddrPort(desktop), wan); !ok || l.External.Port() != 8080 {
 		t.Errorf("%s leaves with %v (%v)", desktop, l.External, ok)
 	}
-	if _, ok := m.Internal(lease.TCP, netip.MustParseAddrPort(desktop)); ok {
+	if _, ok := m.Internal(lease.TCP, netip.MustParseAddrPort(desktop), wan); ok {
 		t.Error("another protocol leaves with a mapped port too")
 	}
 }
@@ -241,6 +242,11 @@ func TestStateOfTwoWANs(t *testing.T) {
 	for at, want := range map[string]lease.ID{"203.0.113.2:3074": first.ID, "198.51.100.2:3074": second.ID, "192.0.2.1:3074": ""} {
 		if l, _ := m.External(lease.UDP, netip.MustParseAddrPort(at)); l.ID != want {
 			t.Errorf("%s is of lease %q, want %q", at, l.ID, want)
+		}
+	}
+	for outside, want := range map[string]lease.ID{"203.0.113.2": first.ID, "198.51.100.2": ""} {
+		if l, _ := m.Internal(lease.UDP, first.Internal, netip.MustParseAddr(outside)); l.ID != want {
+			t.Errorf("what leaves by %s has the port of lease %q, want %q", outside, l.ID, want)
 		}
 	}
 	if diff := cmp.Diff([]netip.Addr{topology.WANs[0].Addrs[0]}, firewall.Addrs(topology, "wan0"), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {

@@ -169,6 +169,9 @@ func TestTrafficOfALease(t *testing.T) {
 				t.Errorf("port %d: traffic %+v, want one peer, counted", port, got)
 				continue
 			}
+			if used := (web.Used{In: 1}); want.Inbound && (got.Used == nil || *got.Used != used) && f.backend == "nftables" {
+				t.Errorf("port %d: used %+v, want %+v", port, got.Used, used)
+			}
 			p := got.Peers[0]
 			if p.Address != want.Address || p.Inbound != want.Inbound || p.PacketsSent < 1 || p.PacketsReceived < 1 || p.BytesSent < 28 {
 				t.Errorf("port %d: peer %+v, want %+v and some packets both ways", port, p, want)
