@@ -96,6 +96,16 @@ func (s *Snapshot) Find(addr netip.Addr) (Interface, bool) {
 	return Interface{}, false
 }
 
+// holds returns the LAN interface on which a host with an address is. It knows where link-local addresses are by their zone.
+func (s *Snapshot) holds(addr netip.Addr) (Interface, bool) {
+	for _, i := range s.Interfaces {
+		if i.contains(addr) || addr.Is6() && addr.IsLinkLocalUnicast() && addr.Zone() == i.Name {
+			return i, true
+		}
+	}
+	return Interface{}, false
+}
+
 // Topology returns the LANs as the core wants them: with the IPv4 addresses first, then those of IPv6, global ones and
 // unique local ones (RFC 4193). Link-local addresses tell no LAN from another.
 func (s *Snapshot) Topology() []lease.LAN {

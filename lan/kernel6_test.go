@@ -127,3 +127,28 @@ func TestTakenPortOfIPv6IsNamed(t *testing.T) {
 		t.Errorf("error %v, want that %s is taken by process %d", err, local, os.Getpid())
 	}
 }
+
+// Whose a link-local address is can only be told where it is known on which LAN.
+func TestNeighboursOfIPv6(t *testing.T) {
+	home6(t)
+	w := watch(t, lan.Config{Names: []string{"lan0"}})
+	wait(t, w, "two addresses of IPv6", func(s *lan.Snapshot) bool { return len(s.Interfaces[0].Prefixes6) == 2 })
+	global := netip.MustParseAddr("2001:db8:1:1::10")
+	local := netip.MustParseAddr("fe80::ff:fe00:a") // by its MAC address (RFC 4291, appendix A)
+	for _, addr := range []netip.Addr{global, local.WithZone("lan0")} {
+		if mac := w.MAC(addr); mac != "" {
+			t.Errorf("hardware address %s of a host that was never heard of", mac)
+		}
+		if !w.Present(t.Context(), addr) {
+			t.Errorf("%s is not there", addr)
+		}
+		if mac := w.MAC(addr); mac != "02:00:00:00:00:0a" {
+			t.Errorf("hardware address %q of %s, want 02:00:00:00:00:0a", mac, addr)
+		}
+	}
+	for _, addr := range []netip.Addr{local, local.WithZone("wan0"), netip.MustParseAddr("2001:db8:ffff::2")} {
+		if mac := w.MAC(addr); mac != "" {
+			t.Errorf("hardware address %s of %s, which is on no LAN", mac, addr)
+		}
+	}
+}

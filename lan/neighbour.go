@@ -16,11 +16,12 @@ import (
 	"github.com/portreeve/portreeve/kernel"
 )
 
-// MAC returns the hardware address of the LAN host with an IPv4 address, in lower case with colons. It is empty if the host
-// is on none of the LANs or the kernel does not know it; one that has just sent something is known. The kernel is asked
-// for this one host, so the cost is the same however many hosts there are.
+// MAC returns the hardware address of the LAN host with an address, in lower case with colons. It is empty if the host
+// is on none of the LANs or the kernel does not know it; one that has just sent something is known. A link-local address needs
+// its zone, the name of the LAN's interface. The kernel is asked for this one host, so the cost is the same however many
+// hosts there are.
 func (w *Watcher) MAC(addr netip.Addr) string {
-	ifc, ok := w.Snapshot().Find(addr)
+	ifc, ok := w.Snapshot().holds(addr)
 	if !ok {
 		return ""
 	}
@@ -42,7 +43,7 @@ func (w *Watcher) Present(ctx context.Context, addr netip.Addr) bool {
 	)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	ifc, ok := w.Snapshot().Find(addr)
+	ifc, ok := w.Snapshot().holds(addr)
 	if !ok {
 		return false
 	}

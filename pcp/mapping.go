@@ -23,7 +23,7 @@ type wish struct {
 // wishOf makes a wish of the options of a request. It may be for another host only if the policy knows such a thing, and
 // for another address of the same device.
 func (s *Server) wishOf(client netip.Addr, options []Option) (wish, *refusal) {
-	w := wish{target: client, choice: lease.Nearest}
+	w := wish{target: client.WithZone(""), choice: lease.Nearest}
 	for _, o := range options {
 		switch o := o.(type) {
 		case ThirdParty:
@@ -54,7 +54,7 @@ func (s *Server) mayName(client, target netip.Addr) *refusal {
 	switch {
 	case !s.cfg.ThirdParty && !sameDevice:
 		return because(ResultUnsuppOption, "THIRD_PARTY is switched off")
-	case target == client:
+	case target == client.WithZone(""):
 		return because(ResultMalformedRequest, "THIRD_PARTY names the client itself")
 	default:
 		return nil

@@ -162,7 +162,12 @@ func TestPCPOverLinkLocalAddresses(t *testing.T) {
 		ip(t, args)
 	}
 	prefix, global := netip.MustParsePrefix("2001:db8:1::1/64"), netip.MustParseAddr("2001:db8:1::10")
-	device := func(netip.Addr) string { return "02:00:00:00:00:10" }
+	device := func(addr netip.Addr) string {
+		if addr.IsLinkLocalUnicast() && addr.Zone() != "pcp0" {
+			return "" // there may be another one on another LAN
+		}
+		return "02:00:00:00:00:10"
+	}
 	m, err := lease.New(t.Context(), lease.Config{
 		Firewall: firewall.NewFake(), Policy: lease.DefaultPolicy(), Device: device,
 		Topology: lease.Topology{LANs: []lease.LAN{{Name: "pcp0", Prefixes: []netip.Prefix{prefix}}}},

@@ -86,7 +86,7 @@ func acceptable(h RequestHeader, client netip.Addr, options []Option) *refusal {
 
 // mismatch tells whether there is a NAT between the client and us, which it does not know of.
 func mismatch(header, client netip.Addr) *refusal {
-	if header == client {
+	if header == client.WithZone("") {
 		return nil
 	}
 	return because(ResultAddressMismatch, "the header says %s", header)

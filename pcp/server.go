@@ -113,7 +113,7 @@ func (s *Server) handle(ctx context.Context, src netip.AddrPort, packet []byte) 
 	if len(packet) < 2 || packet[1]&responseBit != 0 {
 		return nil
 	}
-	client := src.Addr().Unmap().WithZone("")
+	client := src.Addr().Unmap() // of a link-local one the zone stays, without which nobody knows who it is
 	switch version := packet[0]; {
 	case version == versionPCP && s.cfg.Versions.pcp():
 		return s.handlePCP(ctx, client, packet)
