@@ -20,11 +20,12 @@ const Mark uint32 = 0x10000000
 // Backend makes a kernel follow the leases. Its methods may be called from any goroutine; one at a time
 // is at work.
 //
-// Sync and Apply do more than the rules: they end the connections that a closed mapping had let in, see
-// [Connections.End]. Where the kernel fails to do so although the rules are in force, a call that closes something
-// returns an error, so that the caller goes on with Sync until the connections are gone; a call that only opens logs
-// it and succeeds. After many changes in a row it may be done shortly after the call, see [Ender]. A kernel that cannot
-// do it at all is shown by Check.
+// When Sync or Apply returns the rules are in force: new connections go by them. What the rules cannot reach, the
+// connections that a closed mapping had let in and those that are older than a mapping, ends soon after the call, usually
+// within a tenth of a second, see [Ender] and [Connections.End]: to find them takes the kernel longer than all else, and
+// whoever asks for a port would wait for it. A failure to end them is logged and tried again until it succeeds. If the
+// process dies before it is done, the next Sync sees to it; Cleanup does so before the rules go. A kernel that cannot do it
+// at all is shown by Check.
 type Backend interface {
 	lease.Firewall
 
@@ -34,7 +35,7 @@ type Backend interface {
 	// Why tells why this one was chosen, in a sentence for people.
 	Why() string
 
-	// Cleanup removes everything of ours and nothing else. Connections that exist live on, as far as the
+	// Cleanup removes everything of ours and nothing else. Connections of mappings that were open live on, as far as the
 	// owner's own rules let them. Without any rules of ours it does nothing. Sync brings the rules back.
 	Cleanup(ctx context.Context) error
 

@@ -1,225 +1,325 @@
-package firewall_test
+package firewall
 
 import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
-	"github.com/portreeve/portreeve/firewall"
+	"github.com/portreeve/portreeve/kernel"
 	"github.com/portreeve/portreeve/lease"
 	"github.com/portreeve/portreeve/test/netns"
 )
 
 func TestMain(m *testing.M) { netns.Main(m) }
 
-// connection is one as conntrack(8) prints it: source and destination as first seen, then of the answers.
-func connection(proto lease.Protocol, mark uint32, from, to, answersFrom, answersTo string) *netlink.ConntrackFlow {
-	tuple := func(from, to string) netlink.IPTuple {
-		a, b := netip.MustParseAddrPort(from), netip.MustParseAddrPort(to)
-		return netlink.IPTuple{
-			Protocol: uint8(proto),
-			SrcIP:    a.Addr().AsSlice(), SrcPort: a.Port(), DstIP: b.Addr().AsSlice(), DstPort: b.Port(),
+// insert puts connections into the kernel's table. Those that contradict what is there already are left out.
+func insert(tb testing.TB, all ...flow) {
+	tb.Helper()
+	handle, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer handle.Close()
+	for _, f := range all {
+		tuple := func(from, to netip.AddrPort) netlink.IPTuple {
+			return netlink.IPTuple{
+				Protocol: uint8(f.protocol),
+				SrcIP:    from.Addr().AsSlice(), SrcPort: from.Port(), DstIP: to.Addr().AsSlice(), DstPort: to.Port(),
+			}
+		}
+		family := netlink.InetFamily(unix.AF_INET)
+		if f.source.Addr().Is6() {
+			family = unix.AF_INET6
+		}
+		entry := &netlink.ConntrackFlow{
+			FamilyType: uint8(family), TimeOut: 600, Mark: f.mark,
+			Forward: tuple(f.source, f.asked), Reverse: tuple(f.server, f.returnedTo),
+		}
+		if f.protocol == lease.TCP {
+			const established = 3 // TCP_CONNTRACK_ESTABLISHED
+			entry.ProtoInfo = &netlink.ProtoInfoTCP{State: established}
+		}
+		if err := handle.ConntrackCreate(netlink.ConntrackTable, family, entry); err != nil && !errors.Is(err, unix.EEXIST) {
+			tb.Fatalf("insert %+v: %v", f, err)
 		}
 	}
-	return &netlink.ConntrackFlow{Mark: mark, Forward: tuple(from, to), Reverse: tuple(answersFrom, answersTo)}
 }
 
-func TestWhichConnectionsEnd(t *testing.T) {
-	const (
-		wan     = "203.0.113.2"
-		console = "192.168.1.10:3074"
-		desktop = "192.168.1.11:3074"
-		peer    = "198.51.100.7:40000"
-		banned  = "192.0.2.66:40000"
-	)
-	everybody := lease.Lease{Mapping: lease.Mapping{Protocol: lease.UDP, External: netip.AddrPortFrom(netip.Addr{}, 3074), Internal: netip.MustParseAddrPort(console)}}
-	some := lease.Lease{Mapping: lease.Mapping{
-		Protocol: lease.UDP, External: netip.AddrPortFrom(netip.Addr{}, 5000), Internal: netip.MustParseAddrPort("192.168.1.10:5000"),
-		Filters: []lease.Filter{{Prefix: netip.MustParsePrefix("198.51.100.0/24")}, {Prefix: netip.MustParsePrefix("192.0.2.66/32"), Port: 7}},
-	}}
-	m := firewall.Mappings{
-		WAN: []netip.Addr{netip.MustParseAddr(wan)},
-		External: func(_ lease.Protocol, a netip.AddrPort) (lease.Lease, bool) {
-			l, ok := map[uint16]lease.Lease{3074: everybody, 5000: some}[a.Port()]
-			return l, ok
-		},
-		Internal: func(_ lease.Protocol, a netip.AddrPort, _ netip.Addr) (lease.Lease, bool) {
-			l, ok := map[string]lease.Lease{console: everybody, "192.168.1.10:5000": some}[a.String()]
-			return l, ok
-		},
-	}
-	for _, tt := range []struct {
-		name string
-		flow *netlink.ConntrackFlow
-		ends bool
-	}{
-		{"inbound through a mapping", connection(lease.TCP, firewall.Mark, peer, wan+":3074", console, peer), false},
-		{"hairpin through a mapping", connection(lease.UDP, firewall.Mark, desktop, wan+":3074", console, wan+":3074"), false},
-		{"mapping closed", connection(lease.TCP, firewall.Mark, peer, wan+":3075", console, peer), true},
-		{"mapping leads elsewhere now", connection(lease.TCP, firewall.Mark, peer, wan+":3074", desktop, peer), true},
-		{"mark of others too", connection(lease.UDP, firewall.Mark|0xff, peer, wan+":3075", console, peer), true},
-		{"filter lets the peer in", connection(lease.UDP, firewall.Mark, peer, wan+":5000", "192.168.1.10:5000", peer), false},
-		{"filter by port keeps the peer out", connection(lease.UDP, firewall.Mark, banned, wan+":5000", "192.168.1.10:5000", banned), true},
-		{"filter by port lets the peer in", connection(lease.UDP, firewall.Mark, "192.0.2.66:7", wan+":5000", "192.168.1.10:5000", "192.0.2.66:7"), false},
-		{"translated by somebody else", connection(lease.TCP, 0, peer, wan+":2222", "192.168.1.11:22", peer), false},
-		{"translated by somebody else to a mapped port", connection(lease.UDP, 0xff, peer, wan+":3074", desktop, peer), false},
-
-		{"peer was there before the mapping", connection(lease.UDP, 0, peer, wan+":3074", wan+":3074", peer), true},
-		{"peer before the mapping, kept out by it", connection(lease.UDP, 0, banned, wan+":5000", wan+":5000", banned), false},
-		{"tcp before the mapping", connection(lease.TCP, 0, peer, wan+":3074", wan+":3074", peer), false},
-		{"to a port of the router", connection(lease.UDP, 0, peer, wan+":53", wan+":53", peer), false},
-		{"to the same port of somebody else", connection(lease.UDP, 0, "192.168.1.11:9", "198.51.100.7:3074", "198.51.100.7:3074", wan+":9"), false},
-
-		{"mapped endpoint left with another port", connection(lease.UDP, 0, console, peer, peer, wan+":1024"), true},
-		{"mapped endpoint left with the mapped port", connection(lease.UDP, 0, console, peer, peer, wan+":3074"), false},
-		{"mapped endpoint to the router itself", connection(lease.UDP, 0, console, "192.168.1.1:5351", "192.168.1.1:5351", console), false},
-		{"mapped endpoint, tcp", connection(lease.TCP, 0, console, peer, peer, wan+":1024"), false},
-		{"mapped endpoint by another uplink", connection(lease.UDP, 0, console, peer, peer, "10.9.9.9:1024"), false},
-		{"other host was given a mapped port", connection(lease.UDP, 0, "192.168.1.11:1234", peer, peer, wan+":3074"), true},
-		{"other host uses a mapped port by itself", connection(lease.UDP, 0, desktop, peer, peer, wan+":3074"), false},
-		{"the router uses a mapped port", connection(lease.UDP, 0, wan+":3074", peer, peer, wan+":3074"), false},
-		{"other host, other port", connection(lease.UDP, 0, "192.168.1.11:1234", peer, peer, wan+":1234"), false},
-		{"no addresses", &netlink.ConntrackFlow{Forward: netlink.IPTuple{Protocol: 17}}, false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			if ends := m.MatchConntrackFlow(tt.flow); ends != tt.ends {
-				t.Errorf("ends: %v, want %v (%s)", ends, tt.ends, tt.flow)
-			}
-		})
-	}
-}
-
-// What goes through a lease of all protocols or of very many ports stays, and nobody else's connections are ended for it.
-func TestWhichConnectionsOfBroadLeasesEnd(t *testing.T) {
-	const wan, public, peer = "203.0.113.2", "203.0.113.5", "198.51.100.7:40000"
-	broad := func(id string, seq uint64, m lease.Mapping) lease.Lease {
-		return lease.Lease{ID: lease.ID(id), Seq: seq, Mapping: m}
-	}
-	to := func(host string, port uint16) netip.AddrPort {
-		return netip.AddrPortFrom(netip.MustParseAddr(host), port)
-	}
-	const icmp = lease.Protocol(1)
-	s, err := firewall.NewState(lease.Ruleset{
-		Topology: lease.Topology{WANs: []lease.WAN{{Name: "wan0", Addrs: []netip.Addr{netip.MustParseAddr(wan)}}}},
-		NAT:      lease.NAT{Reserved: []lease.Port{{Protocol: lease.UDP, Number: 53}}},
-		Leases: []lease.Lease{
-			broad("dmz", 1, lease.Mapping{
-				Internal: to("192.168.1.10", 0), Except: lease.PortSet{{First: 22, Last: 23}},
-				Filters: []lease.Filter{{Prefix: netip.MustParsePrefix("198.51.100.0/24")}},
-			}),
-			broad("own", 2, lease.Mapping{Internal: to("192.168.1.11", 0), External: to(public, 0)}),
-			broad("wide", 3, lease.Mapping{
-				Protocol: lease.UDP, Ports: 5000, External: netip.AddrPortFrom(netip.Addr{}, 10000), Internal: to("192.168.1.12", 10000),
-			}),
-		},
+// table returns the kernel's connections, as text for tests to compare.
+func table(tb testing.TB) (all map[string]flow) {
+	tb.Helper()
+	asker := kernel.NewAsker(unix.NETLINK_NETFILTER)
+	defer asker.Close()
+	all = map[string]flow{}
+	err := asker.Ask(list(unix.AF_UNSPEC, nil), func(message []byte) {
+		f, ok := parseFlow(message)
+		if !ok {
+			tb.Errorf("an entry cannot be read: % x", message)
+			return
+		}
+		f = f.named()
+		all[fmt.Sprintf("%s mark %x: %s to %s, answers from %s to %s", f.protocol, f.mark, f.source, f.asked, f.server, f.returnedTo)] = f
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	m := s.Mappings()
+	return all
+}
+
+// always gives the mappings, as a backend does that knows them.
+func always(m Mappings) Current {
+	return func(use func(Mappings, bool)) { use(m, true) }
+}
+
+// someFlows are of all kinds that matter, and a few of them contradict each other.
+func someFlows(count int) (all []flow) {
+	random := rand.New(rand.NewPCG(3, 4))
+	pick := func(from ...string) netip.AddrPort { return netip.MustParseAddrPort(from[random.IntN(len(from))]) }
+	marks := []uint32{0, 0xff, Mark, Mark | 0xff}
+	for i := range count {
+		f := flow{protocol: []lease.Protocol{lease.TCP, lease.UDP}[random.IntN(2)], mark: marks[random.IntN(len(marks))]}
+		fresh := netip.AddrPortFrom(pick(peer, banned).Addr(), uint16(10000+i))
+		outside := pick(wanAddr+":3074", wanAddr+":5000", wanAddr+":3075", wanAddr+":53")
+		inside := pick(console, desktop, "192.168.1.10:5000", "192.168.1.11:1234")
+		switch random.IntN(4) {
+		case 0: // translated inbound
+			f.source, f.asked, f.server, f.returnedTo = fresh, outside, inside, fresh
+		case 1: // to the router
+			f.source, f.asked, f.server, f.returnedTo = fresh, outside, outside, fresh
+		case 2: // outbound
+			f.source, f.asked, f.server, f.returnedTo = inside, fresh, fresh, pick(wanAddr+":3074", wanAddr+":1024", wanAddr+":5000")
+		default:
+			fresh = netip.AddrPortFrom(pick(peer6, banned6).Addr(), uint16(10000+i))
+			inside = pick(console6, desktop6)
+			f.source, f.asked, f.server, f.returnedTo = fresh, inside, inside, fresh
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+// What ends is what the mappings say of each connection, whichever of them the kernel leaves out by itself; and it does
+// leave out most of those that cannot matter.
+func TestEnd(t *testing.T) {
+	m := homeMappings()
+	lease3074, _ := m.External(lease.UDP, netip.MustParseAddrPort(wanAddr+":3074"))
+	udp4 := func(f flow) bool { return f.protocol == lease.UDP && f.source.Addr().Is4() }
 	for _, tt := range []struct {
-		name string
-		flow *netlink.ConntrackFlow
-		ends bool
+		name   string
+		look   Look
+		wrong  func(flow) bool
+		passes func(flow) int // so many of the kernel's filters
 	}{
-		{"to the DMZ host", connection(lease.TCP, firewall.Mark, peer, wan+":80", "192.168.1.10:80", peer), false},
-		{"to the DMZ host, which was another one", connection(lease.TCP, firewall.Mark, peer, wan+":80", "192.168.1.13:80", peer), true},
-		{"to another port of the DMZ host", connection(lease.TCP, firewall.Mark, peer, wan+":80", "192.168.1.10:81", peer), true},
-		{"to the DMZ host, from a peer that may not", connection(lease.TCP, firewall.Mark, "192.0.2.1:5", wan+":80", "192.168.1.10:80", "192.0.2.1:5"), true},
-		{"to an excepted port", connection(lease.TCP, firewall.Mark, peer, wan+":22", "192.168.1.10:22", peer), true},
-		{"to a port of the router", connection(lease.UDP, firewall.Mark, peer, wan+":53", "192.168.1.10:53", peer), true},
-		{"to a host by its own address", connection(lease.TCP, firewall.Mark, peer, public+":80", "192.168.1.11:80", peer), false},
-		{"ping to a host by its own address", connection(icmp, firewall.Mark, "198.51.100.7:0", public+":0", "192.168.1.11:0", "198.51.100.7:0"), false},
-		{"to the DMZ host by an address that is another's", connection(lease.TCP, firewall.Mark, peer, public+":80", "192.168.1.10:80", peer), true},
-		{"to one of many ports", connection(lease.UDP, firewall.Mark, peer, wan+":14999", "192.168.1.12:14999", peer), false},
-		{"to the DMZ host by one of many ports", connection(lease.UDP, firewall.Mark, peer, wan+":14999", "192.168.1.10:14999", peer), true},
-		{"peer was there before the DMZ host", connection(lease.UDP, 0, peer, wan+":80", wan+":80", peer), true},
-		{"peer of the router itself", connection(lease.UDP, 0, peer, wan+":53", wan+":53", peer), false},
-		{"peer was there before the address was given away", connection(lease.UDP, 0, peer, public+":53", public+":53", peer), true},
-		{"other host that was given another port", connection(lease.UDP, 0, "192.168.1.14:1234", peer, peer, wan+":1024"), false},
-		{"other host that was given one of many ports", connection(lease.UDP, 0, "192.168.1.14:1234", peer, peer, wan+":10001"), false},
+		{"closed", Look{Closed: true}, m.closed, func(f flow) int { return count(f.mark&Mark != 0) }},
+		{"outdated by a lease", Look{Outdated: true, Opened: []lease.Lease{lease3074}}, func(f flow) bool {
+			return m.outdated(f) && (f.asked.Port() == 3074 || f.source.Port() == 3074 || f.returnedTo.Port() == 3074)
+		}, func(f flow) int {
+			return count(udp4(f)) * (count(f.asked.Port() == 3074) + count(f.source.Port() == 3074) + count(f.returnedTo.Port() == 3074))
+		}},
+		{"outdated", Look{Outdated: true}, m.outdated, func(f flow) int { return count(udp4(f)) }},
+		{"all", Look{Closed: true, Outdated: true}, func(f flow) bool { return m.closed(f) || m.outdated(f) }, func(f flow) int {
+			return count(f.mark&Mark != 0) + count(udp4(f))
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if ends := m.MatchConntrackFlow(tt.flow); ends != tt.ends {
-				t.Errorf("ends: %v, want %v (%s)", ends, tt.ends, tt.flow)
+			insert(t, someFlows(400)...)
+			c := NewConnections()
+			defer c.Close()
+			before := table(t)
+			var stay []string
+			passing := 0
+			for name, f := range before {
+				if !tt.wrong(f) {
+					stay = append(stay, name)
+				}
+				passing += tt.passes(f)
+			}
+			slices.Sort(stay)
+			ended, seen, err := c.End(tt.look, always(m))
+			if err != nil || ended != len(before)-len(stay) || ended == 0 {
+				t.Errorf("ended %d, %v; want %d, more than none", ended, err, len(before)-len(stay))
+			}
+			if seen != passing {
+				t.Errorf("looked at %d of %d, want %d", seen, len(before), passing)
+			}
+			if diff := cmp.Diff(stay, slices.Sorted(maps.Keys(table(t)))); diff != "" {
+				t.Errorf("what is left (-want +got):\n%s", diff)
+			}
+			if ended, _, err := c.End(tt.look, always(m)); ended != 0 || err != nil {
+				t.Errorf("again: ended %d, %v", ended, err)
 			}
 		})
 	}
 }
 
-func TestWhichConnectionsOfIPv6End(t *testing.T) {
-	const (
-		console = "[2001:db8:1:1::10]:3074"
-		peer    = "[2001:db8:a::34]:40000"
-		banned  = "[2001:db8:b::69]:40000"
-	)
-	pinhole := func(protocol lease.Protocol, id, at, wan string, filters ...lease.Filter) lease.Lease {
-		addr := netip.MustParseAddrPort(at)
-		return lease.Lease{ID: lease.ID(id), Mapping: lease.Mapping{Protocol: protocol, External: addr, Internal: addr, WAN: wan, Filters: filters}}
+func count(yes bool) int {
+	if yes {
+		return 1
 	}
-	state := func(leases ...lease.Lease) firewall.Mappings {
-		s, err := firewall.NewState(lease.Ruleset{Leases: leases})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s.Mappings()
-	}
-	some := lease.Filter{Prefix: netip.MustParsePrefix("2001:db8:a::/48")}
-	many := pinhole(lease.UDP, "many", "[2001:db8:1:1::10]:5000", "")
-	many.Ports = 3
-	m := state(
-		pinhole(lease.UDP, "all", console, ""), many,
-		pinhole(lease.TCP, "some0", console, "wan0", some), pinhole(lease.TCP, "some1", console, "wan1", lease.Filter{Prefix: netip.MustParsePrefix("2001:db8:b::69/128"), Port: 7}),
-	)
-	none := state(leaseOf(3074, 1, "192.168.1.10:3074"))
-	for _, tt := range []struct {
-		name     string
-		m        firewall.Mappings
-		protocol lease.Protocol
-		mark     uint32
-		from, to string
-		ends     bool
-	}{
-		{"through a pinhole", m, lease.UDP, firewall.Mark, peer, console, false},
-		{"through the last port of several", m, lease.UDP, firewall.Mark, peer, "[2001:db8:1:1::10]:5002", false},
-		{"behind the last port", m, lease.UDP, firewall.Mark, peer, "[2001:db8:1:1::10]:5003", true},
-		{"pinhole of another host", m, lease.UDP, firewall.Mark, peer, "[2001:db8:1:1::11]:3074", true},
-		{"pinhole of another protocol", m, lease.TCP, firewall.Mark, peer, "[2001:db8:1:1::10]:5000", true},
-		{"closed, with a mark of others too", m, lease.UDP, firewall.Mark | 0xff, peer, "[2001:db8:1:1::10]:80", true},
-		{"the owner lets it in", m, lease.UDP, 0xff, peer, "[2001:db8:1:1::10]:80", false},
-		{"the host has begun it", m, lease.UDP, 0, console, peer, false},
-		{"a filter lets the peer in", m, lease.TCP, firewall.Mark, peer, console, false},
-		{"no filter lets the peer in", m, lease.TCP, firewall.Mark, banned, console, true},
-		{"the filter of the other WAN lets the peer in", m, lease.TCP, firewall.Mark, "[2001:db8:b::69]:7", console, false},
-		{"the last pinhole is closed", none, lease.UDP, firewall.Mark, peer, console, true},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			flow := connection(tt.protocol, tt.mark, tt.from, tt.to, tt.to, tt.from)
-			if ends := tt.m.MatchConntrackFlow(flow); ends != tt.ends {
-				t.Errorf("ends: %v, want %v (%s)", ends, tt.ends, flow)
-			}
-		})
-	}
+	return 0
 }
 
-func TestConnectionsOfAnEmptyNetwork(t *testing.T) {
-	nobody := firewall.Mappings{
-		External: func(lease.Protocol, netip.AddrPort) (lease.Lease, bool) { return lease.Lease{}, false },
-		Internal: func(lease.Protocol, netip.AddrPort, netip.Addr) (lease.Lease, bool) { return lease.Lease{}, false },
+// While nobody knows the mappings nothing ends. Who changes them meanwhile is not in the way, nor waits.
+func TestEndWithoutMappings(t *testing.T) {
+	insert(t, someFlows(50)...)
+	c := NewConnections()
+	defer c.Close()
+	before := len(table(t))
+	unknown := func(use func(Mappings, bool)) {
+		c.Open()
+		use(Mappings{}, false)
 	}
-	var connections firewall.Connections
-	defer connections.Close()
-	for range 2 { // those of IPv6 are looked at once
-		if n, err := connections.End(nobody); n != 0 || err != nil {
-			t.Errorf("ended %d, %v; want nothing to do", n, err)
-		}
+	if ended, _, err := c.End(Look{Closed: true, Outdated: true}, unknown); ended != 0 || err != nil || len(table(t)) != before {
+		t.Errorf("ended %d, %v", ended, err)
 	}
-	nobody.Pinholes = func(lease.Protocol, netip.AddrPort) []lease.Lease { return nil }
-	if n, err := connections.End(nobody); n != 0 || err != nil {
-		t.Errorf("ended %d, %v; want nothing to do", n, err)
-	}
-	if err := firewall.ProbeConnections(); err != nil {
+	if err := ProbeConnections(); err != nil || len(table(t)) != before {
 		t.Errorf("probe: %v", err)
+	}
+}
+
+// A kernel that compares answers wrongly is not asked to.
+func TestKernelsThatCompareAnswersWrongly(t *testing.T) {
+	l := lease.Lease{Mapping: lease.Mapping{
+		Protocol: lease.UDP, External: netip.AddrPortFrom(netip.Addr{}, 3074), Internal: netip.MustParseAddrPort(console),
+	}}
+	c := NewConnections()
+	defer c.Close()
+	if questions, err := c.outdated([]lease.Lease{l}); err != nil || len(questions) != 3 {
+		t.Errorf("this kernel is asked %d questions, %v; want 3", len(questions), err)
+	}
+	c.answers = false
+	if questions, err := c.outdated([]lease.Lease{l}); err != nil || len(questions) != 1 {
+		t.Errorf("another kernel is asked %d questions, %v; want 1", len(questions), err)
+	}
+}
+
+// A kernel that refuses a filter is asked for all.
+func TestFilterThatIsRefused(t *testing.T) {
+	insert(t, someFlows(50)...)
+	asker := kernel.NewAsker(unix.NETLINK_NETFILTER)
+	defer asker.Close()
+	refused := list(unix.AF_INET, appendAttribute(nil, ctaMarkMask, make([]byte, 4))) // of a mark that is not given
+	if err := asker.Ask(refused, func([]byte) {}); !errors.Is(err, unix.EINVAL) {
+		t.Fatalf("this kernel does not refuse it: %v", err)
+	}
+	want, got := 0, 0
+	for _, f := range table(t) {
+		if f.source.Addr().Is4() {
+			want++
+		}
+	}
+	if err := flows(asker, refused, func(flow) { got++ }); err != nil || got != want || got == 0 {
+		t.Errorf("%d connections, %v; want %d", got, err, want)
+	}
+}
+
+// Who talks through a lease is found by either way of looking, and once.
+func TestTrafficOf(t *testing.T) {
+	lan := "192.168.2.20:4000"
+	lan6 := "[2001:db8:2::20]:4000"
+	insert(t,
+		connection(lease.UDP, Mark, peer, "203.0.113.9:4001", lan, peer),
+		connection(lease.UDP, 0, lan, banned, banned, "203.0.113.9:4001"),
+		connection(lease.UDP, 0, lan, "192.0.2.67:9", "192.0.2.67:9", "203.0.113.9:1025"), // with another port
+		connection(lease.TCP, Mark, peer, "203.0.113.9:4001", lan, peer),                  // another protocol
+		connection(lease.UDP, 0, "192.0.2.68:9", "203.0.113.9:4001", lan, "192.0.2.68:9"), // not by a mapping
+		connection(lease.UDP, Mark, "192.0.2.69:9", "203.0.113.9:4011", "192.168.2.20:4010", "192.0.2.69:9"),
+		connection(lease.UDP, Mark, peer6, lan6, lan6, peer6),
+		connection(lease.UDP, 0, lan6, banned6, banned6, lan6),
+		connection(lease.UDP, Mark, peer6, "[2001:db8:2::21]:4000", "[2001:db8:2::21]:4000", peer6), // another host
+	)
+	one := lease.Lease{Mapping: lease.Mapping{
+		Protocol: lease.UDP, External: netip.AddrPortFrom(netip.Addr{}, 4001), Internal: netip.MustParseAddrPort(lan),
+	}}
+	several := one
+	several.Ports = 20
+	pinhole := one
+	pinhole.External, pinhole.Internal = netip.MustParseAddrPort(lan6), netip.MustParseAddrPort(lan6)
+	for name, tt := range map[string]struct {
+		lease lease.Lease
+		want  []Connection
+	}{
+		"one port":      {one, []Connection{{Peer: netip.MustParseAddrPort(banned)}, {Peer: netip.MustParseAddrPort(peer), Inbound: true}}},
+		"several ports": {several, []Connection{{Peer: netip.MustParseAddrPort(banned)}, {Peer: netip.MustParseAddrPort("192.0.2.69:9"), Inbound: true}, {Peer: netip.MustParseAddrPort(peer), Inbound: true}}},
+		"pinhole":       {pinhole, []Connection{{Peer: netip.MustParseAddrPort(peer6), Inbound: true}, {Peer: netip.MustParseAddrPort(banned6)}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := TrafficOf(tt.lease)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got.Connections, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+				t.Errorf("connections (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Whatever the kernel may send, reading it ends, and what is read can be named.
+func FuzzParseFlow(f *testing.F) {
+	tuple := func(from, to byte) []byte {
+		ip := appendAttribute(appendAttribute(nil, 1, []byte{10, 0, 0, from}), 2, []byte{10, 0, 0, to})
+		ports := appendAttribute(appendAttribute(appendAttribute(nil, 1, []byte{17}), 2, []byte{0, 53}), 3, []byte{1, 2})
+		return appendAttribute(appendAttribute(nil, 1, ip), 2|unix.NLA_F_NESTED, ports)
+	}
+	whole := appendAttribute([]byte{2, 0, 0, 0}, 1, tuple(1, 2))
+	whole = appendAttribute(whole, 2, tuple(2, 1))
+	whole = appendAttribute(whole, 8, []byte{0x10, 0, 0, 0})
+	whole = appendAttribute(whole, 9, appendAttribute(nil, 1, make([]byte, 8)))
+	whole = appendAttribute(whole, 12, []byte{1, 2, 3, 4})
+	f.Add(whole)
+	f.Add([]byte{2, 0, 0, 0, 3, 0, 1, 0})
+	f.Add([]byte{2, 0, 0, 0, 255, 255, 1, 0, 1})
+	f.Fuzz(func(t *testing.T, message []byte) {
+		got, ok := parseFlow(message)
+		if !ok {
+			return
+		}
+		named := got.named()
+		if again, _ := parseFlow(named.name); again.source != got.source || again.asked != got.asked || again.protocol != got.protocol {
+			t.Errorf("the name of %+v is that of %+v", got, again)
+		}
+	})
+}
+
+// What it costs to find that nothing has to be ended.
+func BenchmarkEnd(b *testing.B) {
+	m := homeMappings()
+	c := NewConnections()
+	defer c.Close()
+	for _, load := range []struct {
+		name     string
+		protocol lease.Protocol
+		count    int
+	}{{"none", lease.TCP, 0}, {"40000 tcp", lease.TCP, 40000}, {"and 40000 udp", lease.UDP, 40000}} {
+		var all []flow
+		for i := range load.count {
+			host := netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 168, 7, byte(i % 250)}), uint16(1024+i/250))
+			far := netip.AddrPortFrom(netip.AddrFrom4([4]byte{96, byte(i >> 16), byte(i >> 8), byte(i)}), 443)
+			all = append(all, flow{protocol: load.protocol, source: host, asked: far, server: far, returnedTo: netip.AddrPortFrom(m.WAN[0], host.Port())})
+		}
+		insert(b, all...)
+		opened := []lease.Lease{{Mapping: lease.Mapping{
+			Protocol: lease.UDP, External: netip.AddrPortFrom(netip.Addr{}, 3074), Internal: netip.MustParseAddrPort(console),
+		}}}
+		for name, look := range map[string]Look{
+			"closed": {Closed: true}, "outdated by one": {Outdated: true, Opened: opened}, "outdated": {Outdated: true},
+		} {
+			b.Run(load.name+"/"+name, func(b *testing.B) {
+				for b.Loop() {
+					if _, _, err := c.End(look, always(m)); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
 	}
 }

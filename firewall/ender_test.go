@@ -4,11 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/portreeve/portreeve/firewall"
 	"github.com/portreeve/portreeve/lease"
@@ -16,175 +20,256 @@ import (
 
 // connections stands for the kernel's, and for the backend that keeps the lock.
 type connections struct {
-	mu    sync.Mutex
-	known bool  // the backend's state
-	err   error // of the kernel
-	looks int
-	last  firewall.Mappings // that were compared
-	log   strings.Builder
+	mu      sync.Mutex
+	known   bool          // the backend's state
+	err     error         // of the kernel
+	takes   time.Duration // a look
+	seen    int
+	done    []firewall.Look // the looks
+	unknown int             // looks without mappings
+	log     strings.Builder
 	*firewall.Ender
 }
 
-func newConnections() *connections {
-	c := &connections{known: true}
-	end := func(m firewall.Mappings) (int, error) {
-		c.looks++
-		c.last = m
-		return 1, c.err
-	}
-	current := func(use func(firewall.Mappings, bool)) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		use(firewall.Mappings{}, c.known)
-	}
-	c.Ender = firewall.NewEnder(end, current, slog.New(slog.NewTextHandler(&c.log, nil)))
-	return c
+func newConnections(c firewall.EnderConfig) *connections {
+	k := &connections{known: true}
+	c.Connections, c.Logger = k, slog.New(slog.NewTextHandler(&k.log, nil))
+	c.Current = func(use func(firewall.Mappings, bool)) { use(k.mappings(), k.known) }
+	k.Ender = firewall.NewEnder(c)
+	return k
 }
 
-// locked calls f with the backend's lock held.
-func (c *connections) locked(f func()) {
+// mappings are those of a home in which 192.168.1.11:3074 has a mapping.
+func (c *connections) mappings() firewall.Mappings {
+	wan := netip.MustParseAddr("203.0.113.2")
+	return firewall.Mappings{
+		WAN: []netip.Addr{wan},
+		Internal: func(_ lease.Protocol, a netip.AddrPort, outside netip.Addr) (lease.Lease, bool) {
+			return lease.Lease{}, a == netip.MustParseAddrPort("192.168.1.11:3074") && outside == wan
+		},
+	}
+}
+
+// apply tells of a change.
+func (c *connections) apply(change lease.Change) { c.Applied(c.mappings(), change) }
+
+func (c *connections) Open() {}
+
+func (c *connections) End(l firewall.Look, current firewall.Current) (ended, seen int, err error) {
+	time.Sleep(c.takes)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f()
+	c.done = append(c.done, l)
+	current(func(_ firewall.Mappings, known bool) {
+		if !known {
+			c.unknown++
+		}
+	})
+	return 1, c.seen, c.err
 }
 
-func (c *connections) apply(change lease.Change) error {
+// looks returns how often the connections were looked at.
+func (c *connections) looks() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.Applied(firewall.Mappings{}, change)
+	return len(c.done)
 }
 
+// set changes what the connections are like.
+func (c *connections) set(change func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change()
+}
+
+// pass lets time pass in a bubble of synctest, and what happens in it happen.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func closing() lease.Change {
+	return lease.Change{Remove: []lease.Lease{leaseOf(3074, 1, "192.168.1.10:3074")}}
+}
+
+// A change is followed soon after, and never before it returns.
 func TestEnder(t *testing.T) {
 	udp := leaseOf(3074, 1, "192.168.1.10:3074")
 	tcp := udp
 	tcp.Protocol = lease.TCP
-	broken := errors.New("broken")
+	all := udp
+	all.Protocol = lease.AllProtocols
+	pinhole := udp
+	pinhole.Internal = netip.MustParseAddrPort("[2001:db8::10]:3074")
+	pinhole.External = pinhole.Internal
+	other := udp
+	other.Internal = netip.MustParseAddrPort("192.168.1.11:3074")
+	several := udp
+	several.Ports = 2
+	list := func(leases ...lease.Lease) []lease.Lease { return leases }
 	for _, tt := range []struct {
 		name   string
 		change lease.Change
-		fails  error
-		looks  int
-		want   error
-		said   string
+		want   firewall.Look
 	}{
-		{"opening TCP asks nobody", lease.Change{Add: []lease.Lease{tcp}}, broken, 0, nil, ""},
-		{"opening UDP does not fail by it", lease.Change{Add: []lease.Lease{udp}}, broken, 1, nil, "old connections"},
-		{"closing does", lease.Change{Remove: []lease.Lease{tcp}}, broken, 1, broken, ""},
-		{"closing where the kernel never can", lease.Change{Remove: []lease.Lease{tcp}}, fmt.Errorf("no: %w", errors.ErrUnsupported), 1, nil, "will go on"},
-		{"closing", lease.Change{Remove: []lease.Lease{tcp}}, nil, 1, nil, ""},
+		{"opening TCP", lease.Change{Add: list(tcp)}, firewall.Look{}},
+		{"opening UDP", lease.Change{Add: list(tcp, udp)}, firewall.Look{Outdated: true, Opened: list(udp)}},
+		{"opening many UDP", lease.Change{Add: list(udp, udp, udp)}, firewall.Look{Outdated: true}},
+		{"opening several ports", lease.Change{Add: list(several)}, firewall.Look{Outdated: true}},
+		{"opening all", lease.Change{Add: list(udp, all)}, firewall.Look{Outdated: true}},
+		{"opening a pinhole", lease.Change{Add: list(pinhole)}, firewall.Look{}},
+		{"closing TCP", lease.Change{Remove: list(tcp)}, firewall.Look{Closed: true}},
+		{"closing a pinhole", lease.Change{Remove: list(pinhole)}, firewall.Look{Closed: true}},
+		{"closing one of two", lease.Change{Remove: list(other)}, firewall.Look{Closed: true, Outdated: true, Opened: list(other)}},
+		{"changing UDP", lease.Change{Remove: list(udp), Add: list(udp)}, firewall.Look{Closed: true, Outdated: true, Opened: list(udp)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := newConnections()
-			c.err = tt.fails
-			if err := c.apply(tt.change); !errors.Is(err, tt.want) {
-				t.Errorf("error %v, want %v", err, tt.want)
-			}
-			if c.looks != tt.looks {
-				t.Errorf("looked %d times, want %d", c.looks, tt.looks)
-			}
-			if said := c.log.String(); !strings.Contains(said, tt.said) || (said == "") != (tt.said == "") {
-				t.Errorf("log: %s, want %q", said, tt.said)
-			}
-			if err := c.apply(tt.change); !errors.Is(err, tt.want) {
-				t.Errorf("again: error %v, want %v", err, tt.want)
-			}
-			if errors.Is(tt.fails, errors.ErrUnsupported) && strings.Count(c.log.String(), "\n") != 1 {
-				t.Errorf("not said once:\n%s", c.log.String())
-			}
+			synctest.Test(t, func(t *testing.T) {
+				c := newConnections(firewall.EnderConfig{})
+				c.apply(tt.change)
+				if n := c.looks(); n > 0 {
+					t.Errorf("%d looks before the change was answered", n)
+				}
+				pass(50 * time.Millisecond)
+				want := []firewall.Look{tt.want}
+				if tt.want.Empty() {
+					want = nil
+				}
+				if diff := cmp.Diff(want, c.done, cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{})); diff != "" {
+					t.Errorf("looks (-want +got):\n%s", diff)
+				}
+				pass(time.Hour)
+				if c.looks() != len(want) {
+					t.Errorf("%d looks in the end, want %d", c.looks(), len(want))
+				}
+			})
 		})
 	}
 }
 
-// The last pinhole closes: that there is none any more must not keep its connections from being looked at. Nor must a
-// router without pinholes look at those of IPv6 each time.
-func TestEnderOfPinholes(t *testing.T) {
-	c := newConnections()
-	old, hole := leaseOf(3074, 1, "192.168.1.10:3074"), leaseOf(3074, 2, "[2001:db8:1::10]:3074")
-	hole.External = hole.Internal
-	for _, step := range []struct {
-		name   string
-		change lease.Change
-		looks  int
-		ipv6   bool
-	}{
-		{"mappings", lease.Change{Remove: []lease.Lease{old}}, 1, false},
-		{"a pinhole opens", lease.Change{Add: []lease.Lease{hole}}, 1, false},
-		{"it closes", lease.Change{Remove: []lease.Lease{hole}}, 2, true},
-		{"a mapping later", lease.Change{Add: []lease.Lease{old}}, 3, true},
-	} {
-		if err := c.apply(step.change); err != nil {
-			t.Fatal(err)
-		}
-		if c.looks != step.looks || (c.last.Pinholes != nil) != step.ipv6 {
-			t.Errorf("%s: %d looks, want %d; at IPv6: %v, want %v", step.name, c.looks, step.looks, c.last.Pinholes != nil, step.ipv6)
-		}
-	}
-}
-
-// A storm of changes does not make the kernel look through its connections for each of them, but for the last one soon.
+// A storm of changes does not make the kernel look through its connections for each of them, but for each of them soon.
 func TestEnderInAStorm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newConnections()
-		looks := func() (n int) {
-			c.locked(func() { n = c.looks })
-			return n
-		}
-		change := lease.Change{Remove: []lease.Lease{leaseOf(3074, 1, "192.168.1.10:3074")}}
+		c := newConnections(firewall.EnderConfig{})
+		c.set(func() { c.takes = 5 * time.Millisecond })
 		for range 1000 {
-			if err := c.apply(change); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(time.Millisecond)
+			c.apply(closing())
+			pass(time.Millisecond)
 		}
-		before := looks()
-		if before > 40 {
-			t.Errorf("%d looks in a second of 1000 changes, want a few", before)
+		before := c.looks()
+		if before < 9 || before > 11 {
+			t.Errorf("%d looks in a second of 1000 changes, want ten", before)
 		}
-		time.Sleep(150 * time.Millisecond)
-		if after := looks(); after != before+1 {
+		pass(150 * time.Millisecond)
+		if after := c.looks(); after != before+1 {
 			t.Errorf("%d looks after the storm, want one", after-before)
 		}
 
-		// What fails later is tried again, until it succeeds.
-		c.locked(func() { c.err = errors.New("broken") })
-		for range 20 {
-			_ = c.apply(change) // the first of them fail, too
+		// Where each look is dear they are fewer.
+		c.set(func() { c.seen = 30000 })
+		before = c.looks()
+		for range 4000 {
+			c.apply(closing())
+			pass(time.Millisecond)
 		}
-		time.Sleep(1500 * time.Millisecond)
-		c.locked(func() {
-			if !strings.Contains(c.log.String(), "trying again") {
-				t.Errorf("the failure was not logged:\n%s", c.log.String())
-			}
-			c.err = nil
-		})
-		before = looks()
-		time.Sleep(time.Minute)
-		if after := looks(); after != before+1 {
-			t.Errorf("%d looks once it works again, want one", after-before)
+		if n := c.looks() - before; n < 3 || n > 5 {
+			t.Errorf("%d looks through very many connections in four seconds, want four", n)
 		}
+	})
+}
 
-		// While the backend does not know its mappings there is nothing to compare with.
-		for range 30 {
-			if err := c.apply(change); err != nil {
-				t.Fatal(err)
-			}
+// What fails is tried again until it succeeds, and said once.
+func TestEnderThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newConnections(firewall.EnderConfig{})
+		c.set(func() { c.err = errors.New("broken") })
+		c.Synced()
+		pass(10500 * time.Millisecond)
+		if n := c.looks(); n != 11 {
+			t.Errorf("%d looks in ten seconds, want eleven", n)
 		}
-		c.locked(func() { c.known = false })
-		before = looks()
-		time.Sleep(time.Minute)
-		if after := looks(); after != before {
-			t.Errorf("%d looks without mappings, want none", after-before)
+		if said := c.log.String(); strings.Count(said, "trying again") != 1 || !strings.Contains(said, "broken") {
+			t.Errorf("not said once:\n%s", said)
 		}
-		c.locked(func() { c.known = true })
-		for range 30 {
-			if err := c.apply(change); err != nil {
-				t.Fatal(err)
-			}
+		c.set(func() { c.err = nil })
+		before := c.looks()
+		pass(time.Hour)
+		if c.looks() != before+1 {
+			t.Errorf("%d looks once it works again, want one", c.looks()-before)
 		}
-		before = looks()
-		time.Sleep(time.Minute)
-		if after := looks(); after != before+1 {
-			t.Errorf("%d looks with mappings again, want one", after-before)
+		if l := c.done[before]; !l.Closed || !l.Outdated || l.Opened != nil {
+			t.Errorf("looked for %+v", l)
+		}
+	})
+}
+
+// Where the kernel never can, the log says so once, and nothing is tried again.
+func TestEnderWithoutConntrack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newConnections(firewall.EnderConfig{})
+		c.set(func() { c.err = fmt.Errorf("no: %w", errors.ErrUnsupported) })
+		for range 3 {
+			c.apply(closing())
+			pass(time.Minute)
+		}
+		if said := c.log.String(); strings.Count(said, "will go on") != 1 {
+			t.Errorf("not said once:\n%s", said)
+		}
+		if n := c.looks(); n != 3 {
+			t.Errorf("%d looks for three changes", n)
+		}
+	})
+}
+
+func TestEnderThatKeepsConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newConnections(firewall.EnderConfig{Keep: true})
+		c.Synced()
+		c.apply(closing())
+		pass(time.Hour)
+		c.Settle()
+		if c.looks() != 0 {
+			t.Errorf("%d looks", c.looks())
+		}
+	})
+}
+
+// Before the rules go, what was closed ends.
+func TestEnderSettles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newConnections(firewall.EnderConfig{})
+		c.set(func() { c.takes = 30 * time.Millisecond })
+		c.apply(closing())
+		c.Settle()
+		if c.looks() != 1 {
+			t.Errorf("%d looks, want one", c.looks())
+		}
+		pass(time.Hour)
+		c.apply(closing())
+		pass(20 * time.Millisecond) // in the middle of the look
+		c.apply(closing())
+		c.Settle()
+		if c.looks() != 3 {
+			t.Errorf("%d looks, want three: one that had begun, and one for what came meanwhile", c.looks())
+		}
+		c.Settle()
+		pass(time.Hour)
+		if c.looks() != 3 {
+			t.Errorf("%d looks in the end, want three", c.looks())
+		}
+		c.set(func() { c.err = errors.New("broken") })
+		c.apply(closing())
+		c.Settle()
+		c.set(func() { c.err = nil })
+		pass(time.Hour)
+		if c.looks() != 5 {
+			t.Errorf("%d looks in the end, want five: one has failed, and was tried again", c.looks())
+		}
+		c.set(func() { c.known = false })
+		c.apply(closing())
+		pass(time.Minute)
+		if c.unknown != 1 || c.looks() != 6 {
+			t.Errorf("%d of %d looks without mappings", c.unknown, c.looks()-5)
 		}
 	})
 }

@@ -37,12 +37,12 @@ type inside struct {
 func insideOf(l lease.Lease) inside { return inside{l.Protocol, l.Internal} }
 
 // NewState checks a ruleset ([ValidateTopology], [ValidateLease], no external port twice) and returns the state of a
-// kernel that holds it.
+// kernel that holds it. Whoever calls may change the lists of the topology afterwards.
 func NewState(want lease.Ruleset) (*State, error) {
 	if err := ValidateTopology(want.Topology); err != nil {
 		return nil, err
 	}
-	s := emptyState(want.Topology, len(want.Leases))
+	s := emptyState(cloneTopology(want.Topology), len(want.Leases))
 	s.nat = want.NAT
 	for _, l := range want.Leases {
 		if err := s.put(&l); err != nil {
@@ -246,7 +246,7 @@ func (s *State) Decides(l lease.Lease) bool {
 
 // Mappings returns the state as the kernel's connections are compared with it, see [Connections.End].
 func (s *State) Mappings() Mappings {
-	m := Mappings{
+	return Mappings{
 		WAN: Addrs(s.Topology, ""),
 		External: func(p lease.Protocol, addr netip.AddrPort) (lease.Lease, bool) {
 			return s.holder(lease.Port{Protocol: p, Number: addr.Port()}, addr.Addr())
@@ -259,11 +259,8 @@ func (s *State) Mappings() Mappings {
 			}
 			return lease.Lease{}, false
 		},
+		Pinholes: s.pinholesTo,
 	}
-	if len(s.pinholes) > 0 || slices.ContainsFunc(s.Broad(), func(l *lease.Lease) bool { return l.Pinhole() }) {
-		m.Pinholes = s.pinholesTo
-	}
-	return m
 }
 
 // isOn tells whether a lease is made on one of our addresses outside.

@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/portreeve/portreeve/kernel"
 	"github.com/portreeve/portreeve/lease"
 )
 
@@ -36,50 +36,71 @@ type Traffic struct {
 	Counted bool
 }
 
-// TrafficOf asks the kernel for the connections of a lease. It reads the whole table of connections, so it is meant for
-// an owner who looks at one lease. The error is [errors.ErrUnsupported] if the kernel has no conntrack netlink.
+// TrafficOf asks the kernel for the connections of a lease. It walks through the whole table of connections twice, so it is
+// meant for an owner who looks at one lease. The error is [errors.ErrUnsupported] if the kernel has no conntrack netlink.
 func TrafficOf(l lease.Lease) (Traffic, error) {
-	handle, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
-	if err != nil {
-		return Traffic{}, connectionsError(err)
+	asker := kernel.NewAsker(unix.NETLINK_NETFILTER)
+	defer asker.Close()
+	family := uint8(unix.AF_INET)
+	if l.Pinhole() {
+		family = unix.AF_INET6
 	}
-	defer handle.Close()
-	flows, err := handle.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
-	// An interrupted dump may lack entries that came or went meanwhile; for somebody who looks that is as good.
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-		return Traffic{}, connectionsError(err)
+	var own uint16 // where the host's own connections begin; of several ports any
+	if l.PortCount() == 1 {
+		own = l.Internal.Port()
 	}
 	var t Traffic
-	for _, flow := range flows {
-		if c, ok := through(flow, l); ok {
-			t.Connections = append(t.Connections, c)
+	for _, way := range []struct {
+		question kernel.Question
+		through  func(flow, lease.Lease) (Connection, bool)
+	}{
+		{marked(), inbound},
+		{begun(family, ports{protocol: l.Protocol, source: own}), outbound},
+	} {
+		err := flows(asker, way.question, func(f flow) {
+			if c, ok := way.through(f, l); ok && (f.protocol == l.Protocol || l.Protocol == lease.AllProtocols) {
+				t.Connections = append(t.Connections, c)
+			}
+		})
+		// An interrupted list may lack entries that came or went meanwhile; for somebody who looks that is as good.
+		if err != nil && !errors.Is(err, kernel.ErrInterrupted) {
+			return Traffic{}, connectionsError(err)
 		}
 	}
 	slices.SortFunc(t.Connections, func(a, b Connection) int {
 		return cmp.Or(cmp.Compare(b.Received.Bytes+b.Sent.Bytes, a.Received.Bytes+a.Sent.Bytes), a.Peer.Compare(b.Peer))
 	})
+	var err error
 	t.Counted, err = counted()
 	return t, err
 }
 
-// through tells whether a connection goes through a lease's mapping, and as which.
-func through(flow *netlink.ConntrackFlow, l lease.Lease) (Connection, bool) {
-	if lease.Protocol(flow.Forward.Protocol) != l.Protocol {
-		return Connection{}, false
-	}
-	source, asked := endpoint(flow.Forward.SrcIP, flow.Forward.SrcPort), endpoint(flow.Forward.DstIP, flow.Forward.DstPort)
-	server, returnedTo := endpoint(flow.Reverse.SrcIP, flow.Reverse.SrcPort), endpoint(flow.Reverse.DstIP, flow.Reverse.DstPort)
-	from := Volume{flow.Forward.Packets, flow.Forward.Bytes}
-	to := Volume{flow.Reverse.Packets, flow.Reverse.Bytes}
-	port := l.External.Port()
+// inbound tells whether the mapping of a lease has let a connection in, and describes it.
+func inbound(f flow, l lease.Lease) (Connection, bool) {
+	c := Connection{Peer: f.source, Inbound: true, Received: f.to, Sent: f.from}
+	return c, f.mark&Mark != 0 && reaches(l.Mapping, l.External, f.asked) && leads(l, f.asked, f.server)
+}
+
+// outbound tells whether a connection is one that the host behind a lease has begun and that leaves with the lease's
+// external port, and describes it.
+func outbound(f flow, l lease.Lease) (Connection, bool) {
+	c := Connection{Peer: f.asked, Received: f.from, Sent: f.to}
 	switch {
-	case flow.Mark&Mark != 0 && asked.Port() == port && server == l.Internal:
-		return Connection{Peer: source, Inbound: true, Received: to, Sent: from}, true
-	case source == l.Internal && returnedTo != source && returnedTo.Port() == port:
-		return Connection{Peer: asked, Received: from, Sent: to}, true
-	default:
-		return Connection{}, false
+	case !reaches(l.Mapping, l.Internal, f.source) || f.source.Addr() != l.Internal.Addr():
+		return c, false
+	case l.Pinhole():
+		return c, true
+	case l.External.Addr().IsValid():
+		return c, f.returnedTo.Addr() == l.External.Addr() && reaches(l.Mapping, l.External, f.returnedTo)
+	default: // a DMZ host has no port outside that were its own
+		return c, f.returnedTo != f.source && l.External.Port() != 0 && reaches(l.Mapping, l.External, f.returnedTo)
 	}
+}
+
+// reaches tells whether a port is one of those of a mapping that begin with the port of first.
+func reaches(m lease.Mapping, first, port netip.AddrPort) bool {
+	n := int(port.Port()) - int(first.Port())
+	return first.Port() == 0 || 0 <= n && n < m.PortCount()
 }
 
 // counted reads whether the kernel counts the traffic of connections.

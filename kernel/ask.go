@@ -43,9 +43,11 @@ const (
 func NewAsker(protocol int) *Asker { return &Asker{protocol: protocol, socket: -1} }
 
 // Open opens the socket, if it is not open. Ask does so too; what makes a difference is the calling thread, whose network
-// the socket belongs to from then on.
+// the socket belongs to from then on. While a question is asked it does nothing: it never waits.
 func (a *Asker) Open() error {
-	a.mu.Lock()
+	if !a.mu.TryLock() {
+		return nil
+	}
 	defer a.mu.Unlock()
 	return a.open()
 }

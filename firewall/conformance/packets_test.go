@@ -3,6 +3,7 @@ package conformance
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -65,6 +66,47 @@ func TestClosingEndsEstablishedTCP(t *testing.T) {
 		s.remove(t, one)
 		if answer, err := say(conn, "after"); err == nil {
 			t.Errorf("the connection goes on after the lease is closed: %q", answer)
+		}
+
+		// Nobody has to wait for it.
+		s.add(t, one)
+		conn = dial(t, home.Internet, at(home.WAN, 8080))
+		talk(t, conn, "before")
+		on := s.Backend.(onRouter)
+		err := on.router.Do(func() error { return on.backend.Apply(t.Context(), lease.Change{Remove: []lease.Lease{one}}) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		lab.Eventually(t, 5*time.Second, "the connection ends", func() error {
+			if answer, err := say(conn, "after"); err == nil {
+				return fmt.Errorf("it answers %q", answer)
+			}
+			return nil
+		})
+	})
+}
+
+// What is still to be ended when the rules go is ended before: afterwards nobody would, and the owner's own rules let
+// established connections through.
+func TestCleanupEndsWhatWasClosed(t *testing.T) {
+	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
+		home.LAN1.Echo(t, "tcp", "0.0.0.0:8080")
+		one := mapping(t, "tcp 8080 192.168.1.10:8080")
+		s.sync(t, one)
+		conn := dial(t, home.Internet, at(home.WAN, 8080))
+		talk(t, conn, "before")
+		on := s.Backend.(onRouter)
+		err := on.router.Do(func() error {
+			return errors.Join(
+				on.backend.Apply(t.Context(), lease.Change{Remove: []lease.Lease{one}}),
+				on.backend.Cleanup(t.Context()),
+			)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer, err := say(conn, "after"); err == nil {
+			t.Errorf("the connection goes on: %q", answer)
 		}
 	})
 }

@@ -168,18 +168,26 @@ type onRouter struct {
 	backend firewall.Backend
 }
 
+// settle waits until the connections have followed the rules, which they do soon after a call.
+func (r onRouter) settle(err error) error {
+	if s, ok := r.backend.(interface{ Settle() }); ok && err == nil {
+		s.Settle()
+	}
+	return err
+}
+
 func (r onRouter) Name() string { return r.backend.Name() }
 func (r onRouter) Why() string  { return r.backend.Why() }
 
 func (r onRouter) Sync(ctx context.Context, want lease.Ruleset) (repaired int, err error) {
 	return repaired, r.router.Do(func() error {
 		repaired, err = r.backend.Sync(ctx, want)
-		return err
+		return r.settle(err)
 	})
 }
 
 func (r onRouter) Apply(ctx context.Context, change lease.Change) error {
-	return r.router.Do(func() error { return r.backend.Apply(ctx, change) })
+	return r.router.Do(func() error { return r.settle(r.backend.Apply(ctx, change)) })
 }
 
 func (r onRouter) Cleanup(ctx context.Context) error {

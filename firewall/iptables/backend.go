@@ -20,6 +20,9 @@ type Options struct {
 	// Empty means the one that this router uses.
 	Program string
 
+	// KeepConnections leaves the connections of closed mappings alone, see [firewall.EnderConfig].
+	KeepConnections bool
+
 	Logger *slog.Logger // nil discards
 }
 
@@ -53,7 +56,9 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
-	b.connections = firewall.NewEnder(new(firewall.Connections).End, b.withMappings, b.log)
+	b.connections = firewall.NewEnder(firewall.EnderConfig{
+		Connections: firewall.NewConnections(), Current: b.withMappings, Logger: b.log, Keep: o.KeepConnections,
+	})
 	b.passages = passage.New(b.log)
 	if o.Program != "" {
 		p, err := find(ctx, o.Program)
@@ -132,7 +137,8 @@ func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, e
 		b.wrote()
 		repaired = len(want.Leases)
 	}
-	return repaired, b.connections.Synced(next.Mappings())
+	b.connections.Synced()
+	return repaired, nil
 }
 
 // sync6 is the part of Sync for IPv6.
@@ -227,7 +233,8 @@ func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
 		b.state = nil
 		return fmt.Errorf("iptables: %w", err)
 	}
-	return b.connections.Applied(b.state.Mappings(), change)
+	b.connections.Applied(b.state.Mappings(), change)
+	return nil
 }
 
 // commit writes a change of the rules of leases. Only if it concerns both versions of IP can a part of it be in force after
@@ -276,6 +283,7 @@ func (b *Backend) commit6(ctx context.Context, changes [treeCount]delta, lines [
 // that did not exist before us stays too, with its built-in chains empty and accepting, which is what a table that does not
 // exist means.
 func (b *Backend) Cleanup(ctx context.Context) error {
+	b.connections.Settle()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.state = nil
@@ -341,6 +349,9 @@ func (t *savedTable) ours(name string) string {
 	}
 	return "*" + name + "\n" + out.String()
 }
+
+// Settle ends at once what is to be ended of connections, and returns when that is done.
+func (b *Backend) Settle() { b.connections.Settle() }
 
 // withMappings calls use with the mappings that are in force.
 func (b *Backend) withMappings(use func(m firewall.Mappings, known bool)) {

@@ -1,7 +1,6 @@
 package iptables
 
 import (
-	"bytes"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -29,68 +28,14 @@ func open(t *testing.T, logger *slog.Logger) *Backend {
 	return b
 }
 
-// endBy makes a backend end connections by a function.
-func endBy(b *Backend, end func(firewall.Mappings) (int, error)) {
-	b.connections = firewall.NewEnder(end, b.withMappings, b.log)
-}
+// comparison stands for the kernel's connections and shows what they are compared with.
+type comparison struct{ with func(firewall.Mappings) }
 
-func TestFailureToEndConnections(t *testing.T) {
-	var log bytes.Buffer
-	b := open(t, slog.New(slog.NewTextHandler(&log, nil)))
-	tcp := console()
-	tcp.ID, tcp.Protocol = "tcp00000", lease.TCP
-	broken := errors.New("broken")
-	ended := 0
-	endBy(b, func(firewall.Mappings) (int, error) {
-		ended++
-		return 0, broken
-	})
+func (comparison) Open() {}
 
-	// What only opens succeeds: the mapping is there.
-	if err := b.Apply(t.Context(), lease.Change{Add: []lease.Lease{tcp}}); err != nil || ended != 0 {
-		t.Errorf("opening tcp: %v, connections looked at %d times; want no reason to look", err, ended)
-	}
-	if err := b.Apply(t.Context(), lease.Change{Add: []lease.Lease{console()}}); err != nil || ended != 1 {
-		t.Errorf("opening udp: %v, connections looked at %d times; want once", err, ended)
-	}
-	if !strings.Contains(log.String(), "broken") {
-		t.Errorf("the failure is not in the log: %s", &log)
-	}
-
-	// What closes fails, although the rules are gone, and Sync tries again.
-	if err := b.Apply(t.Context(), lease.Change{Remove: []lease.Lease{console()}}); !errors.Is(err, broken) {
-		t.Errorf("closing: error %v, want %v", err, broken)
-	}
-	rules, err := b.Rules(t.Context())
-	if err != nil || strings.Contains(rules, "lease 1a2b3c4d") || !strings.Contains(rules, "lease tcp00000") {
-		t.Errorf("rules (%v):\n%s", err, rules)
-	}
-	want := lease.Ruleset{Topology: home(), Leases: []lease.Lease{tcp}}
-	if _, err := b.Sync(t.Context(), want); !errors.Is(err, broken) {
-		t.Errorf("sync: error %v, want %v", err, broken)
-	}
-	endBy(b, func(firewall.Mappings) (int, error) { return 1, nil })
-	if _, err := b.Sync(t.Context(), want); err != nil {
-		t.Errorf("sync, working again: %v", err)
-	}
-}
-
-// A kernel without conntrack netlink works as well as it can, and the log says so once.
-func TestKernelThatCannotEndConnections(t *testing.T) {
-	var log bytes.Buffer
-	b := open(t, slog.New(slog.NewTextHandler(&log, nil)))
-	endBy(b, func(firewall.Mappings) (int, error) { return 0, errors.ErrUnsupported })
-	for range 2 {
-		if err := b.Apply(t.Context(), lease.Change{Add: []lease.Lease{console()}}); err != nil {
-			t.Error(err)
-		}
-		if err := b.Apply(t.Context(), lease.Change{Remove: []lease.Lease{console()}}); err != nil {
-			t.Error(err)
-		}
-	}
-	if n := strings.Count(log.String(), "will go on until they are idle"); n != 1 {
-		t.Errorf("said %d times, want once:\n%s", n, &log)
-	}
+func (c comparison) End(_ firewall.Look, current firewall.Current) (ended, seen int, err error) {
+	current(func(m firewall.Mappings, _ bool) { c.with(m) })
+	return 0, 0, nil
 }
 
 func TestConnectionsAreComparedWithTheState(t *testing.T) {
@@ -98,23 +43,24 @@ func TestConnectionsAreComparedWithTheState(t *testing.T) {
 	newer := console()
 	newer.ID, newer.Seq, newer.External = "newer000", 2, netip.AddrPortFrom(netip.Addr{}, 9)
 	var m firewall.Mappings
-	endBy(b, func(given firewall.Mappings) (int, error) {
-		m = given
-		return 0, nil
+	b.connections = firewall.NewEnder(firewall.EnderConfig{
+		Connections: comparison{func(given firewall.Mappings) { m = given }}, Current: b.withMappings, Logger: b.log,
 	})
 	if _, err := b.Sync(t.Context(), lease.Ruleset{Topology: home(), Leases: []lease.Lease{console(), newer}}); err != nil {
 		t.Fatal(err)
 	}
-	if len(m.WAN) != 1 || m.WAN[0] != netip.MustParseAddr("203.0.113.2") {
+	b.Settle()
+	wan := netip.MustParseAddr("203.0.113.2")
+	if len(m.WAN) != 1 || m.WAN[0] != wan {
 		t.Errorf("WAN %v", m.WAN)
 	}
 	if l, ok := m.External(newer.Protocol, netip.AddrPortFrom(netip.Addr{}, newer.External.Port())); !ok || l.ID != newer.ID {
 		t.Errorf("external: %v, %v", l, ok)
 	}
-	if l, ok := m.Internal(lease.UDP, console().Internal, netip.Addr{}); !ok || l.ID != console().ID {
+	if l, ok := m.Internal(lease.UDP, console().Internal, wan); !ok || l.ID != console().ID {
 		t.Errorf("internal: %v, %v, want the oldest", l, ok)
 	}
-	if _, ok := m.Internal(lease.TCP, console().Internal, netip.Addr{}); ok {
+	if _, ok := m.Internal(lease.TCP, console().Internal, wan); ok {
 		t.Error("internal: a lease for tcp")
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/portreeve/portreeve/firewall"
 	"github.com/portreeve/portreeve/lease"
 )
 
@@ -26,11 +25,10 @@ func BenchmarkApply(b *testing.B) {
 					for i := range present {
 						want.Leases = append(want.Leases, at(10000+uint16(i)))
 					}
-					backend, err := Open(b.Context(), Options{Program: name})
+					backend, err := Open(b.Context(), Options{Program: name, KeepConnections: true}) // the rules alone
 					if err != nil {
 						b.Fatal(err)
 					}
-					endBy(backend, func(firewall.Mappings) (int, error) { return 0, nil }) // the rules alone
 					b.Cleanup(func() {
 						if err := backend.Cleanup(context.Background()); err != nil {
 							b.Error(err)

@@ -23,6 +23,9 @@ type Options struct {
 	// Why tells why this backend was chosen, in a sentence for people. Empty means that somebody asked for it.
 	Why string
 
+	// KeepConnections leaves the connections of closed mappings alone, see [firewall.EnderConfig].
+	KeepConnections bool
+
 	Logger *slog.Logger // nil discards
 }
 
@@ -72,7 +75,9 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 		passages: passage.New(o.Logger),
 		ways:     ways{sweep: true},
 	}
-	b.connections = firewall.NewEnder(new(firewall.Connections).End, b.withMappings, o.Logger)
+	b.connections = firewall.NewEnder(firewall.EnderConfig{
+		Connections: firewall.NewConnections(), Current: b.withMappings, Logger: o.Logger, Keep: o.KeepConnections,
+	})
 	err := b.with(ctx, func(s *session) error {
 		_, err := s.ListTablesOfFamily(nftables.TableFamilyINet)
 		return explain(err)
@@ -112,7 +117,8 @@ func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, e
 		return 0, err
 	}
 	b.state = next
-	return repaired, b.connections.Synced(next.Mappings())
+	b.connections.Synced()
+	return repaired, nil
 }
 
 // Apply changes the elements of the changed leases in one transaction. It costs the same however many leases there are. The
@@ -145,7 +151,8 @@ func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
 		b.state = nil
 		return fmt.Errorf("nftables: %w", err)
 	}
-	return b.connections.Applied(b.state.Mappings(), change)
+	b.connections.Applied(b.state.Mappings(), change)
+	return nil
 }
 
 // Refresh makes the kernel keep leases open until their end as it is now, in one transaction. It fails as a whole, among
@@ -181,6 +188,7 @@ func (b *Backend) Refresh(ctx context.Context, leases []lease.Lease) error {
 
 // Cleanup removes our table and our rules in the chains of others.
 func (b *Backend) Cleanup(ctx context.Context) error {
+	b.connections.Settle()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.with(ctx, func(s *session) error {
@@ -193,6 +201,9 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 }
 
 var errUnsynced = errors.New("nftables: the state of the rules is unknown: sync first")
+
+// Settle ends at once what is to be ended of connections, and returns when that is done.
+func (b *Backend) Settle() { b.connections.Settle() }
 
 // withMappings calls use with the mappings that are in force.
 func (b *Backend) withMappings(use func(m firewall.Mappings, known bool)) {

@@ -22,5 +22,5 @@ func (b *Backend) Transactions(ctx context.Context) (n uint32, err error) {
 // LeaveConnections keeps the backend from looking at the kernel's connections, the cost of which has nothing to do with
 // the rules.
 func (b *Backend) LeaveConnections() {
-	b.connections = firewall.NewEnder(func(firewall.Mappings) (int, error) { return 0, nil }, b.withMappings, b.log)
+	b.connections = firewall.NewEnder(firewall.EnderConfig{Keep: true})
 }

@@ -52,6 +52,7 @@ func (r *router) sync(t *testing.T, leases ...lease.Lease) (repaired int) {
 	t.Helper()
 	r.do(t, func() (err error) {
 		repaired, err = r.backend.Sync(t.Context(), lease.Ruleset{Topology: r.topology, Leases: leases})
+		r.backend.Settle()
 		return err
 	})
 	return repaired
@@ -59,7 +60,10 @@ func (r *router) sync(t *testing.T, leases ...lease.Lease) (repaired int) {
 
 func (r *router) apply(t *testing.T, c lease.Change) {
 	t.Helper()
-	r.do(t, func() error { return r.backend.Apply(t.Context(), c) })
+	r.do(t, func() error {
+		defer r.backend.Settle()
+		return r.backend.Apply(t.Context(), c)
+	})
 }
 
 // rules is everything that the router holds, without counters.
