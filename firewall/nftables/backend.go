@@ -42,10 +42,13 @@ type Backend struct {
 	connections *firewall.Ender
 	passages    *passage.Passages // through the chains of others, but for those of iptables
 
-	mu         sync.Mutex
-	session    *session         // nil: to be opened
-	state      *firewall.State  // nil: the kernel's state is unknown
-	layout     layout           // of the frame for it
+	mu      sync.Mutex
+	session *session        // nil: to be opened
+	state   *firewall.State // nil: the kernel's state is unknown
+	layout  layout          // of the frame for it
+
+	forwardingKnown, forwardingWasOff bool // what the kernel did with packets before us
+
 	generation uint32           // of the ruleset after our last transaction
 	disturbed  bool             // somebody else has changed the ruleset since the last Sync
 	ways       ways             // through the chains of others
@@ -110,8 +113,14 @@ func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, e
 	y := layoutOf(next, want.NAT)
 	err = b.with(ctx, func(s *session) error {
 		b.state, b.layout = nil, y
-		repaired, err = b.synchronize(ctx, s, next)
-		return err
+		off, err := b.lookAtForwarding(s)
+		if err != nil {
+			return err
+		}
+		if repaired, err = b.synchronize(ctx, s, next); err != nil {
+			return err
+		}
+		return b.switchForwarding(off)
 	})
 	if err != nil {
 		return 0, err
@@ -186,7 +195,8 @@ func (b *Backend) Refresh(ctx context.Context, leases []lease.Lease) error {
 	return nil
 }
 
-// Cleanup removes our table and our rules in the chains of others.
+// Cleanup removes our table and our rules in the chains of others. If we have made the kernel forward packets it does not
+// any more.
 func (b *Backend) Cleanup(ctx context.Context) error {
 	b.connections.Settle()
 	b.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -37,6 +38,14 @@ func (b *Backend) Check(ctx context.Context) []firewall.Problem {
 	err := b.with(ctx, func(s *session) error {
 		more, err := b.checkChains(s)
 		problems = append(problems, more...)
+		if err != nil || !b.lacksMasquerade() {
+			return err
+		}
+		some, err := b.someoneMasquerades(ctx, s)
+		if !some && err == nil {
+			report("nothing translates the addresses of the LANs to that of the router: their packets come back from the internet nowhere",
+				"set nat.masquerade = true for portreeve, or add a rule of your own: nft add rule ip nat postrouting oifname "+b.state.Topology.WANs[0].Name+" masquerade")
+		}
 		return err
 	})
 	if err != nil {
@@ -53,6 +62,49 @@ func checkForwarding(report func(what, do string), file, setting, off string) {
 	case strings.TrimSpace(string(value)) == "0":
 		report(off, fmt.Sprintf("sysctl -w %s=1, and %[1]s = 1 in a file of /etc/sysctl.d", setting))
 	}
+}
+
+// lacksMasquerade tells whether there are private addresses on a LAN that somebody has to translate, and we do not.
+func (b *Backend) lacksMasquerade() bool {
+	return b.state != nil && !b.layout.nat.Masquerade && len(firewall.Addrs(b.state.Topology, "")) > 0 &&
+		slices.ContainsFunc(firewall.Subnets(b.state.Topology), func(p netip.Prefix) bool { return p.Addr().IsPrivate() })
+}
+
+// someoneMasquerades tells whether somebody translates the sender of packets that leave. What cannot be read may do so.
+func (b *Backend) someoneMasquerades(ctx context.Context, s *session) (bool, error) {
+	if legacyTranslates(ctx) {
+		return true, nil
+	}
+	all, err := s.listChains()
+	if err != nil {
+		return false, err
+	}
+	for _, c := range all {
+		if isOurs(c) {
+			continue
+		}
+		rules, err := s.GetRules(c.Table, c)
+		if err != nil || slices.ContainsFunc(rules, translatesSender) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// translatesSender tells whether a rule does, be it one of iptables-nft.
+func translatesSender(r *nftables.Rule) bool {
+	return slices.ContainsFunc(r.Exprs, func(e expr.Any) bool {
+		switch e := e.(type) {
+		case *expr.Masq:
+			return true
+		case *expr.NAT:
+			return e.Type == expr.NATTypeSourceNAT
+		case *expr.Target:
+			return slices.Contains([]string{"MASQUERADE", "SNAT", "NETMAP"}, e.Name)
+		default:
+			return false
+		}
+	})
 }
 
 // checkChains looks at the chains of others that forwarded packets pass.

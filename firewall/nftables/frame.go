@@ -82,11 +82,14 @@ func (y layout) chains() []chain {
 			chain{name: chainDMZ, rules: dmz(has)},
 			chain{name: chainLate, hook: nftables.ChainHookPrerouting, priority: *nftables.ChainPriorityNATDest + behind, rules: late(t, has)})
 	}
+	if y.nat.Masquerade {
+		list = append(list, y.guards()...)
+	}
 	return list
 }
 
 // optionalChains returns the names of those that are there while something needs them.
-func optionalChains() []string { return []string{chainAddress, chainDMZ, chainLate} }
+func optionalChains() []string { return append(guardChains(), chainAddress, chainDMZ, chainLate) }
 
 // prerouting lets packets come to the mappings if they are for the router itself.
 func prerouting(t lease.Topology) []rule {
@@ -249,6 +252,9 @@ func (y layout) postrouting() []rule {
 	}
 	for _, p := range firewall.Subnets(t) {
 		rules = append(rules, rule{append(slices.Concat(inPrefix(loadSource(0), p), ourConnections()), jump(chainHairpin)), "from a LAN, back to a LAN"})
+	}
+	if y.nat.Masquerade {
+		rules = append(rules, masquerade(t)...)
 	}
 	return rules
 }

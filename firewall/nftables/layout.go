@@ -11,6 +11,8 @@ type layout struct {
 	lease.Topology
 	needs needs
 	nat   lease.NAT
+
+	forwardingWasOff bool // before we have made the kernel forward packets
 }
 
 // needs counts the leases for which there has to be something that others do not need.

@@ -58,6 +58,7 @@ func TestListing(t *testing.T) {
 	owners := ownersLeases(t)
 	for name, want := range map[string]lease.Ruleset{
 		"owner":               {Topology: two, Leases: owners, NAT: lease.NAT{Reserved: []lease.Port{{Protocol: lease.TCP, Number: 22}, {Protocol: lease.UDP, Number: 53}}}},
+		"masquerade":          {Topology: two, NAT: lease.NAT{Masquerade: true}},
 		"leases":              {Topology: home(), Leases: []lease.Lease{console, filtered, shared}},
 		"nowhere":             {Topology: nowhere},
 		"wan-without-address": {Topology: down, Leases: []lease.Lease{console}},
@@ -88,6 +89,9 @@ func TestListing(t *testing.T) {
 			}
 			if diff := cmp.Diff(string(text), listing(t)); diff != "" {
 				t.Errorf("loaded and mended (-want +got):\n%s", diff)
+			}
+			if err := b.Cleanup(t.Context()); err != nil { // among others the kernel forwards no more
+				t.Error(err)
 			}
 		})
 	}

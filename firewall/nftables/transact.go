@@ -218,5 +218,8 @@ func (b *Backend) cleanup(ctx context.Context, s *session) error {
 	for _, x := range found {
 		errs = append(errs, x.clear())
 	}
+	if b.forwardingWasOff || have.noted() {
+		errs = append(errs, b.restoreForwarding())
+	}
 	return errors.Join(append(errs, b.passages.Clear(ctx))...)
 }

@@ -1,6 +1,7 @@
 package nftables
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -122,6 +123,17 @@ func (f xtablesFamily) legacyInUse() bool {
 		return err == nil
 	}
 	return err == nil && slices.Contains(strings.Fields(string(tables)), xtablesTable)
+}
+
+// legacyTranslates tells whether the legacy variant of IPv4 may translate: it has rules in the table nat. Where that cannot be
+// told it may.
+func legacyTranslates(ctx context.Context) bool {
+	tables, err := os.ReadFile("/proc/thread-self/net/ip_tables_names")
+	if err != nil || !slices.Contains(strings.Fields(string(tables)), "nat") {
+		return err != nil && !errors.Is(err, fs.ErrNotExist)
+	}
+	out, err := exec.CommandContext(ctx, "iptables-legacy", "-t", "nat", "-S", "POSTROUTING").Output()
+	return err != nil || strings.Contains(string(out), "\n-A ")
 }
 
 // openXtables finds an installed variant, in the path or where distributions keep it when the path is that of an ordinary

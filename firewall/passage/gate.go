@@ -127,8 +127,13 @@ func (r *reader) chains() ([]*nftables.Chain, error) {
 	return slices.DeleteFunc(all, func(c *nftables.Chain) bool {
 		forward := c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookForward && c.Type == nftables.ChainTypeFilter
 		dormant := tableFlags(r.tables[tableKey{c.Table.Family, c.Table.Name}])&tableDormant != 0
-		return !forward || dormant || isXtables(c)
+		return !forward || dormant || isXtables(c) || isOurTable(c.Table)
 	}), nil
+}
+
+// isOurTable tells whether a table is that of the backend for nftables, which drops nothing that a lease lets in.
+func isOurTable(t *nftables.Table) bool {
+	return t.Family == nftables.TableFamilyINet && t.Name == "portreeve"
 }
 
 // isXtables tells whether a chain is one of iptables-nft or ip6tables-nft, which give their tables and chains the names
