@@ -122,3 +122,27 @@ func TestRulesOfAnEarlierRunInTheOtherVariantGo(t *testing.T) {
 		})
 	}
 }
+
+// What cannot be done is not done halfway, and the owner is told.
+func TestWhatThisBackendCannotDo(t *testing.T) {
+	b := open(t, nil)
+	public, dmz := console(), console()
+	public.External = netip.MustParseAddrPort("203.0.113.9:3074")
+	dmz.ID, dmz.Protocol, dmz.External, dmz.Internal = "dmz00000", lease.AllProtocols, netip.AddrPort{}, netip.MustParseAddrPort("192.168.1.10:0")
+	want := lease.Ruleset{Topology: home(), Leases: []lease.Lease{public, dmz}, NAT: lease.NAT{Masquerade: true}}
+	if _, err := b.Sync(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	if rules, err := b.Rules(t.Context()); err != nil || strings.Contains(rules, "lease") {
+		t.Errorf("rules (%v):\n%s", err, rules)
+	}
+	var problems []string
+	for _, p := range b.Check(t.Context()) {
+		problems = append(problems, p.What)
+	}
+	for _, want := range []string{"lease dmz00000 is for all -> 192.168.1.10, which", "public address of its own", "portreeve is to masquerade, which"} {
+		if !strings.Contains(strings.Join(problems, "\n"), want) {
+			t.Errorf("problems:\n%s\nwant %q", strings.Join(problems, "\n"), want)
+		}
+	}
+}

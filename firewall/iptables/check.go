@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/portreeve/portreeve/firewall"
@@ -35,6 +36,11 @@ func (b *Backend) Check(ctx context.Context) []firewall.Problem {
 		}
 	}
 	problems = append(problems, b.passages.Check(ctx)...)
+	if b.state != nil {
+		for _, what := range beyond(b.state) {
+			report(what+", which the backend for iptables cannot do yet: it is not in force", "use the backend for nftables if you can (firewall.backend), or take it back")
+		}
+	}
 	checkForward(ctx, report, program, "iptables", "a mapping")
 	if b.six != nil {
 		checkForwarding(report, "/proc/sys/net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding",
@@ -93,4 +99,31 @@ func (t *savedTable) cutsEstablished() bool {
 		}
 	}
 	return drops
+}
+
+// beyond returns what a state has that this backend makes no rules for.
+func beyond(s *firewall.State) []string {
+	var texts []string
+	for _, l := range s.Broad() {
+		texts = append(texts, fmt.Sprintf("lease %s is for %s", l.ID, l.Mapping))
+	}
+	for leases := range s.ByEndpoint() {
+		for _, l := range leases {
+			if l.External.Addr().IsValid() {
+				texts = append(texts, fmt.Sprintf("lease %s is made on a public address of its own (%s)", l.ID, l.Mapping))
+			}
+			if l.NoHairpin {
+				texts = append(texts, fmt.Sprintf("lease %s (%s) is not for LAN hosts", l.ID, l.Mapping))
+			}
+		}
+	}
+	slices.Sort(texts)
+	nat := s.NAT()
+	if nat.Masquerade {
+		texts = append(texts, "portreeve is to masquerade")
+	}
+	if len(nat.Helpers) > 0 {
+		texts = append(texts, "connection tracking helpers are switched on")
+	}
+	return slices.Compact(texts)
 }

@@ -165,6 +165,10 @@ func leaseRules(s *firewall.State) (all byTree) {
 		}
 	}
 	for leases := range s.ByEndpoint() {
+		leases = slices.DeleteFunc(slices.Clone(leases), func(l *lease.Lease) bool { return l.External.Addr().IsValid() }) // see beyond
+		if len(leases) == 0 {
+			continue
+		}
 		for _, l := range leases {
 			put(treeDNAT, l, l.External.Port(), dnat(s.Topology, *l)...)
 		}
