@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -15,9 +17,33 @@ import (
 
 // Exchange has a host of the LAN send some bytes and then close its side. It returns all that it gets.
 func Exchange(s *Server, lan netip.Prefix, client netip.Addr, sent io.Reader) []byte {
+	return Exchanges(s, lan, client)(sent)
+}
+
+// Exchanges returns a function that does it again and again.
+func Exchanges(s *Server, lan netip.Prefix, client netip.Addr) func(sent io.Reader) []byte {
+	l := &lanServer{server: s, handler: s.handler(lan), prefix: lan, requests: context.Background()}
+	c := newConn()
+	return func(sent io.Reader) []byte {
+		peer := &memory{Reader: sent}
+		c.serve(peer, client, l)
+		c.leave()
+		return peer.Bytes()
+	}
+}
+
+// Connect returns a function that sends a request over a connection that is kept, and returns the answer.
+func Connect(s *Server, lan netip.Prefix, client netip.Addr) func(raw string) []byte {
+	c, sent := newConn(), &strings.Reader{}
 	peer := &memory{Reader: sent}
-	newConn().serve(peer, client, &lanServer{server: s, handler: s.handler(lan), prefix: lan, requests: context.Background()})
-	return peer.Bytes()
+	c.lan = &lanServer{server: s, handler: s.handler(lan), prefix: lan, requests: context.Background()}
+	c.peer, c.request.client = peer, client
+	return func(raw string) []byte {
+		sent.Reset(raw)
+		peer.Reset()
+		c.next()
+		return peer.Bytes()
+	}
 }
 
 // memory is a connection of which one side has been recorded, and the other one is.
@@ -53,5 +79,40 @@ func Handler(t testing.TB, s *Server, lan netip.Prefix) http.Handler {
 		if _, err := io.Copy(w, got.Body); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// OverNetHTTP answers requests as the server of a LAN does, but leaves reading and writing to package net/http.
+func OverNetHTTP(s *Server, lan netip.Prefix) http.Handler {
+	h := s.handler(lan)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		req := request{
+			method: r.Method, path: r.URL.Path, host: r.Host, length: r.ContentLength, wait: func() {},
+			client: netip.MustParseAddrPort(r.RemoteAddr).Addr(),
+		}
+		for name, values := range r.Header {
+			for _, value := range values {
+				req.fields = append(req.fields, field{name, value})
+			}
+		}
+		req.body = func() (string, error) {
+			body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+			if err != nil {
+				w.Header().Set("Connection", "close")
+				err = errTooLarge()
+			}
+			return string(body), err
+		}
+		got := h.handle(r.Context(), &req, nil)
+		w.Header().Set("Content-Type", got.kind)
+		w.Header().Set("Content-Length", strconv.Itoa(len(got.body)))
+		if got.allow != "" {
+			w.Header().Set("Allow", got.allow)
+		}
+		if got.language {
+			w.Header().Set("Content-Language", "en")
+		}
+		w.WriteHeader(got.status)
+		_, _ = w.Write(got.body)
 	})
 }

@@ -24,13 +24,14 @@ func FuzzHandler(f *testing.F) {
 			f.Add([]byte(e.request))
 		}
 	}
+	exchange := igd.Exchanges(r.server, lan(), netip.MustParseAddr(alice))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if bytes.Contains(raw, []byte(http.MethodHead)) {
 			return // the answer says how long its body would be, and there is none
 		}
-		atOnce := exchangeAll(t, r, bytes.NewReader(raw))
+		atOnce := answers(t, exchange(bytes.NewReader(raw)))
 		checkAndClose(t, r.manager)
-		inPieces := exchangeAll(t, r, iotest.OneByteReader(bytes.NewReader(raw)))
+		inPieces := answers(t, exchange(iotest.OneByteReader(bytes.NewReader(raw))))
 		checkAndClose(t, r.manager)
 		if !slices.Equal(atOnce, inPieces) {
 			t.Errorf("at once the answers are %v, in pieces %v", atOnce, inPieces)
@@ -38,10 +39,10 @@ func FuzzHandler(f *testing.F) {
 	})
 }
 
-// exchangeAll sends what a host says and checks all answers. It returns what they are.
-func exchangeAll(t *testing.T, r *router, sent io.Reader) (statuses []string) {
+// answers checks what a host has got, and returns what it is.
+func answers(t *testing.T, received []byte) (statuses []string) {
 	t.Helper()
-	got := bytes.NewReader(igd.Exchange(r.server, lan(), netip.MustParseAddr(alice), sent))
+	got := bytes.NewReader(received)
 	in := bufio.NewReader(got)
 	for got.Len() > 0 || in.Buffered() > 0 {
 		w, err := http.ReadResponse(in, nil)

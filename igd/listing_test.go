@@ -1,13 +1,17 @@
 package igd_test
 
 import (
+	"bytes"
 	"encoding/xml"
+	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/portreeve/portreeve/igd"
 	"github.com/portreeve/portreeve/lease"
 )
 
@@ -115,5 +119,84 @@ func TestManyMappings(t *testing.T) {
 	got := r.call(alice, wipc2, "GetListOfPortMappings", append(ports("0", "65535", "UDP", "0"), arg{"NewNumberOfPorts", "0"})...)
 	if list := parseList(t, got); len(list) != count {
 		t.Errorf("the list has %d entries, want %d", len(list), count)
+	}
+}
+
+// manyAllowed lets a host have as many mappings as it wants.
+func manyAllowed(cfg *lease.Config) { cfg.Policy.MappingsPerDevice, cfg.Policy.Mappings = 1<<16, 1<<16 }
+
+// openMany opens UDP ports from 20000 on for a host.
+func openMany(t testing.TB, r *router, host netip.Addr, count int) {
+	t.Helper()
+	for i := range uint16(count) {
+		_, err := r.manager.Open(t.Context(), lease.Request{
+			Mapping: lease.Mapping{
+				Protocol: lease.UDP, Description: "t",
+				External: netip.AddrPortFrom(netip.Addr{}, 20000+i), Internal: netip.AddrPortFrom(host, 20000+i),
+			},
+			Origin: lease.OriginUPnP, Client: host, Key: lease.ByExternal, Choice: lease.Exact, Lifetime: time.Hour,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// PCP makes mappings that UPnP has no words for. They are passed over, wherever they are among the others.
+func TestOnlyWhatUPnPCanName(t *testing.T) {
+	v6 := netip.MustParseAddr("2001:db8:1::10")
+	r := newRouter(t, lan(), func(cfg *lease.Config) {
+		cfg.Topology.WANs[0].Addrs = append(cfg.Topology.WANs[0].Addrs, netip.MustParseAddr("2001:db8::5"))
+		cfg.Topology.LANs[0].Prefixes = append(cfg.Topology.LANs[0].Prefixes, netip.MustParsePrefix("2001:db8:1::1/64"))
+	})
+	pcp := func(client netip.Addr, port, ports uint16) {
+		t.Helper()
+		_, err := r.manager.Open(t.Context(), lease.Request{
+			Mapping: lease.Mapping{
+				Protocol: lease.TCP, Ports: ports,
+				External: netip.AddrPortFrom(netip.Addr{}, port), Internal: netip.AddrPortFrom(client, port),
+			},
+			Origin: lease.OriginPCP, Client: client, Key: lease.ByInternal, Choice: lease.Nearest, Lifetime: time.Hour,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := step{alice, wipc1, "AddPortMapping", add("", "8080", "TCP", "8080", alice, "1", "t", "0"), "200", nil}
+	last := step{alice, wipc1, "AddPortMapping", add("", "8082", "TCP", "8082", alice, "1", "t", "0"), "200", nil}
+	index := func(i, want, port string) step {
+		return step{bob, wipc1, "GetGenericPortMappingEntry", []arg{{"NewPortMappingIndex", i}}, want, map[string]string{"NewExternalPort": port}}
+	}
+	run(t, r, []step{first, index("0", "200", "8080"), index("1", "713", "")})
+	pcp(v6, 8080, 0)
+	pcp(v6, 8081, 0)
+	run(t, r, []step{last, index("0", "200", "8080"), index("1", "200", "8082"), index("2", "713", "")})
+	pcp(netip.MustParseAddr(bob), 9000, 4)
+	run(t, r, []step{index("2", "200", "9000"), index("3", "713", "")})
+	if got := len(r.manager.Snapshot().Leases); got != 5 {
+		t.Errorf("%d leases, want 5", got)
+	}
+	for _, port := range []string{"8081", "9004"} {
+		run(t, r, []step{{alice, wipc1, "GetSpecificPortMappingEntry", key("", port, "TCP"), "714", nil}})
+	}
+}
+
+// What one entry of a long table costs does not depend on how long the table is.
+func BenchmarkGenericEntry(b *testing.B) {
+	for _, count := range []int{100, 2_000} {
+		b.Run(strconv.Itoa(count), func(b *testing.B) {
+			r := newRouter(b, lan(), manyAllowed)
+			openMany(b, r, netip.MustParseAddr(alice), count)
+			args := []arg{{"NewPortMappingIndex", strconv.Itoa(count - 1)}}
+			text := body(wipc1, "GetGenericPortMappingEntry", args...)
+			raw := "POST " + ipConn + " HTTP/1.1\r\nSOAPACTION: " + wipc1 + "#GetGenericPortMappingEntry\r\nContent-Length: " +
+				strconv.Itoa(len(text)) + "\r\n\r\n" + text
+			answer := igd.Connect(r.server, lan(), netip.MustParseAddr(bob))
+			for b.Loop() {
+				if got := answer(raw); !bytes.Contains(got, []byte("200 OK")) {
+					b.Fatalf("%s", got)
+				}
+			}
+		})
 	}
 }

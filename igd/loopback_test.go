@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/portreeve/portreeve/igd"
 )
 
 // loopback is the LAN of the tests with sockets: the router is its last address, and everything else that this
@@ -37,15 +39,15 @@ func (unlimited) Release(netip.Addr)    {}
 // serve starts serving the loopback LAN and returns where.
 func serve(t *testing.T, r *router) (address string) {
 	t.Helper()
-	return serveOn(t, r, loopback())
+	return serveOn(t, r, loopback(), unlimited{})
 }
 
-func serveOn(t *testing.T, r *router, lan netip.Prefix) (address string) {
+func serveOn(t *testing.T, r *router, lan netip.Prefix, limiter igd.Limiter) (address string) {
 	t.Helper()
 	listener := listen(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- r.server.Serve(ctx, listener, unlimited{}, lan) }()
+	go func() { done <- r.server.Serve(ctx, listener, limiter, lan) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -290,7 +292,7 @@ func TestOffLink(t *testing.T) {
 		}
 	}
 	// On a socket, not even that is said.
-	address := serveOn(t, r, netip.MustParsePrefix("127.0.0.254/30"))
+	address := serveOn(t, r, netip.MustParsePrefix("127.0.0.254/30"), unlimited{})
 	conn := dial(t, localHost, address)
 	if _, err := bufio.NewReader(conn).ReadByte(); err == nil {
 		t.Error("a connection from another subnet was answered")

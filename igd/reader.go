@@ -83,7 +83,7 @@ func (r *reader) head(req *request) error {
 	looked := 0
 	for {
 		size, end := findEnd(r.pending(), looked)
-		if size > maxHead || end == 0 && r.end-r.start > maxHead {
+		if size > maxHead || end == 0 && r.end-r.start > maxHead+len("\r\n") {
 			return &wireError{http.StatusRequestHeaderFieldsTooLarge, "the head is too long"}
 		}
 		if end > 0 {
