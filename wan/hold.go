@@ -53,6 +53,13 @@ func (w *Watcher) Hold(want []Held) error {
 	return errors.Join(errs...)
 }
 
+// Release takes away what [Watcher.Hold] gave in an earlier run.
+func Release() error {
+	w := &Watcher{}
+	w.current.Store(&Snapshot{})
+	return w.Hold(nil)
+}
+
 // find returns an interface by its name, with none the primary one.
 func (s *Snapshot) find(name string) (Interface, bool) {
 	if name == "" {

@@ -9,9 +9,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/portreeve/portreeve/config"
 	"github.com/portreeve/portreeve/firewall"
 	"github.com/portreeve/portreeve/firewall/iptables"
 	"github.com/portreeve/portreeve/firewall/nftables"
+	"github.com/portreeve/portreeve/wan"
 )
 
 // backends are the firewall backends that work on this machine.
@@ -23,13 +25,14 @@ type backends struct {
 // openBackends opens the backend of a name that the configuration has checked. "auto" is iptables where the router's own
 // rules are iptables', else nftables where the kernel has it: then nothing else has to be installed, and the kernel ends
 // leases even if portreeve is dead. It changes nothing.
-func openBackends(ctx context.Context, name string, log *slog.Logger) (backends, error) {
-	ipt, iptErr := iptables.Open(ctx, iptables.Options{Logger: log})
+func openBackends(ctx context.Context, cfg config.Config, log *slog.Logger) (backends, error) {
+	name, keep := cfg.Backend, !cfg.EndConnections
+	ipt, iptErr := iptables.Open(ctx, iptables.Options{Logger: log, KeepConnections: keep})
 	why := ""
 	if name == "auto" {
 		why = "the kernel has nf_tables, and this router's own rules are not iptables'"
 	}
-	nft, nftErr := nftables.Open(ctx, nftables.Options{Now: time.Now, Why: why, Logger: log})
+	nft, nftErr := nftables.Open(ctx, nftables.Options{Now: time.Now, Why: why, Logger: log, KeepConnections: keep})
 	iptErr, nftErr = describe(iptErr), describe(nftErr)
 	// A nil pointer in an interface is not nil.
 	var iptBackend, nftBackend firewall.Backend
@@ -76,7 +79,7 @@ func newCleanup() *cobra.Command {
 		Use:   "cleanup",
 		Short: "Remove all firewall rules of portreeve, after it has died or before it is removed",
 		Long: `Remove all firewall rules of portreeve and nothing else, after it has died or before it is removed.
-Leases stay in the store and come back when the daemon starts.`,
+Public addresses that it has given to interfaces are taken away too. Leases stay in the store and come back when the daemon starts.`,
 		Args: cobra.NoArgs,
 	}
 	o := &options{}
@@ -95,11 +98,11 @@ Leases stay in the store and come back when the daemon starts.`,
 		if reachable(ctx, o.socket) {
 			return exit{exitFailure, fmt.Errorf("a daemon answers at %s and needs its rules: stop it first, it cleans up by itself", o.socket)}
 		}
-		b, err := openBackends(ctx, cfg.Backend, log)
+		b, err := openBackends(ctx, cfg, log)
 		if err != nil {
 			return failure(err)
 		}
-		if err := b.cleanup(ctx); err != nil {
+		if err := errors.Join(b.cleanup(ctx), wan.Release()); err != nil {
 			return exit{exitFailure, fmt.Errorf("remove the firewall rules: %w", err)}
 		}
 		return nil

@@ -139,7 +139,7 @@ func (r *report) checkStore(path string) {
 }
 
 func (r *report) checkFirewall(ctx context.Context, cfg config.Config) {
-	all, err := openBackends(ctx, cfg.Backend, slog.New(slog.DiscardHandler))
+	all, err := openBackends(ctx, cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		r.bad("firewall", err.Error(), "")
 		return

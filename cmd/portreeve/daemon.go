@@ -79,7 +79,7 @@ func newDaemon(ctx context.Context, cfg config.Config, o *options, log *slog.Log
 	if d.socket, err = listenLocal(ctx, o.socket); err != nil {
 		return d, err
 	}
-	if d.firewalls, err = openBackends(ctx, cfg.Backend, log); err != nil {
+	if d.firewalls, err = openBackends(ctx, cfg, log); err != nil {
 		return d, err
 	}
 	d.backend = d.firewalls.chosen
