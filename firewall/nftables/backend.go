@@ -47,7 +47,8 @@ type Backend struct {
 	state   *firewall.State // nil: the kernel's state is unknown
 	layout  layout          // of the frame for it
 
-	forwardingKnown, forwardingWasOff bool // what the kernel did with packets before us
+	forwardingKnown, forwardingWasOff bool                   // what the kernel did with packets before us
+	helpers                           map[string]helperState // by name, those that were asked for
 
 	generation uint32           // of the ruleset after our last transaction
 	disturbed  bool             // somebody else has changed the ruleset since the last Sync
@@ -76,7 +77,7 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	b := &Backend{
 		now: o.Now, why: o.Why, log: o.Logger, grace: grace,
 		passages: passage.New(o.Logger),
-		ways:     ways{sweep: true},
+		ways:     ways{sweep: true}, helpers: map[string]helperState{},
 	}
 	b.connections = firewall.NewEnder(firewall.EnderConfig{
 		Connections: firewall.NewConnections(), Current: b.withMappings, Logger: o.Logger, Keep: o.KeepConnections,
@@ -113,6 +114,9 @@ func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, e
 	y := layoutOf(next, want.NAT)
 	err = b.with(ctx, func(s *session) error {
 		b.state, b.layout = nil, y
+		if b.layout.nat.Helpers, err = b.available(ctx, s, want.NAT.Helpers); err != nil {
+			return err
+		}
 		off, err := b.lookAtForwarding(s)
 		if err != nil {
 			return err

@@ -31,6 +31,7 @@ func (b *Backend) Check(ctx context.Context) []firewall.Problem {
 	problems = append(problems, b.passages.Check(ctx)...)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	problems = append(problems, b.helperProblems()...)
 	if b.ways.pinholes {
 		checkForwarding(report, "/proc/sys/net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding",
 			"the kernel does not forward packets of IPv6, so no pinhole works")

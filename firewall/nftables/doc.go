@@ -74,6 +74,23 @@
 // address that the WAN has. The chain mapping looks it up by that then, and the chain source looks up the port in the map
 // ports_at, which has it for each WAN. A pinhole is an element for each WAN on which it is open.
 //
+// # What an owner sets
+//
+// The sets, chains and objects for this are in the table while something needs them. The first lease of a kind brings them
+// along and the last one takes them away, in the same transaction. The rest of the table and what other packets cost is the
+// same with and without them.
+//
+// A packet finds its mapping in this order: a port of the very address that it is for (leases_at, filtered_at, wide_at), the
+// whole of that address (given, addresses), a port of any address of the WANs (leases, filtered), one of very many ports
+// (wide), and behind the rules of others that translate, in the chain late, the DMZ host (dmz), which gets neither pings nor
+// the router's own ports (reserved). Peers that may not use a lease, and LAN hosts where the owner does not want them, are
+// not among the peers of its elements, and its ports are listed (held, held_at), so that they do not get to whoever takes
+// the rest. A host with an address of its own leaves with it (publics), a port with one of another address with both
+// (sources). What peers may reach of a whole IPv6 host is marked like pinholes (hosts6).
+//
+// With masquerading, postrouting ends with it, and the chains forward and input, which then see every packet, let in from
+// outside only what belongs to something. Helpers are objects that the chain helpers gives to connections.
+//
 // # The chains of others
 //
 // An accept in our table cannot override a drop in another one. Chains of others that forwarded packets pass are opened

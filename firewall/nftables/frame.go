@@ -85,11 +85,18 @@ func (y layout) chains() []chain {
 	if y.nat.Masquerade {
 		list = append(list, y.guards()...)
 	}
+	if len(y.nat.Helpers) > 0 {
+		list = append(list, chain{
+			name: chainHelpers, hook: nftables.ChainHookForward, priority: *nftables.ChainPriorityFilter + before, filter: true, rules: y.assign(),
+		})
+	}
 	return list
 }
 
 // optionalChains returns the names of those that are there while something needs them.
-func optionalChains() []string { return append(guardChains(), chainAddress, chainDMZ, chainLate) }
+func optionalChains() []string {
+	return append(guardChains(), chainAddress, chainDMZ, chainLate, chainHelpers)
+}
 
 // prerouting lets packets come to the mappings if they are for the router itself.
 func prerouting(t lease.Topology) []rule {

@@ -59,6 +59,7 @@ func TestListing(t *testing.T) {
 	for name, want := range map[string]lease.Ruleset{
 		"owner":               {Topology: two, Leases: owners, NAT: lease.NAT{Reserved: []lease.Port{{Protocol: lease.TCP, Number: 22}, {Protocol: lease.UDP, Number: 53}}}},
 		"masquerade":          {Topology: two, NAT: lease.NAT{Masquerade: true}},
+		"helpers":             {Topology: home(), NAT: lease.NAT{Helpers: []lease.Helper{{Name: "ftp"}, {Name: "h323", LAN: "br-lan"}, {Name: "sip", LAN: "elsewhere"}}}},
 		"leases":              {Topology: home(), Leases: []lease.Lease{console, filtered, shared}},
 		"nowhere":             {Topology: nowhere},
 		"wan-without-address": {Topology: down, Leases: []lease.Lease{console}},

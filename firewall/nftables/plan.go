@@ -22,21 +22,24 @@ type wanted struct {
 
 // frame is what all leases share.
 type frame struct {
-	sets   []*nftables.Set
-	chains []chain
+	sets    []*nftables.Set
+	chains  []chain
+	helpers []helper
 }
 
-func (y layout) frame() frame { return frame{y.sets(), y.chains()} }
+func (y layout) frame() frame { return frame{y.sets(), y.chains(), y.helpers()} }
 
 // plan is how to get there from what it holds. Plans are pure, and empty if nothing is to be done.
 type plan struct {
 	remake bool // the whole table, because its maps or chains are not what they should be
 	exists bool // there is a table to be removed for that
 
-	dropChains, dropSets []string // that nothing needs any more
-	makeSets             []*nftables.Set
-	makeChains           []chain // without rules
-	refill               []chain // their rules are not as wanted
+	dropChains, dropSets, dropHelpers []string // that nothing needs any more
+
+	makeSets    []*nftables.Set
+	makeHelpers []helper
+	makeChains  []chain // without rules
+	refill      []chain // their rules are not as wanted
 
 	remove, add []element
 	lost        int // leases of which something was missing or different, not counting time
@@ -47,13 +50,13 @@ func (p plan) empty() bool {
 }
 
 func (p plan) reshapes() bool {
-	return len(p.dropChains)+len(p.dropSets)+len(p.makeSets)+len(p.makeChains) > 0
+	return len(p.dropChains)+len(p.dropSets)+len(p.dropHelpers)+len(p.makeSets)+len(p.makeHelpers)+len(p.makeChains) > 0
 }
 
 // framePlan compares what all leases share. What should always be there and is not, or is something else, means that the
 // table is to be made anew.
 func framePlan(have *held, want frame) plan {
-	anew := plan{remake: true, exists: have != nil, makeSets: want.sets, makeChains: want.chains, refill: want.chains}
+	anew := plan{remake: true, exists: have != nil, makeSets: want.sets, makeHelpers: want.helpers, makeChains: want.chains, refill: want.chains}
 	if have == nil {
 		return anew
 	}
@@ -76,6 +79,20 @@ func framePlan(have *held, want frame) plan {
 			p.dropChains = append(p.dropChains, c.Name)
 		default:
 			return anew
+		}
+	}
+	for _, name := range have.helpers {
+		switch {
+		case slices.ContainsFunc(want.helpers, func(w helper) bool { return w.name == name }):
+		case isHelperObject(name):
+			p.dropHelpers = append(p.dropHelpers, name)
+		default:
+			return anew
+		}
+	}
+	for _, w := range want.helpers {
+		if !slices.Contains(have.helpers, w.name) {
+			p.makeHelpers = append(p.makeHelpers, w)
 		}
 	}
 	for _, w := range want.sets {
@@ -197,6 +214,9 @@ func (p plan) messages(now time.Time, grace time.Duration, count bool) []netlink
 	for i, s := range p.makeSets {
 		list = append(list, addSet(s, uint32(i+1), count))
 	}
+	for _, h := range p.makeHelpers {
+		list = append(list, addHelper(h, tableName))
+	}
 	for _, c := range p.makeChains {
 		list = append(list, addChain(c))
 	}
@@ -219,6 +239,9 @@ func (p plan) drops() []netlink.Message {
 	}
 	for _, name := range p.dropSets {
 		list = append(list, removeSet(name))
+	}
+	for _, name := range p.dropHelpers {
+		list = append(list, removeHelper(name))
 	}
 	return list
 }

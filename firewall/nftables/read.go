@@ -12,9 +12,10 @@ import (
 
 // held is what the kernel holds of our table.
 type held struct {
-	sets   []*nftables.Set
-	chains []*nftables.Chain
-	rules  map[string][]*nftables.Rule // by chain
+	sets    []*nftables.Set
+	chains  []*nftables.Chain
+	helpers []string                    // objects
+	rules   map[string][]*nftables.Rule // by chain
 
 	elements map[elementKey]heldElement // not read by [session.readFrame]
 }
@@ -45,6 +46,9 @@ func (s *session) readFrame() (*held, error) {
 	if h.sets, err = s.GetSets(ourTable()); err != nil {
 		// Sets of ours can be read. What cannot is none of ours, and the table is made anew.
 		h.sets = nil
+	}
+	if h.helpers, err = s.listObjects(); err != nil {
+		return nil, err
 	}
 	all, err := s.listChains()
 	if err != nil {
