@@ -124,14 +124,19 @@ func (f *file) publish(temporary string) error {
 // if the power fails meanwhile, the digest in the content shows that something is missing, and what counts is the state of
 // the transaction before, none of whose pages this one touches.
 func (f *file) update(edits []edit) error {
+	var mapped int64
 	err := guard(func() error {
-		return f.db.Update(func(tx *bbolt.Tx) error { return write(tx, edits) })
+		return f.db.Update(func(tx *bbolt.Tx) error {
+			mapped = tx.Size()
+			return write(tx, edits)
+		})
 	})
 	if err == nil {
 		if err = unix.Fdatasync(int(f.os.Fd())); err != nil {
 			f.broken = true
 			return explain(fmt.Errorf("wait for the disk: %w", err))
 		}
+		f.shed(mapped)
 		f.left, err = f.look()
 		f.broken = err != nil
 		return explain(err)
@@ -139,6 +144,14 @@ func (f *file) update(edits []edit) error {
 	f.panicked = errors.As(err, new(panicError))
 	f.broken = f.panicked || !f.unchanged()
 	return explain(err)
+}
+
+// shed takes the pages out of our memory that bbolt has read in so many bytes of its mapping. They would count as ours, and
+// be the last that the kernel takes away; now they are a cache like that of any file. More bytes than are mapped must not
+// be given: what lies behind could be anything.
+func (f *file) shed(mapped int64) {
+	// It is advice. If it is not taken, nothing is lost but memory.
+	_, _, _ = unix.Syscall(unix.SYS_MADVISE, f.db.Info().Data, uintptr(mapped), unix.MADV_DONTNEED)
 }
 
 func write(tx *bbolt.Tx, edits []edit) error {

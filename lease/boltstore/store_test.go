@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -329,6 +330,35 @@ func TestClosedStoreRefuses(t *testing.T) {
 	} {
 		if err == nil {
 			t.Errorf("%s of a closed store succeeds", name)
+		}
+	}
+}
+
+// The file is mapped into memory by bbolt. What it has looked at there shall not count as memory of ours for ever.
+func TestTheMappedFileIsNoMemoryOfOurs(t *testing.T) {
+	path := dbPath(t)
+	s := openStore(t, path)
+	for n := range 20 {
+		var b lease.Batch
+		for i := range 100 {
+			b.Put = append(b.Put, testLease(100*n+i))
+		}
+		commit(t, s, b)
+	}
+	maps, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, ours, found := strings.Cut(string(maps), path+"\n")
+	if !found {
+		t.Fatal("the file is not mapped")
+	}
+	for line := range strings.Lines(ours) {
+		if kB, ok := strings.CutPrefix(line, "Rss:"); ok {
+			if kB = strings.TrimSpace(kB); kB != "0 kB" {
+				t.Errorf("%s of the file are in memory after a commit", kB)
+			}
+			return
 		}
 	}
 }
