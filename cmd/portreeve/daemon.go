@@ -147,7 +147,7 @@ func (d *daemon) newServers(ctx context.Context, o *options) (err error) {
 
 func (d *daemon) newPCP() *pcp.Server {
 	cfg := pcp.Config{
-		Leases: d.leases, Outside: outside{d}, Logger: d.log, Device: d.lan.MAC,
+		Leases: d.leases, Outside: outside{d}, Logger: d.log, Device: d.lan.MAC, Flow: d.flow,
 		ThirdParty: slices.Contains(d.cfg.Policy.ThirdParty, lease.OriginPCP),
 		Changed:    func() <-chan struct{} { return d.wan.Snapshot().Changed() },
 	}

@@ -45,6 +45,15 @@ func (o outside) Traffic() igd.Traffic {
 	return igd.Traffic(traffic)
 }
 
+// flow tells from which port the packets of a host to a peer go out. What is not known makes PEER choose a port of its own.
+func (d *daemon) flow(_ context.Context, p lease.Protocol, internal, peer netip.AddrPort) (uint16, bool) {
+	port, err := firewall.PortTowards(p, internal, peer)
+	if err != nil {
+		d.log.Warn("cannot look up a connection for PCP", "client", internal.Addr(), "err", err)
+	}
+	return port, port != 0
+}
+
 // facts are what only the wiring knows, for the status.
 func (d *daemon) facts() web.Facts {
 	f := web.Facts{

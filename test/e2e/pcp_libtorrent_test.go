@@ -96,4 +96,3 @@ func TestLibtorrent(t *testing.T) {
 		return nil
 	})
 }
-
