@@ -32,7 +32,7 @@ const workerRole = "worker"
 // options are the command line.
 type options struct {
 	quick     bool
-	leases    []int  // instead of the plan's
+	leases    []int // instead of the plan's
 	once      bool
 	portreeve string // path of the program
 	incumbent string // folder of what scripts/install-debian has unpacked
