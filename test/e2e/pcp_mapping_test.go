@@ -35,7 +35,7 @@ func TestPCPMapping(t *testing.T) {
 						t.Errorf("listed as %+v", l)
 					}
 					mustMap(t, client, deletion(request))
-					probe.MustNotReach(t)
+					probe.MustStop(t)
 					if left := leases(t, d); len(left) > 0 {
 						t.Errorf("left over: %+v", left)
 					}
