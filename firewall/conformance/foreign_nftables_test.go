@@ -167,8 +167,25 @@ func TestNftablesBesideLegacyIptables(t *testing.T) {
 	}
 }
 
+// Apply must not say that a pinhole is open when nothing leads to it.
+func TestApplyNoticesWhatCutsPinholesOfOurTableOff(t *testing.T) {
+	for _, command := range []string{"flush chain inet portreeve pinhole", "insert rule inet portreeve pinhole return", "flush chain inet portreeve prerouting"} {
+		t.Run(command, func(t *testing.T) {
+			inPlainNftables(t, func(t *testing.T, s subject, home *lab.Home) {
+				s.sync(t, console6(t))
+				home.Router.Run(t, "nft", command)
+				before := s.rules(t)
+				if err := s.Apply(t.Context(), lease.Change{Add: []lease.Lease{desktop6(t)}}); err == nil {
+					t.Error("no error")
+				}
+				sameRules(t, "after the failed change", before, s.rules(t))
+			})
+		})
+	}
+}
+
 // Somebody changes what the pinholes are made of.
-func TestForeignChangesOfPinholesAreRepaired(t *testing.T) {
+func TestForeignChangesOfPinholesOfOurTableAreRepaired(t *testing.T) {
 	for name, commands := range map[string][]string{
 		"a set flushed":       {"flush set inet portreeve pinholes"},
 		"elements deleted":    {`delete element inet portreeve pinholes { "wan0" . 2001:db8:1:1::10 . udp . 3074 }`},

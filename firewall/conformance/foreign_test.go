@@ -115,6 +115,69 @@ func TestApplyNoticesWhatCutsItOff(t *testing.T) {
 	}
 }
 
+// The same for the rules of pinholes. What a daemon that died has left of them goes also when the next one has no pinhole.
+func TestForeignChangesOfPinholesAreRepaired(t *testing.T) {
+	for name, commands := range map[string][]string{
+		"all rules flushed":      {"-F"},
+		"a chain flushed":        {"-F PORTREEVE-PINHOLES"},
+		"a rule deleted":         {"-D PORTREEVE-PINHOLES 1"},
+		"the jump removed":       {"-D FORWARD 1"},
+		"a rule before the jump": {"-I FORWARD 1 -j DROP"},
+		"a jump doubled":         {"-A FORWARD -m comment --comment portreeve -j PORTREEVE-FORWARD"},
+		"rules added to ours":    {"-I PORTREEVE-PINHOLES 1 -j RETURN", "-I PORTREEVE-FORWARD 1 -j DROP"},
+		"half finished": {
+			"-N PORTREEVE-EARLIER", "-N PORTREEVE-OTHER", "-A PORTREEVE-EARLIER -g PORTREEVE-OTHER", "-A PORTREEVE-PINHOLES -j PORTREEVE-EARLIER",
+			"-A FORWARD -m comment --comment portreeve -j PORTREEVE-EARLIER", "-F PORTREEVE-OPEN", "-D FORWARD 1",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inIptables(t, func(t *testing.T, s subject, home *lab.Home) {
+				serve6(t, home, 3074)
+				s.sync(t)
+				empty := s.rules(t)
+				s.sync(t, console6(t))
+				want := s.rules(t)
+				disturb := func() (theirs string) {
+					for _, command := range commands {
+						home.Router.Run(t, "ip6tables", strings.Fields(command)...)
+					}
+					return s.foreign(t)
+				}
+				repaired := func(theirs, want string, leases ...lease.Lease) {
+					t.Helper()
+					s.sync(t, leases...)
+					sameRules(t, "repaired", want, s.rules(t))
+					if diff := cmp.Diff(theirs, s.foreign(t)); diff != "" {
+						t.Errorf("the repair changed foreign rules (-before +after):\n%s", diff)
+					}
+				}
+				repaired(disturb(), want, console6(t))
+				fromPeer6(home, "udp", 0, home.LAN1.Addr6, 3074).MustReach(t)
+				repaired(disturb(), empty)
+			})
+		})
+	}
+}
+
+// Apply must not say that a pinhole is open when the chains that lead to it are cut off.
+func TestApplyNoticesWhatCutsPinholesOff(t *testing.T) {
+	for _, command := range []string{"-D FORWARD 1", "-F PORTREEVE-FORWARD", "-F PORTREEVE-OPEN", "-F"} {
+		t.Run(command, func(t *testing.T) {
+			inIptables(t, func(t *testing.T, s subject, home *lab.Home) {
+				s.sync(t, console6(t))
+				home.Router.Run(t, "ip6tables", strings.Fields(command)...)
+				before := home.Save(t)
+				if err := s.Apply(t.Context(), lease.Change{Add: []lease.Lease{desktop6(t)}}); err == nil {
+					t.Error("no error")
+				}
+				if diff := cmp.Diff(before, home.Save(t)); diff != "" {
+					t.Errorf("the failed change left something (-before +after):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
 // Our accept is for what our rules have translated. A DNAT rule of somebody else, behind ours or before them, opens
 // nothing by it.
 func TestForeignTranslationsAreNotAccepted(t *testing.T) {

@@ -70,17 +70,18 @@ func kinds(t testing.TB) []kind {
 	}
 }
 
-// inEveryKind runs a test with every backend that has a kernel and makes leases of every kind.
+// inEveryKind is inReal for tests that wait most of the time for packets that do not come: they run beside each other.
 func inEveryKind(t *testing.T, test func(t *testing.T, s subject, home *lab.Home)) {
 	t.Helper()
-	t.Parallel() // most of the time is waiting for packets that do not come
+	t.Parallel()
 	inReal(t, test)
 }
 
-// inEachKind runs a test with every such backend, and the fake, for leases of each kind; the backend has been synchronized
-// without leases.
+// inEachKind runs a test with every backend for leases of each kind; the backend has been synchronized without leases.
 func inEachKind(t *testing.T, test func(t *testing.T, s subject, k kind)) {
-	each := func(t *testing.T, s subject) {
+	t.Helper()
+	t.Parallel()
+	inAll(t, func(t *testing.T, s subject) {
 		s.topology.WANs = append(s.topology.WANs, lease.WAN{Name: "wan1"})
 		s.sync(t)
 		empty := s.rules(t)
@@ -91,9 +92,7 @@ func inEachKind(t *testing.T, test func(t *testing.T, s subject, k kind)) {
 				sameRules(t, "without leases again", empty, s.rules(t))
 			})
 		}
-	}
-	t.Run("fake", func(t *testing.T) { each(t, newFake()) })
-	inEveryKind(t, func(t *testing.T, s subject, _ *lab.Home) { each(t, s) })
+	})
 }
 
 // What a change leaves is what a sync makes of the same leases, and a sync that finds it writes nothing.

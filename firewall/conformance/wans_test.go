@@ -8,7 +8,7 @@ import (
 	"github.com/portreeve/portreeve/test/lab"
 )
 
-// inTwoWANs runs a test with every backend that makes leases of every kind, on a router with two lines to the internet.
+// inTwoWANs runs a test with every backend that has a kernel, on a router with two lines to the internet.
 func inTwoWANs(t *testing.T, test func(t *testing.T, s subject, home *lab.Home)) {
 	t.Helper()
 	t.Parallel()
@@ -20,11 +20,19 @@ func inTwoWANs(t *testing.T, test func(t *testing.T, s subject, home *lab.Home))
 			test(t, s, home)
 		})
 	}
+	two := func(s subject, home *lab.Home) subject {
+		s.topology = topology(wan0(home), wan1(home))
+		return s
+	}
+	for _, v := range lab.Variants() {
+		t.Run("iptables-"+string(v), func(t *testing.T) {
+			home := lab.New(t, lab.Options{IPTables: v, SecondWAN: true})
+			test(t, two(newIptables(t, home, v), home), home)
+		})
+	}
 	t.Run("nftables", func(t *testing.T) {
 		home := lab.New(t, lab.Options{SecondWAN: true})
-		s := newNftables(t, home)
-		s.topology = topology(wan0(home), wan1(home))
-		test(t, s, home)
+		test(t, two(newNftables(t, home), home), home)
 	})
 }
 
