@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,6 +25,8 @@ type counting struct {
 	mu    sync.Mutex
 	hosts map[netip.Addr]int
 	most  int
+
+	admitted int // since the beginning
 }
 
 func (c *counting) Admit(host netip.Addr) bool {
@@ -33,6 +36,7 @@ func (c *counting) Admit(host netip.Addr) bool {
 		return false
 	}
 	c.hosts[host]++
+	c.admitted++
 	return true
 }
 
@@ -46,6 +50,12 @@ func (c *counting) open(host string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.hosts[netip.MustParseAddr(host)]
+}
+
+func (c *counting) admittedSoFar() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.admitted
 }
 
 // eventually waits until a condition holds.
@@ -143,7 +153,7 @@ func TestRefusalIsRead(t *testing.T) {
 // An answer that the kernel does not take at once comes whole.
 func TestLargeAnswer(t *testing.T) {
 	r := newRouter(t, loopback(), manyAllowed)
-	const count = 3000
+	const count = 1000
 	openMany(t, r, netip.MustParseAddr(localHost), count)
 	conn := dial(t, localHost, serve(t, r))
 	list := body(wipc2, "GetListOfPortMappings", append(ports("1", "65535", "UDP", "0"), arg{"NewNumberOfPorts", "0"})...)
@@ -227,3 +237,40 @@ func TestManyAtOnce(t *testing.T) {
 }
 
 var _ igd.Limiter = (*counting)(nil)
+
+// Hundreds of connections that wait, in every state that a connection can wait in, keep nobody out and cost little.
+func TestManyWait(t *testing.T) {
+	r := newRouter(t, loopback())
+	limiter := &counting{hosts: map[netip.Addr]int{}, most: 6}
+	address := serveOn(t, r, loopback(), limiter)
+	const hosts = 100
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for n := range hosts {
+		host := fmt.Sprintf("127.0.2.%d", n+1)
+		for _, raw := range []string{
+			"",
+			"POST /ctl/IPConn HTT",
+			"POST /ctl/IPConn HTTP/1.1\r\nX: " + strings.Repeat("x", 3000),
+			post(usualHeaders+contentLength+"30000", "<?xml"),
+			getDescription, // and nothing more
+		} {
+			conn := dial(t, host, address)
+			if _, err := io.WriteString(conn, raw); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n%10 == 0 {
+			if got := exchange(t, dial(t, localHost, address), strings.Replace(getDescription, "\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1)); got.status != 200 {
+				t.Fatalf("with %d that wait: got %s", 5*n, got)
+			}
+		}
+	}
+	eventually(t, "that all of them are accepted", func() bool { return limiter.admittedSoFar() >= 5*hosts+hosts/10 })
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if each := (int64(after.HeapInuse) - int64(before.HeapInuse)) / (5 * hosts); each > 32<<10 {
+		t.Errorf("a connection that waits takes %d bytes", each)
+	}
+}
