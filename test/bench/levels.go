@@ -90,9 +90,12 @@ func requests() []request {
 		}
 	}
 	full := func(_ *subject, n int) bool { return n > 0 }
+	// With more leases miniupnpd is asked by NAT-PMP only, which it handles alike: what is left of a round, because it deletes
+	// so slowly, cannot be deleted by UPnP if PCP has made it.
+	few := func(s *subject, n int) bool { return s.ours || n < 1000 }
 	return []request{
-		{load.Task{Kind: load.PCPCycle, Workers: 1}, cycle("pcp-", "-1"), nil},
-		{load.Task{Kind: load.PCPCycle, Workers: 8}, cycle("pcp-", "-8"), nil},
+		{load.Task{Kind: load.PCPCycle, Workers: 1}, cycle("pcp-", "-1"), few},
+		{load.Task{Kind: load.PCPCycle, Workers: 8}, cycle("pcp-", "-8"), few},
 		{load.Task{Kind: load.MapCycle, Workers: 1}, cycle("pmp-", "-1"), nil},
 		{load.Task{Kind: load.MapCycle, Workers: 8}, cycle("pmp-", "-8"), nil},
 		{load.Task{Kind: load.AddCycle, Workers: 1}, rate(load.SeriesAdd, "add-1"), nil},
