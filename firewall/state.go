@@ -85,7 +85,7 @@ func Singles(l lease.Lease) iter.Seq[lease.Lease] {
 			return
 		}
 		single := l
-		for single.Mapping = range l.Mapping.Singles() {
+		for single.Mapping = range l.Singles() {
 			if !yield(single) {
 				return
 			}
