@@ -1,6 +1,7 @@
 package iptables
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,7 +29,10 @@ func (g *generations) now() (number uint32, err error) {
 			err = errors.Join(fmt.Errorf("generation of the ruleset: %w", err), g.close()) // an answer may be left in it
 		}
 	}()
-	if err := g.socket.SetDeadline(time.Now().Add(patience)); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	due, _ := ctx.Deadline()
+	if err := g.socket.SetDeadline(due); err != nil {
 		return 0, err
 	}
 	answers, err := g.socket.Execute(nfnetlink(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN, 0, unix.AF_UNSPEC, 0, nil))

@@ -141,15 +141,15 @@ const longEnough = 8 << 10
 func (c *conversation) tell(input string, number int, patience time.Duration) error {
 	c.said.reset()
 	text := fmt.Sprintf("%s# %s%d %s\n", input, mark, number, strings.Repeat(".", longEnough))
-	due := time.Now().Add(patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	due, _ := ctx.Deadline()
 	if err := c.in.SetWriteDeadline(due); err != nil {
 		return err
 	}
 	if _, err := c.in.WriteString(text); err != nil && !errors.Is(err, syscall.EPIPE) { // why it ended is to be waited for
 		return err
 	}
-	timeout := time.NewTimer(time.Until(due))
-	defer timeout.Stop()
 	for {
 		select {
 		case m := <-c.marks:
@@ -158,7 +158,7 @@ func (c *conversation) tell(input string, number int, patience time.Duration) er
 			}
 		case <-c.ended:
 			return errEnded
-		case <-timeout.C:
+		case <-ctx.Done():
 			return os.ErrDeadlineExceeded
 		}
 	}
