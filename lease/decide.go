@@ -117,7 +117,7 @@ func (p Policy) open(t *tx, r Request, d devices, f facts) (Lease, Trace, error)
 		return Lease{}, nil, fmt.Errorf("%w: cannot ask for the router's own ports: %w", ErrUnavailable, err)
 	}
 	device := d.internal
-	r.WAN = cmp.Or(r.WAN, p.wanFor(f.topology, r.Internal.Addr()))
+	r.WAN = cmp.Or(r.WAN, p.WANFor(f.topology, r.Internal.Addr()))
 	current, found := t.find(r, device)
 	facts := Facts{
 		Topology:   f.topology,

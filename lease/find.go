@@ -11,7 +11,7 @@ import "net/netip"
 func (m *Manager) Find(by Origin, p Protocol, internal netip.AddrPort) (Lease, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	wan := m.cfg.Policy.wanFor(m.topology, internal.Addr())
+	wan := m.cfg.Policy.WANFor(m.topology, internal.Addr())
 	l := newTx(m.table).atInternal(endpoint{p, internal}, by, wan)
 	if l == nil {
 		return Lease{}, false

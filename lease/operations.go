@@ -135,7 +135,7 @@ func (m *Manager) CloseExternal(ctx context.Context, a Actor, p Protocol, ports 
 func (m *Manager) CloseInternal(ctx context.Context, a Actor, p Protocol, port uint16) ([]Lease, error) {
 	m.identify(&a)
 	return m.do(ctx, &operation{decide: func(t *tx, f facts) ([]Lease, error) {
-		return t.closeInternal(a, p, port, m.cfg.Policy.wanFor(f.topology, a.Client))
+		return t.closeInternal(a, p, port, m.cfg.Policy.WANFor(f.topology, a.Client))
 	}})
 }
 

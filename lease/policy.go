@@ -188,8 +188,8 @@ func wanted(ports int) string {
 	return fmt.Sprintf(" and wants %d more", ports)
 }
 
-// wanFor returns the name of the WAN on which mappings of a LAN host are made; empty: every WAN.
-func (p Policy) wanFor(t Topology, host netip.Addr) string {
+// WANFor returns the name of the WAN on which mappings of a LAN host are made; empty: every WAN.
+func (p Policy) WANFor(t Topology, host netip.Addr) string {
 	if len(p.WANs) == 0 {
 		return ""
 	}

@@ -15,15 +15,16 @@ const (
 )
 
 // announce tells the clients on one LAN, with the given function, that the server has begun to serve them, and tells them
-// again when there is another address outside. It returns when ctx ends.
-func (s *Server) announce(ctx context.Context, send func(Message)) {
+// again when there is another address outside for them. It returns when ctx ends. The router's own address on that LAN
+// says which one it is.
+func (s *Server) announce(ctx context.Context, local netip.Addr, send func(Message)) {
 	var addr netip.Addr // the last one, invalid while there was none
 	gap, left := firstGap, announcements
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		changed := s.cfg.Changed()
-		if now := s.externalAddr(); now.IsValid() && now != addr {
+		if now := s.externalAddr(local); now.IsValid() && now != addr {
 			addr, gap, left = now, firstGap, announcements
 			timer.Reset(0)
 		}
@@ -32,7 +33,7 @@ func (s *Server) announce(ctx context.Context, send func(Message)) {
 			return
 		case <-changed:
 		case <-timer.C:
-			s.tell(addr, send)
+			s.tell(local, addr, send)
 			if left--; left > 0 {
 				timer.Reset(gap)
 				gap *= 2
@@ -42,9 +43,9 @@ func (s *Server) announce(ctx context.Context, send func(Message)) {
 }
 
 // tell announces once, by each protocol that is spoken. NAT-PMP has nothing to say without an address.
-func (s *Server) tell(addr netip.Addr, send func(Message)) {
+func (s *Server) tell(local, addr netip.Addr, send func(Message)) {
 	if s.cfg.Versions.pcp() {
-		send(s.announcement())
+		send(s.announcement(local))
 	}
 	if s.cfg.Versions.pmp() && addr.IsValid() {
 		send(PMPAddressResponse{Epoch: s.pmpEpoch(), Addr: addr})

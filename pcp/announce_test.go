@@ -14,26 +14,26 @@ import (
 	"github.com/portreeve/portreeve/lease"
 )
 
-// line is a WAN whose address changes.
-type line struct {
+// changing is a WAN whose address changes.
+type changing struct {
 	mu      sync.Mutex
 	addr    netip.Addr
 	changed chan struct{}
 }
 
-func (l *line) ExternalAddr() netip.Addr {
+func (l *changing) ExternalAddr(netip.Addr) (netip.Addr, string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.addr
+	return l.addr, ""
 }
 
-func (l *line) Changed() <-chan struct{} {
+func (l *changing) Changed() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.changed
 }
 
-func (l *line) set(addr netip.Addr) {
+func (l *changing) set(addr netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.addr = addr
@@ -42,9 +42,9 @@ func (l *line) set(addr netip.Addr) {
 }
 
 // announced runs the announcements of a server and returns what was sent since it was asked last, as "seconds message".
-func announced(t *testing.T, versions Versions, addr netip.Addr) (*line, func() []string) {
+func announced(t *testing.T, versions Versions, addr netip.Addr) (*changing, func() []string) {
 	t.Helper()
-	outside := &line{addr: addr, changed: make(chan struct{})}
+	outside := &changing{addr: addr, changed: make(chan struct{})}
 	s := newPCP(t, nil, func(c *Config) { c.Versions, c.Outside, c.Changed = versions, outside, outside.Changed })
 	var mu sync.Mutex
 	var sent []string
@@ -53,7 +53,7 @@ func announced(t *testing.T, versions Versions, addr netip.Addr) (*line, func() 
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.announce(ctx, func(m Message) {
+		s.announce(ctx, home.LANs[0].Prefixes[0].Addr(), func(m Message) {
 			mu.Lock()
 			defer mu.Unlock()
 			at := time.Since(begin).Seconds()
@@ -192,4 +192,39 @@ func restored(t *testing.T, age time.Duration) lease.Store {
 		t.Fatal(err)
 	}
 	return store
+}
+
+// twoLines has a WAN for each of two LANs.
+type twoLines map[string]netip.Addr
+
+func (l twoLines) ExternalAddr(host netip.Addr) (netip.Addr, string) {
+	name := "wan0"
+	if home.LANs[0].Prefixes[0].Contains(host) {
+		name = "wan1"
+	}
+	return l[name], name
+}
+
+// Each host is told the address of its own WAN, and only those whose WAN has another address begin anew.
+func TestEachLANHasItsOwnLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lines := twoLines{"wan0": wanIP, "wan1": netip.MustParseAddr("203.0.113.77")}
+		s := newPCP(t, nil, func(c *Config) { c.Outside = lines })
+		here, elsewhere := client.Addr(), netip.MustParseAddr("10.0.0.10")
+		if got := s.pmpAddress(here).Addr; got != lines["wan1"] {
+			t.Errorf("a host on the LAN with a line of its own is told %s", got)
+		}
+		if got := s.pmpAddress(elsewhere).Addr; got != wanIP {
+			t.Errorf("a host elsewhere is told %s", got)
+		}
+		before := s.pcpEpoch(elsewhere)
+		time.Sleep(time.Hour)
+		lines["wan1"] = netip.MustParseAddr("203.0.113.78")
+		if got := s.pcpEpoch(here); got != 0 {
+			t.Errorf("where the address has changed the epoch is %s", got)
+		}
+		if got := s.pcpEpoch(elsewhere); got != before+time.Hour {
+			t.Errorf("where nothing has changed the epoch is %s", got)
+		}
+	})
 }

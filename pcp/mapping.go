@@ -93,7 +93,7 @@ func (s *Server) mapping(ctx context.Context, client netip.Addr, m MapRequest) (
 
 // possible tells what stands against a mapping before anybody asks for leases, nil if nothing does.
 func (s *Server) possible(m MapRequest, w wish) *refusal {
-	wanted, addr := m.Suggested, s.externalAddr()
+	wanted, addr := m.Suggested, s.externalAddr(w.target)
 	switch {
 	case w.choice == lease.Exact && wanted.Port() == 0 && wanted.Addr().IsUnspecified():
 		return because(ResultMalformedOption, "PREFER_FAILURE without a preference")
@@ -116,7 +116,7 @@ func (s *Server) possible(m MapRequest, w wish) *refusal {
 // outsideOf is what a host is reached by from outside.
 func (s *Server) outsideOf(target netip.Addr) netip.Addr {
 	if target.Is4() {
-		return s.externalAddr()
+		return s.externalAddr(target)
 	}
 	return target
 }
@@ -276,7 +276,7 @@ func (s *Server) mapped(m MapRequest, w wish, l lease.Lease) MapResponse {
 		external = netip.AddrPortFrom(s.outsideOf(w.target), external.Port())
 	}
 	response := MapResponse{
-		ResponseHeader: s.granted(s.remaining(l, m.Lifetime)),
+		ResponseHeader: s.granted(w.target, s.remaining(l, m.Lifetime)),
 		Nonce:          m.Nonce, Protocol: m.Protocol, InternalPort: m.InternalPort, External: external,
 	}
 	for _, o := range m.Options {
@@ -319,7 +319,7 @@ func (s *Server) unmap(ctx context.Context, m MapRequest, w wish) (Response, *re
 		}
 	}
 	response := MapResponse{
-		ResponseHeader: s.granted(0),
+		ResponseHeader: s.granted(w.target, 0),
 		Nonce:          m.Nonce, Protocol: m.Protocol, InternalPort: m.InternalPort, External: netip.AddrPortFrom(anyAddr(w.target), 0),
 	}
 	if w.thirdParty {

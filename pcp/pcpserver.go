@@ -27,9 +27,9 @@ func (s *Server) handlePCP(ctx context.Context, client netip.Addr, packet []byte
 	request, err := ParseRequest(packet)
 	if malformed, ok := errors.AsType[*RequestError](err); ok {
 		if no := mismatch(malformed.Client, client); malformed.Client.IsValid() && no != nil {
-			return s.refuse(packet, no)
+			return s.refuse(client, packet, no)
 		}
-		return s.refuse(packet, because(malformed.Result, "%s", malformed.Why))
+		return s.refuse(client, packet, because(malformed.Result, "%s", malformed.Why))
 	}
 	if err != nil {
 		return nil
@@ -37,14 +37,14 @@ func (s *Server) handlePCP(ctx context.Context, client netip.Addr, packet []byte
 	response, no := s.answer(ctx, client, request)
 	if no != nil {
 		s.log.Debug("request refused", "proto", lease.OriginPCP, "client", client, "result", no.result, "err", no.why)
-		return s.refuse(packet, no)
+		return s.refuse(client, packet, no)
 	}
 	return s.encode(client, response)
 }
 
 // refuse returns the request itself with what it is refused for.
-func (s *Server) refuse(packet []byte, no *refusal) []byte {
-	return ErrorResponse(packet, ResponseHeader{no.result, no.lifetime, s.pcpEpoch()})
+func (s *Server) refuse(client netip.Addr, packet []byte, no *refusal) []byte {
+	return ErrorResponse(packet, ResponseHeader{no.result, no.lifetime, s.pcpEpoch(client)})
 }
 
 func (s *Server) answer(ctx context.Context, client netip.Addr, request Request) (Response, *refusal) {
@@ -53,7 +53,7 @@ func (s *Server) answer(ctx context.Context, client netip.Addr, request Request)
 		if no := acceptable(m.RequestHeader, client, m.Options); no != nil {
 			return nil, no
 		}
-		return s.announcement(), nil
+		return s.announcement(client), nil
 	case MapRequest:
 		if no := acceptable(m.RequestHeader, client, m.Options); no != nil {
 			return nil, no
@@ -93,13 +93,13 @@ func mismatch(header, client netip.Addr) *refusal {
 }
 
 // announcement is the answer to ANNOUNCE, and what is multicast (RFC 6887, section 14.1).
-func (s *Server) announcement() AnnounceResponse {
-	return AnnounceResponse{ResponseHeader: ResponseHeader{Epoch: s.pcpEpoch()}}
+func (s *Server) announcement(client netip.Addr) AnnounceResponse {
+	return AnnounceResponse{ResponseHeader: ResponseHeader{Epoch: s.pcpEpoch(client)}}
 }
 
 // granted is the header of a response that grants.
-func (s *Server) granted(lifetime time.Duration) ResponseHeader {
-	return ResponseHeader{Lifetime: lifetime, Epoch: s.pcpEpoch()}
+func (s *Server) granted(client netip.Addr, lifetime time.Duration) ResponseHeader {
+	return ResponseHeader{Lifetime: lifetime, Epoch: s.pcpEpoch(client)}
 }
 
 // denied is the refusal for what a [lease.Manager] returns. That just this port cannot be had may only be said to who

@@ -105,7 +105,7 @@ func admits(filters []lease.Filter, peer netip.AddrPort) bool {
 
 func (s *Server) peered(m PeerRequest, w wish, l lease.Lease) PeerResponse {
 	response := PeerResponse{
-		ResponseHeader: s.granted(s.remaining(l, m.Lifetime)),
+		ResponseHeader: s.granted(w.target, s.remaining(l, m.Lifetime)),
 		Nonce:          m.Nonce, Protocol: m.Protocol, InternalPort: m.InternalPort, Peer: m.Peer,
 		External: netip.AddrPortFrom(s.outsideOf(w.target), l.External.Port()),
 	}

@@ -20,7 +20,7 @@ func (s *Server) handlePMP(ctx context.Context, client netip.Addr, packet []byte
 	}
 	switch m := request.(type) {
 	case PMPAddressRequest:
-		return s.encode(client, s.pmpAddress())
+		return s.encode(client, s.pmpAddress(client))
 	case PMPMapRequest:
 		if m.Lifetime == 0 {
 			return s.encode(client, s.pmpUnmap(ctx, client, m))
@@ -35,8 +35,8 @@ func (s *Server) handlePMP(ctx context.Context, client netip.Addr, packet []byte
 }
 
 // pmpAddress answers a request for the external address (RFC 6886, section 3.2).
-func (s *Server) pmpAddress() PMPAddressResponse {
-	addr := s.externalAddr()
+func (s *Server) pmpAddress(client netip.Addr) PMPAddressResponse {
+	addr := s.externalAddr(client)
 	result := PMPSuccess
 	if !addr.IsValid() {
 		result = PMPNetworkFailure
@@ -48,7 +48,7 @@ func (s *Server) pmpAddress() PMPAddressResponse {
 // has said of the mapping beyond what NAT-PMP can say stays as it is.
 func (s *Server) pmpMap(ctx context.Context, client netip.Addr, m PMPMapRequest) PMPMapResponse {
 	response := PMPMapResponse{Protocol: m.Protocol, InternalPort: m.InternalPort}
-	if !s.externalAddr().IsValid() {
+	if !s.externalAddr(client).IsValid() {
 		response.Result, response.Epoch = PMPNetworkFailure, s.pmpEpoch()
 		return response
 	}

@@ -57,7 +57,8 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn, onLink ...netip
 		queues[i] = make(chan packet, queued)
 		running.Go(func() { s.work(ctx, conn, queues[i]) })
 	}
-	running.Go(func() { s.announce(ctx, s.multicast(conn)) })
+	local, _ := source(conn.LocalAddr())
+	running.Go(func() { s.announce(ctx, local.Addr(), s.multicast(conn)) })
 	if err := s.read(ctx, conn, queues, onLink); err != nil {
 		return fmt.Errorf("pcp %s: %w", conn.LocalAddr(), err)
 	}

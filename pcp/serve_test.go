@@ -26,7 +26,7 @@ var loopback = netip.MustParsePrefix(gateway + "/8")
 
 type outsideAddr netip.Addr
 
-func (o outsideAddr) ExternalAddr() netip.Addr { return netip.Addr(o) }
+func (o outsideAddr) ExternalAddr(netip.Addr) (netip.Addr, string) { return netip.Addr(o), "" }
 
 // newManager starts a manager whose LAN is the loopback.
 func newManager(t *testing.T, fw lease.Firewall) *lease.Manager {

@@ -25,9 +25,11 @@ type Leases interface {
 
 // Outside knows what the router is called on the other side.
 type Outside interface {
-	// ExternalAddr returns the IPv4 address of the WAN, as it is, also if it is a private one; an invalid address
-	// while there is none. It must not block.
-	ExternalAddr() netip.Addr
+	// ExternalAddr returns the IPv4 address of the WAN on which the mappings of a LAN host are made, as it is, also if it is
+	// a private one; an invalid address while there is none. The name of the WAN is empty where it is the same for all
+	// hosts, on whichever lines they have their mappings. It must not block. The host may be the router itself on
+	// one of its LANs, and a link-local address has its zone.
+	ExternalAddr(host netip.Addr) (addr netip.Addr, wan string)
 }
 
 // Versions says which of the two protocols a server speaks.
@@ -85,8 +87,13 @@ type Server struct {
 	cfg Config
 	log *slog.Logger
 
-	mu   sync.Mutex
-	addr netip.Addr    // the last one outside that was seen; invalid before there was one
+	mu    sync.Mutex
+	lines map[string]line // by the name of the WAN
+}
+
+// line is what was seen of a WAN.
+type line struct {
+	addr netip.Addr    // the last one, valid
 	born time.Duration // the age of the leases when it became that
 }
 
@@ -104,7 +111,7 @@ func NewServer(c Config) *Server {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{cfg: c, log: c.Logger}
+	return &Server{cfg: c, log: c.Logger, lines: map[string]line{}}
 }
 
 // handle returns the answer to a packet from src, nil for none. It returns when the answer is true: a granted mapping
@@ -129,7 +136,7 @@ func (s *Server) handle(ctx context.Context, src netip.AddrPort, packet []byte) 
 // section 3.5.
 func (s *Server) otherVersion(client netip.Addr, packet []byte) []byte {
 	if s.cfg.Versions.pcp() {
-		return s.refuse(packet, because(ResultUnsuppVersion, "version %d", packet[0]))
+		return s.refuse(client, packet, because(ResultUnsuppVersion, "version %d", packet[0]))
 	}
 	if len(packet) > MaxMessage || !client.Is4() {
 		return nil
@@ -146,32 +153,37 @@ func (s *Server) encode(client netip.Addr, m Message) []byte {
 	return reply
 }
 
-// externalAddr returns the IPv4 address outside, invalid if there is none. It notes when it is another one.
-func (s *Server) externalAddr() netip.Addr {
-	addr := s.cfg.Outside.ExternalAddr().Unmap()
-	if !addr.Is4() || addr.IsUnspecified() {
-		return netip.Addr{}
-	}
-	age := s.cfg.Leases.Epoch()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.addr != addr {
-		if s.addr.IsValid() {
-			s.born = age
-		}
-		s.addr = addr
-	}
+// externalAddr returns the IPv4 address outside for a host, invalid if there is none. It notes when it is another one.
+func (s *Server) externalAddr(host netip.Addr) netip.Addr {
+	addr, _ := s.lineOf(host)
 	return addr
 }
 
-// pcpEpoch returns the age of what clients of PCP know: since the leases were lost last, and since the address outside
+// lineOf returns also how old the leases were when the address became what it is.
+func (s *Server) lineOf(host netip.Addr) (netip.Addr, time.Duration) {
+	addr, wan := s.cfg.Outside.ExternalAddr(host)
+	age := s.cfg.Leases.Epoch()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := s.lines[wan]
+	if addr = addr.Unmap(); !addr.Is4() || addr.IsUnspecified() {
+		return netip.Addr{}, last.born
+	}
+	if last.addr != addr {
+		if last.addr.IsValid() {
+			last.born = age
+		}
+		last.addr = addr
+		s.lines[wan] = last
+	}
+	return addr, last.born
+}
+
+// pcpEpoch returns the age of what a client of PCP knows: since the leases were lost last, and since the address outside
 // is what it is. Announcements of PCP tell no address, so this is how clients learn that it has changed (RFC 6887,
 // section 8.5).
-func (s *Server) pcpEpoch() time.Duration {
-	s.externalAddr()
-	s.mu.Lock()
-	born := s.born
-	s.mu.Unlock()
+func (s *Server) pcpEpoch(client netip.Addr) time.Duration {
+	_, born := s.lineOf(client)
 	return seconds32(s.cfg.Leases.Epoch() - born)
 }
 

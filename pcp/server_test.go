@@ -29,7 +29,7 @@ var (
 
 type outside netip.Addr
 
-func (o outside) ExternalAddr() netip.Addr { return netip.Addr(o) }
+func (o outside) ExternalAddr(netip.Addr) (netip.Addr, string) { return netip.Addr(o), "" }
 
 // setting is a server with a real manager behind it.
 type setting struct {

@@ -19,7 +19,28 @@ import (
 type outside struct{ *daemon }
 
 // ExternalAddr implements pcp.Outside.
-func (o outside) ExternalAddr() netip.Addr { return o.wan.Snapshot().Addr() }
+func (o outside) ExternalAddr(host netip.Addr) (addr netip.Addr, name string) {
+	if name = o.wanOf(host); name == "" {
+		return o.wan.Snapshot().Addr(), ""
+	}
+	for _, ifc := range o.wan.Snapshot().Interfaces {
+		if ifc.Name == name {
+			addr = ifc.Addr()
+		}
+	}
+	return addr, name
+}
+
+// wanOf is the name of the WAN on which the mappings of a host are made, empty if on each.
+func (o outside) wanOf(host netip.Addr) string {
+	if host.Zone() != "" {
+		return o.cfg.Policy.WANs[host.Zone()] // which is the name of the LAN
+	}
+	if len(o.cfg.Policy.WANs) == 0 {
+		return ""
+	}
+	return o.cfg.Policy.WANFor(o.topology(), host)
+}
 
 // State implements igd.Outside.
 func (o outside) State() igd.WANState {
