@@ -154,6 +154,22 @@ func TestLimiterCountsOverAllListeners(t *testing.T) {
 	}
 }
 
+// Connections that a server accepts itself count together with those of a listener.
+func TestLimiterOfOtherServers(t *testing.T) {
+	limiter := lan.NewLimiter(lan.Limits{Name: "test", Total: 4, PerHost: 2}, slog.New(slog.DiscardHandler))
+	host := netip.MustParseAddr("10.0.0.1")
+	if !limiter.Admit(host) || !limiter.Admit(netip.MustParseAddr("::ffff:10.0.0.1")) || limiter.Admit(host) {
+		t.Error("not two connections were admitted")
+	}
+	if got := accept(t, limiter, "10.0.0.1", "10.0.0.2"); len(got) != 1 {
+		t.Errorf("a listener admitted %d connections, want that of the other host", len(got))
+	}
+	limiter.Release(host)
+	if got := accept(t, limiter, times(2, "10.0.0.1")...); len(got) != 1 {
+		t.Errorf("a listener admitted %d connections for one that has ended", len(got))
+	}
+}
+
 func TestLimiterGivesPlacesBackOnce(t *testing.T) {
 	limiter := lan.NewLimiter(lan.Limits{Name: "test", Total: 4, PerHost: 2}, slog.New(slog.DiscardHandler))
 	open := accept(t, limiter, times(2, "10.0.0.1")...)
