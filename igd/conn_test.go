@@ -20,8 +20,8 @@ func (clock) Now() time.Time { return time.Now() }
 // down is a line that is down.
 type down struct{}
 
-func (down) State() WANState  { return WANState{} }
-func (down) Traffic() Traffic { return Traffic{} }
+func (down) State(netip.Addr) WANState { return WANState{} }
+func (down) Traffic() Traffic          { return Traffic{} }
 
 // pipe is a connection without a kernel, whose time is that of the test.
 type pipe struct{ net.Conn }
@@ -174,7 +174,7 @@ func TestLinger(t *testing.T) {
 // panicking is a line that cannot be asked.
 type panicking struct{ down }
 
-func (panicking) State() WANState { panic("no line") }
+func (panicking) State(netip.Addr) WANState { panic("no line") }
 
 func TestAFaultOfOursEndsTheConnection(t *testing.T) {
 	var log strings.Builder

@@ -100,7 +100,7 @@ func (s *service) invoke(ctx context.Context, namespace, body string, c *call, b
 		return nil, invalidAction
 	}
 	if namespace == controlNamespace && c.action == "QueryStateVariable" {
-		return s.query(said.args, b)
+		return s.query(said.args, c.client, b)
 	}
 	version, ok := s.versionOf(namespace)
 	if !ok {
@@ -122,7 +122,7 @@ func (s *service) invoke(ctx context.Context, namespace, body string, c *call, b
 }
 
 // query answers QueryStateVariable (UDA 1.0, section 3.3), which Windows XP still asks.
-func (s *service) query(args arguments, b []byte) ([]byte, error) {
+func (s *service) query(args arguments, client netip.Addr, b []byte) ([]byte, error) {
 	name, ok := args.get("varName")
 	if !ok {
 		return nil, invalidArgs
@@ -131,7 +131,7 @@ func (s *service) query(args arguments, b []byte) ([]byte, error) {
 	if !ok || v.current == nil {
 		return nil, invalidVar
 	}
-	return appendVariable(b, v.current()), nil
+	return appendVariable(b, v.current(client)), nil
 }
 
 // refuseMethod answers a request for something else than the path is for. Methods that HTTP itself does not know

@@ -2,6 +2,7 @@ package igd
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 )
 
@@ -11,7 +12,7 @@ func (s *Server) layer3Forwarding() *service {
 	return &service{
 		name: "Layer3Forwarding", id: "L3Forwarding1", path: "L3F", highest: 1, described: 1,
 		variables: []variable{
-			{name: "DefaultConnectionService", kind: typeString, since: 1, current: s.defaultConnectionService},
+			{name: "DefaultConnectionService", kind: typeString, since: 1, current: func(netip.Addr) string { return s.defaultConnectionService() }},
 		},
 		actions: []action{
 			{name: "SetDefaultConnectionService", since: 1, in: []argument{value}, run: s.setDefaultConnectionService},

@@ -8,9 +8,9 @@ import (
 
 // Outside tells of the line to the internet.
 type Outside interface {
-	// State is called for every request that asks about the line. It must not block and should cost nothing: some
-	// clients ask for the address every few seconds.
-	State() WANState
+	// State tells of the line on which the mappings of a LAN host are made. It is called for every request that asks about
+	// the line. It must not block and should cost nothing: some clients ask for the address every few seconds.
+	State(host netip.Addr) WANState
 
 	// Traffic is called for the requests that ask for a counter. It may ask the kernel.
 	Traffic() Traffic

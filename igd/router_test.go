@@ -40,8 +40,8 @@ type line struct {
 	traffic igd.Traffic
 }
 
-func (l *line) State() igd.WANState  { return l.state }
-func (l *line) Traffic() igd.Traffic { return l.traffic }
+func (l *line) State(netip.Addr) igd.WANState { return l.state }
+func (l *line) Traffic() igd.Traffic          { return l.traffic }
 
 // router is a gateway with a real manager and a firewall in memory.
 type router struct {

@@ -38,7 +38,7 @@ type variable struct {
 
 	// current returns the value that QueryStateVariable reads; nil if it cannot be asked for. It is there for
 	// those variables that the specification wants evented.
-	current func() string
+	current func(client netip.Addr) string
 }
 
 // argument is an argument of an action. All of its properties are those of the state variable it is related to.

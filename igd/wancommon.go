@@ -1,6 +1,9 @@
 package igd
 
-import "context"
+import (
+	"context"
+	"net/netip"
+)
 
 // wanCommonInterfaceConfig is WANCommonInterfaceConfig:1: the properties and counters of the line.
 func (s *Server) wanCommonInterfaceConfig() *service {
@@ -13,7 +16,7 @@ func (s *Server) wanCommonInterfaceConfig() *service {
 			{name: "Layer1DownstreamMaxBitRate", kind: typeUI4, since: 1},
 			{
 				name: "PhysicalLinkStatus", kind: typeString, since: 1, allowed: []string{"Up", "Down"},
-				current: func() string { return state().linkStatus() },
+				current: func(client netip.Addr) string { return state(client).linkStatus() },
 			},
 			{name: "TotalBytesSent", kind: typeUI4, since: 1},
 			{name: "TotalBytesReceived", kind: typeUI4, since: 1},
@@ -29,8 +32,8 @@ func (s *Server) wanCommonInterfaceConfig() *service {
 					{"NewLayer1DownstreamMaxBitRate", "Layer1DownstreamMaxBitRate"},
 					{"NewPhysicalLinkStatus", "PhysicalLinkStatus"},
 				},
-				run: func(context.Context, *call) (results, error) {
-					w := state()
+				run: func(_ context.Context, c *call) (results, error) {
+					w := state(c.client)
 					return results{w.accessType(), saturate(w.UpstreamRate), saturate(w.DownstreamRate), w.linkStatus()}, nil
 				},
 			},

@@ -3,6 +3,7 @@ package igd
 import (
 	"context"
 	"math"
+	"net/netip"
 )
 
 // Names that occur in more than one place.
@@ -46,11 +47,11 @@ func (s *Server) connectionVariables() []variable {
 		},
 		{
 			name: "PossibleConnectionTypes", kind: typeString, since: 1, allowed: []string{ipRouted},
-			current: func() string { return ipRouted },
+			current: func(netip.Addr) string { return ipRouted },
 		},
 		{
 			name: "ConnectionStatus", kind: typeString, since: 1, allowed: []string{"Connected", "Disconnected"},
-			current: func() string { return state().connectionStatus() },
+			current: func(client netip.Addr) string { return state(client).connectionStatus() },
 		},
 		{name: "Uptime", kind: typeUI4, since: 1},
 		{
@@ -61,7 +62,7 @@ func (s *Server) connectionVariables() []variable {
 		{name: "NATEnabled", kind: typeBoolean, since: 1},
 		{
 			name: "ExternalIPAddress", kind: typeString, since: 1,
-			current: func() string { return string(appendText(nil, state().externalAddress())) },
+			current: func(client netip.Addr) string { return string(appendText(nil, state(client).externalAddress())) },
 		},
 	}
 }
@@ -86,8 +87,8 @@ func (s *Server) connectionActions() []action {
 				{"NewLastConnectionError", "LastConnectionError"},
 				{"NewUptime", "Uptime"},
 			},
-			run: func(context.Context, *call) (results, error) {
-				w := s.outside.State()
+			run: func(_ context.Context, c *call) (results, error) {
+				w := s.outside.State(c.client)
 				return results{w.connectionStatus(), w.lastError(), w.uptime(s.leases.Now())}, nil
 			},
 		},
@@ -98,8 +99,8 @@ func (s *Server) connectionActions() []action {
 		},
 		{
 			name: "GetExternalIPAddress", since: 1, out: []argument{{"NewExternalIPAddress", "ExternalIPAddress"}},
-			run: func(context.Context, *call) (results, error) {
-				return results{s.outside.State().externalAddress()}, nil
+			run: func(_ context.Context, c *call) (results, error) {
+				return results{s.outside.State(c.client).externalAddress()}, nil
 			},
 		},
 	}
@@ -114,16 +115,16 @@ func setConnectionType(_ context.Context, c *call) (results, error) {
 }
 
 // requestConnection has nothing to do when the line is there, and cannot do anything when it is not.
-func (s *Server) requestConnection(context.Context, *call) (results, error) {
-	if !s.outside.State().connected() {
+func (s *Server) requestConnection(_ context.Context, c *call) (results, error) {
+	if !s.outside.State(c.client).connected() {
 		return nil, setupFailed
 	}
 	return nil, nil
 }
 
 // forceTermination is refused: one device would cut off all others.
-func (s *Server) forceTermination(context.Context, *call) (results, error) {
-	if !s.outside.State().connected() {
+func (s *Server) forceTermination(_ context.Context, c *call) (results, error) {
+	if !s.outside.State(c.client).connected() {
 		return nil, alreadyTerminated
 	}
 	return nil, notAuthorized
@@ -134,7 +135,7 @@ func (s *Server) mappingVariables() []variable {
 	return []variable{
 		{
 			name: "PortMappingNumberOfEntries", kind: typeUI2, since: 1,
-			current: func() string { return string(appendText(nil, s.numberOfEntries())) },
+			current: func(netip.Addr) string { return string(appendText(nil, s.numberOfEntries())) },
 		},
 		{name: "PortMappingEnabled", kind: typeBoolean, since: 1},
 		{name: "PortMappingLeaseDuration", kind: typeUI4, since: 1},

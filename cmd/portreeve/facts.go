@@ -20,15 +20,25 @@ type outside struct{ *daemon }
 
 // ExternalAddr implements pcp.Outside.
 func (o outside) ExternalAddr(host netip.Addr) (addr netip.Addr, name string) {
-	if name = o.wanOf(host); name == "" {
-		return o.wan.Snapshot().Addr(), ""
-	}
-	for _, ifc := range o.wan.Snapshot().Interfaces {
-		if ifc.Name == name {
-			addr = ifc.Addr()
-		}
+	line, name, ok := o.lineOf(host)
+	if ok && line.Connected() {
+		addr = line.Addr()
 	}
 	return addr, name
+}
+
+// lineOf is the WAN on which the mappings of a host are made; if that is each, the primary one, and the name is empty.
+func (o outside) lineOf(host netip.Addr) (line wan.Interface, name string, ok bool) {
+	if name = o.wanOf(host); name == "" {
+		line, ok = o.wan.Snapshot().Primary()
+		return line, "", ok
+	}
+	for _, line := range o.wan.Snapshot().Interfaces {
+		if line.Name == name {
+			return line, name, true
+		}
+	}
+	return line, name, false
 }
 
 // wanOf is the name of the WAN on which the mappings of a host are made, empty if on each.
@@ -43,17 +53,17 @@ func (o outside) wanOf(host netip.Addr) string {
 }
 
 // State implements igd.Outside.
-func (o outside) State() igd.WANState {
-	primary, ok := o.wan.Snapshot().Primary()
+func (o outside) State(host netip.Addr) igd.WANState {
+	line, _, ok := o.lineOf(host)
 	if !ok {
 		return igd.WANState{}
 	}
 	return igd.WANState{
-		Up:             primary.Up,
-		Addr:           primary.Addr(),
-		Since:          primary.Since,
-		UpstreamRate:   primary.Speed,
-		DownstreamRate: primary.Speed,
+		Up:             line.Up,
+		Addr:           line.Addr(),
+		Since:          line.Since,
+		UpstreamRate:   line.Speed,
+		DownstreamRate: line.Speed,
 	}
 }
 

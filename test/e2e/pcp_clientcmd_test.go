@@ -98,8 +98,14 @@ func TestClientCommand(t *testing.T) {
 		t.Errorf("where nobody listens: %v, want exit code 4", err)
 	}
 	for _, wrong := range [][]string{
-		{"map", "sctp", "5000"}, {"map", "udp", "0"}, {"map", "udp", "65536"}, {"announce", "--proto", "upnp"}, {"map", "udp", "1", "--nonce", "12"},
-		{"map", "udp", "1", "--filter", "peer"}, {"external", "--proto", "natpmp", "--ipv6"}, {"announce", "--server", "router"},
+		{"map", "sctp", "5000"},
+		{"map", "udp", "0"},
+		{"map", "udp", "65536"},
+		{"announce", "--proto", "upnp"},
+		{"map", "udp", "1", "--nonce", "12"},
+		{"map", "udp", "1", "--filter", "peer"},
+		{"external", "--proto", "natpmp", "--ipv6"},
+		{"announce", "--server", "router"},
 	} {
 		if _, err := clientCommand(t, home.LAN1, wrong...); exitCode(err) != 2 {
 			t.Errorf("%q: %v, want exit code 2", wrong, err)

@@ -11,7 +11,7 @@ import (
 
 // The hosts of a LAN whose mappings are made on a named WAN are told the address of that one, by each protocol, and those
 // of other LANs that of the default route.
-func TestPCPNamedWAN(t *testing.T) {
+func TestNamedWANIsTold(t *testing.T) {
 	t.Parallel()
 	home := lab.New(t, lab.Options{SecondWAN: true})
 	guestRouter, guest := withGuests(t, home)
@@ -32,6 +32,16 @@ wan = { guest0 = "wan1" }
 		}
 		if r, err := tt.client.PMPAddress(t.Context()); err != nil || r.Addr != tt.want {
 			t.Errorf("NAT-PMP tells %s (%v), want %s", r.Addr, err, tt.want)
+		}
+	}
+	// And by UPnP.
+	for router, tt := range map[netip.Addr]struct {
+		host *lab.Host
+		want netip.Addr
+	}{home.Router.Addr: {home.LAN1, home.WAN}, guestRouter: {home.LAN2, home.Second.Addr}} {
+		code, reply, err := call(t.Context(), tt.host, router.String(), wanIP1, "GetExternalIPAddress", nil)
+		if got := element(reply, "NewExternalIPAddress"); err != nil || code != 0 || got != tt.want.String() {
+			t.Errorf("UPnP at %s tells %q (%d, %v), want %s", router, got, code, err, tt.want)
 		}
 	}
 	home.LAN2.Echo(t, "udp", at(guest, 5000).String())
