@@ -8,15 +8,14 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/vishvananda/netlink"
 
 	"github.com/portreeve/portreeve/lease"
 	"github.com/portreeve/portreeve/pcp"
+	"github.com/portreeve/portreeve/wan"
 )
 
 // gateway is whom the commands of portreeve client ask, and how.
@@ -64,42 +63,17 @@ func (g *gateway) ends() (server, source netip.Addr, err error) {
 	if server.IsValid() && (source.IsValid() || !linkLocal) {
 		return server, source, nil
 	}
-	route, own, err := defaultRouter(g.ipv6 || linkLocal)
+	router, own, err := wan.NextHop(g.ipv6 || linkLocal)
 	switch {
 	case err != nil && !server.IsValid():
-		return server, source, exit{exitUnreachable, fmt.Errorf("there is no default router: name a gateway by --server: %w", err)}
+		return server, source, exit{exitUnreachable, fmt.Errorf("%w: name a gateway by --server", err)}
 	case !server.IsValid():
-		server = route
+		server = router
 	}
 	if !source.IsValid() && server.Is6() {
 		source = own // a gateway with a link-local address would be asked from one, which nobody reaches from outside
 	}
 	return server, source, nil
-}
-
-// defaultRouter returns the next router on the way to the internet, and which own address is used for it.
-func defaultRouter(ipv6 bool) (router, own netip.Addr, err error) {
-	somewhere := net.IPv4(192, 0, 2, 1) // nothing is sent there
-	if ipv6 {
-		somewhere = net.ParseIP("2001:db8::1")
-	}
-	routes, err := netlink.RouteGet(somewhere)
-	if err != nil {
-		return router, own, err
-	}
-	for _, r := range routes {
-		gw, ok := netip.AddrFromSlice(r.Gw)
-		if !ok {
-			continue
-		}
-		router = gw.Unmap()
-		if router.Is6() && router.IsLinkLocalUnicast() {
-			router = router.WithZone(strconv.Itoa(r.LinkIndex))
-		}
-		src, _ := netip.AddrFromSlice(r.Src)
-		return router, src.Unmap(), nil
-	}
-	return router, own, errors.New("no route to the internet has a router")
 }
 
 // ask runs one or more questions and prints the answer that question fills in.
