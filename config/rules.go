@@ -121,7 +121,7 @@ func (c *checker) ownRule(kind lease.RuleKind, t ruleFile) lease.Rule {
 // ruleID names a rule by what it wants, so that the name stays the same when the rule leads elsewhere. Of several that want
 // the same, of which all but one are switched off, the later ones get other names.
 func ruleID(r lease.Rule, others []lease.Rule) lease.ID {
-	text := fmt.Sprint(r.Kind, r.IPv6, r.Protocols, r.Ports, r.Public, r.WAN)
+	text := fmt.Sprintf("%s %v %v %v %s %s", r.Kind, r.IPv6, r.Protocols, r.Ports, r.Public, r.WAN)
 	if r.IPv6 {
 		text += r.Target.String()
 	}

@@ -331,6 +331,7 @@ func (m *Manager) logEvents(events []Event) {
 		case EventRule:
 			m.log.Info(string(e.Kind), "via", e.By, "reason", e.Reason)
 			continue
+		default:
 		}
 		level := slog.LevelInfo
 		if e.Count > 1 {

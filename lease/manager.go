@@ -161,7 +161,7 @@ func (m *Manager) adopt(leases []Lease, now time.Time) {
 	for i := range leases {
 		l := &leases[i]
 		if holder := m.table.external.taken(l.Mapping); holder != nil {
-			m.log.Warn("stored lease dropped: its external port is taken", "lease", l.ID, "by", holder.ID, "mapping", l.Mapping.String())
+			m.log.Warn("stored lease dropped: its external port is taken", "lease", l.ID, "by", holder.ID, "mapping", l.String())
 			m.unsaved[l.ID] = nil
 			continue
 		}

@@ -41,7 +41,7 @@ func (s *scene) put(r lease.Rule) lease.Rule {
 // kernel returns what stands, sorted.
 func (s *scene) kernel() (all []string) {
 	for _, l := range s.firewall.Leases() {
-		all = append(all, l.Mapping.String())
+		all = append(all, l.String())
 	}
 	slices.Sort(all)
 	return all
