@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -170,4 +171,29 @@ func flushAgainAndAgain(t *testing.T, f flavour) {
 			t.Errorf("port %d has %d rules", l.ExternalPort, n)
 		}
 	}
+}
+
+// A network is given one of two lines: its mappings are open there and nowhere else, its devices are told that address, and
+// what happens to the other line is nothing to them.
+func TestANetworkHasItsWAN(t *testing.T) {
+	t.Parallel()
+	inAll(t, func(t *testing.T, f flavour) {
+		home := lab.New(t, lab.Options{IPTables: f.router, SecondWAN: true})
+		f.start(t, home, lab.DaemonOptions{
+			Args: []string{"--wan", "wan0", "--wan", "wan1"}, Config: "[lan]\nwan = { br-lan = \"wan1\" }\n",
+		})
+		home.LAN1.Echo(t, "udp", "192.168.1.10:5000")
+		mustSOAP(t, home.LAN1, wanIP1, "AddPortMapping", mapping(5000, "UDP", 5000, "192.168.1.10", "0"))
+		if got := element(mustSOAP(t, home.LAN1, wanIP1, "GetExternalIPAddress", nil), "NewExternalIPAddress"); got != home.Second.Addr.String() {
+			t.Errorf("told by UPnP: %s, want %s", got, home.Second.Addr)
+		}
+		if got := home.LAN1.Run(t, "natpmpc"); !strings.Contains(got, home.Second.Addr.String()) {
+			t.Errorf("told by NAT-PMP:\n%s", got)
+		}
+		own := lab.Probe{Network: "udp", From: home.Internet, Local: at(home.Second.Gateway, 0), To: at(home.Second.Addr, 5000)}
+		own.MustReach(t)
+		lab.Probe{Network: "udp", From: home.Internet, To: at(home.WAN, 5000)}.MustNotReach(t)
+		home.Router.Run(t, "ip", "link", "set", "wan0", "down")
+		own.MustReach(t)
+	})
 }
