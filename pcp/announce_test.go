@@ -228,3 +228,28 @@ func TestEachLANHasItsOwnLine(t *testing.T) {
 		}
 	})
 }
+
+// An address that has changed while no server ran is news to clients of PCP as well.
+func TestEpochOverARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var kept map[string]Line
+		with := func(addr netip.Addr) *Server {
+			return newPCP(t, nil, func(c *Config) {
+				c.Outside, c.Lines, c.KeepLines = outside(addr), kept, func(l map[string]Line) { kept = l }
+			}).Server
+		}
+		first := with(wanIP)
+		before := first.pcpEpoch(client.Addr())
+		time.Sleep(time.Minute)
+		if got := with(wanIP).pcpEpoch(client.Addr()); got < before {
+			t.Errorf("with the same address the epoch went from %s to %s", before, got)
+		}
+		if got := with(netip.MustParseAddr("203.0.113.78")).pcpEpoch(client.Addr()); got != 0 {
+			t.Errorf("with another address the epoch is %s", got)
+		}
+		kept = map[string]Line{"": {wanIP, 1000 * time.Hour}}
+		if got := with(wanIP).pcpEpoch(client.Addr()); got != 0 {
+			t.Errorf("with leases that are younger than the address the epoch is %s", got)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package pcp
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"math"
 	"net/netip"
 	"sync"
@@ -79,6 +80,12 @@ type Config struct {
 	// it is then noticed with the next request.
 	Changed func() <-chan struct{}
 
+	// Lines are what an earlier server has told its clients, as it was given to KeepLines, which gets all lines when one of
+	// them has another address, before anybody is told. Without them an address that has changed over a restart
+	// is no news to clients of PCP.
+	Lines     map[string]Line
+	KeepLines func(map[string]Line)
+
 	Logger *slog.Logger // nil discards
 }
 
@@ -88,13 +95,13 @@ type Server struct {
 	log *slog.Logger
 
 	mu    sync.Mutex
-	lines map[string]line // by the name of the WAN
+	lines map[string]Line // by the name of the WAN
 }
 
-// line is what was seen of a WAN.
-type line struct {
-	addr netip.Addr    // the last one, valid
-	born time.Duration // the age of the leases when it became that
+// Line is what was seen of a WAN.
+type Line struct {
+	Addr  netip.Addr    // the last one, valid
+	Since time.Duration // the age of the leases when it became that
 }
 
 // NewServer returns a server that does nothing until [Server.Serve] gives it a socket.
@@ -111,7 +118,15 @@ func NewServer(c Config) *Server {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{cfg: c, log: c.Logger, lines: map[string]line{}}
+	if c.KeepLines == nil {
+		c.KeepLines = func(map[string]Line) {}
+	}
+	s := &Server{cfg: c, log: c.Logger, lines: map[string]Line{}}
+	for wan, l := range c.Lines {
+		l.Since = min(l.Since, c.Leases.Epoch()) // the leases may have been lost
+		s.lines[wan] = l
+	}
+	return s
 }
 
 // handle returns the answer to a packet from src, nil for none. It returns when the answer is true: a granted mapping
@@ -167,16 +182,17 @@ func (s *Server) lineOf(host netip.Addr) (netip.Addr, time.Duration) {
 	defer s.mu.Unlock()
 	last := s.lines[wan]
 	if addr = addr.Unmap(); !addr.Is4() || addr.IsUnspecified() {
-		return netip.Addr{}, last.born
+		return netip.Addr{}, last.Since
 	}
-	if last.addr != addr {
-		if last.addr.IsValid() {
-			last.born = age
+	if last.Addr != addr {
+		if last.Addr.IsValid() {
+			last.Since = age
 		}
-		last.addr = addr
+		last.Addr = addr
 		s.lines[wan] = last
+		s.cfg.KeepLines(maps.Clone(s.lines))
 	}
-	return addr, last.born
+	return addr, last.Since
 }
 
 // pcpEpoch returns the age of what a client of PCP knows: since the leases were lost last, and since the address outside

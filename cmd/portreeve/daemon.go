@@ -133,7 +133,7 @@ func (d *daemon) newServers(ctx context.Context, o *options) (err error) {
 			return err
 		}
 	}
-	d.pcp = d.newPCP()
+	d.pcp = d.newPCP(o.stateDir)
 	var accounts web.Accounts = web.NewMemoryAccounts()
 	if d.store != nil {
 		accounts = d.store
@@ -145,11 +145,14 @@ func (d *daemon) newServers(ctx context.Context, o *options) (err error) {
 	return err
 }
 
-func (d *daemon) newPCP() *pcp.Server {
+func (d *daemon) newPCP(stateDir string) *pcp.Server {
 	cfg := pcp.Config{
 		Leases: d.leases, Outside: outside{d}, Logger: d.log, Device: d.lan.MAC, Flow: d.flow,
 		ThirdParty: slices.Contains(d.cfg.Policy.ThirdParty, lease.OriginPCP),
 		Changed:    func() <-chan struct{} { return d.wan.Snapshot().Changed() },
+	}
+	if d.store != nil { // else the epoch begins anew anyway
+		cfg.Lines, cfg.KeepLines = keptLines(stateDir, d.log)
 	}
 	switch {
 	case d.cfg.PCP && d.cfg.NATPMP:

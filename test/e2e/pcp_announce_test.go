@@ -200,3 +200,28 @@ func TestPCPFollowsThePrefix(t *testing.T) {
 		t.Errorf("the old address has still a socket: %s", sockets)
 	}
 }
+
+// A router that was off and comes back with its state and another address outside says so: PCP begins a new epoch, which goes
+// on after the next restart.
+func TestPCPAddressChangedWhileDown(t *testing.T) {
+	t.Parallel()
+	home, o := usual().home(t), lab.DaemonOptions{StateDir: t.TempDir()}
+	d := usual().start(t, home, o)
+	client, epoch := pcpClient4(t, home, home.LAN1), &pcp.Epoch{}
+	before := aged(t, client, epoch)
+	d.Kill()
+	home.Router.Run(t, "ip", "addr", "del", home.WAN.String()+"/24", "dev", "wan0")
+	home.Router.Run(t, "ip", "addr", "add", "81.2.69.77/24", "dev", "wan0")
+	home.Router.Run(t, "ip", "route", "replace", "default", "via", home.Gateway.String(), "dev", "wan0")
+	d = usual().start(t, home, o)
+	r, err := client.Announce(t.Context())
+	if err != nil || r.Epoch >= before || epoch.Kept(r.Epoch, time.Now()) {
+		t.Fatalf("the address is another one, and the epoch went from %s to %s (%v)", before, r.Epoch, err)
+	}
+	before = aged(t, client, epoch)
+	d.Kill()
+	usual().start(t, home, o)
+	if r, err := client.Announce(t.Context()); err != nil || r.Epoch < before || !epoch.Kept(r.Epoch, time.Now()) {
+		t.Errorf("nothing has changed, and the epoch went from %s to %s (%v)", before, r.Epoch, err)
+	}
+}

@@ -69,15 +69,15 @@ func mustMap(t *testing.T, c *pcp.Client, m pcp.MapRequest) pcp.MapResponse {
 	return r
 }
 
-// mustRefuse is an error of the test unless a request is refused with the result.
-func mustRefuse(t *testing.T, c *pcp.Client, m pcp.MapRequest, want pcp.Result) *pcp.ResultError {
+// mustRefuse is an error of the test unless a request is refused with the result. It returns for how long.
+func mustRefuse(t *testing.T, c *pcp.Client, m pcp.MapRequest, want pcp.Result) time.Duration {
 	t.Helper()
 	r, err := c.Map(t.Context(), m)
 	refused, ok := errors.AsType[*pcp.ResultError](err)
 	if !ok || refused.Result != want {
 		t.Fatalf("%s port %d: answer %+v, error %v, want %s", m.Protocol, m.InternalPort, r, err, want)
 	}
-	return refused
+	return refused.Lifetime
 }
 
 // familyOf is what a test does the same with both families.
