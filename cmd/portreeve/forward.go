@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -97,6 +98,9 @@ func newForwardEdit(c *client) *cobra.Command {
 	f.addTrialFlags(cmd)
 	out := addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if !saysAnything(cmd) {
+			return exit{exitUsage, errors.New("nothing is to be changed: name what shall be different, such as --ports 5000")}
+		}
 		r, err := c.rule(cmd.Context(), lease.RuleForward, args[0])
 		if err != nil {
 			return err

@@ -38,7 +38,7 @@ func printPolicy(w io.Writer, p web.Policy) {
 		row(w, fmt.Sprintf("rule %d", i+1), fmt.Sprintf("%q %s", r.Name, policyRuleText(r)), r.Origin)
 	}
 	set := func(member, name, text string) { row(w, name, text, p.Origins[member]) }
-	set("default", "otherwise", map[bool]string{true: "nothing is allowed", false: "allowed are the ports"}[p.Default == "deny"])
+	set("default", "otherwise", map[bool]string{true: "what no rule allows is denied", false: "the ports below are allowed"}[p.Default == "deny"])
 	set("ports", "ports", cmp.Or(strings.Join(p.Ports, ", "), "none"))
 	set("never", "never", cmp.Or(strings.Join(p.Never, ", "), "none"))
 	set("mappings_per_device", "mappings", fmt.Sprintf("%d for each device", p.MappingsPerDevice))
@@ -46,8 +46,8 @@ func printPolicy(w io.Writer, p web.Policy) {
 	for _, l := range p.Lifetimes {
 		set("lifetimes", "lifetime", fmt.Sprintf("by %s %s to %s", l.Via, short(l.MinSeconds), short(l.MaxSeconds)))
 	}
-	set("third_party", "for others", "may ask who asks by "+cmp.Or(strings.Join(p.ThirdParty, ", "), "no protocol"))
-	set("pool", "pool", cmp.Or(join(p.Pool), "no public addresses"))
+	set("third_party", "for others", "devices may ask by "+cmp.Or(strings.Join(p.ThirdParty, ", "), "no protocol"))
+	set("pool", "pool", cmp.Or(strings.ReplaceAll(join(p.Pool), " ", ", "), "no public addresses"))
 	for _, l := range p.WANs {
 		set("wans", "wan", fmt.Sprintf("%s for %s", l.WAN, l.LAN))
 	}

@@ -78,6 +78,17 @@ func (f *ruleFlags) query() string {
 	return query[:len(query)-1]
 }
 
+// saysAnything reports whether an option says anything about the rule itself.
+func saysAnything(cmd *cobra.Command) bool {
+	n := cmd.Flags().NFlag()
+	for _, name := range []string{"dry-run", "take-over", "output", "socket"} {
+		if cmd.Flags().Changed(name) {
+			n--
+		}
+	}
+	return n > 0
+}
+
 // apply sets what the options say, and leaves everything else as it is.
 func (f *ruleFlags) apply(cmd *cobra.Command, s *web.RuleSettings) error {
 	given := func(name string) bool { return cmd.Flags().Changed(name) }

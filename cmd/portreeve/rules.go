@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -169,7 +170,15 @@ func printRule(w io.Writer, r web.Rule) {
 	for _, m := range r.Mappings {
 		row(w, "mapping", m.Text)
 	}
-	row(w, "set", fmt.Sprintf("in version %d by %s, first on %s", r.Version, r.Origin, r.Created.Local().Format("2006-01-02 15:04")))
+	row(w, "set", setBy(r))
+}
+
+// setBy says where a rule comes from. A declared one has neither versions nor a time at which it was made.
+func setBy(r web.Rule) string {
+	if r.Origin == lease.OriginConfig {
+		return "in the configuration file"
+	}
+	return fmt.Sprintf("in version %d by %s, first on %s", r.Version, r.Origin, r.Created.Local().Format("2006-01-02 15:04"))
 }
 
 func onOff(on bool) string { return map[bool]string{true: "on", false: "off"}[on] }
@@ -186,11 +195,19 @@ func state(r web.Rule) string {
 	switch {
 	case r.InForce:
 		return "in force"
+	case !r.Settings.Enabled && over(r.Settings.Until):
+		return "off, its time is over"
 	case !r.Settings.Enabled:
 		return "off"
 	default:
 		return "not in force: " + r.Why
 	}
+}
+
+// over reports whether a time has come; none never does.
+func over(until string) bool {
+	end, err := time.Parse(time.RFC3339, until)
+	return err == nil && !end.After(time.Now())
 }
 
 // target says where a rule leads.

@@ -258,6 +258,7 @@ func TestForwardComplaints(t *testing.T) {
 	r.fails(exitFailure, "tcp 22 is served by the router itself", "forward", "add", "--protocol", "tcp", "--ports", "22", "--to", "192.168.1.20")
 	r.fails(exitFailure, `forward "declared" is in the way`, "forward", "add", "--protocol", "tcp", "--ports", "8000-9000", "--to", "192.168.1.20")
 	r.fails(exitForbidden, "is in the configuration file: change it there", "forward", "edit", "declared", "--ports", "81")
+	r.fails(exitUsage, "nothing is to be changed", "forward", "edit", "declared", "--take-over", "--dry-run")
 	r.fails(exitForbidden, "disable declared: ", "forward", "disable", "declared")
 	r.fails(exitNotFound, "portreeve forward list shows them all", "forward", "show", "x")
 	for range 2 {
@@ -292,6 +293,30 @@ closes the lease ID: udp 3074 to 192.168.1.50:3074, of 192.168.1.50
 - udp 3074 -> 192.168.1.50:3074
 + udp 3074 -> 192.168.1.20:3074
 `, append(add, "--take-over")...)
+}
+
+// A declared rule has no time at which it was made.
+func TestForwardDeclared(t *testing.T) {
+	r := newRouter(t)
+	out, _, _ := r.do("forward", "show", "declared")
+	if !regexp.MustCompile(`set +in the configuration file\n`).MatchString(out) || strings.Contains(out, "0001") {
+		t.Errorf("it is not shown where it comes from:\n%s", out)
+	}
+}
+
+// A rule whose time is over says so, one that was switched off before does not.
+func TestStateOfARuleThatIsOff(t *testing.T) {
+	off := func(end time.Duration) web.Rule {
+		return web.Rule{Settings: web.RuleSettings{Until: time.Now().Add(end).Format(time.RFC3339)}}
+	}
+	for want, r := range map[string]web.Rule{"off": {}, "off, its time is over": off(-time.Hour)} {
+		if got := state(r); got != want {
+			t.Errorf("state of a rule until %q: %q, want %q", r.Settings.Until, got, want)
+		}
+	}
+	if got := state(off(time.Hour)); got != "off" {
+		t.Errorf("state of a rule that has an hour left: %q, want off", got)
+	}
 }
 
 // Whoever has looked at an old state changes nothing.
@@ -408,7 +433,7 @@ func TestPolicy(t *testing.T) {
 	out, _, _ := r.do("policy", "show")
 	for _, want := range []string{
 		`rule 1 +"no torrents" denies tcp on ports 6881-6889 +config`, `ports +1024-65535 +default`, `never +135, 137-139, 445, 3389 +default`, `mappings +128 for each device +default`,
-		`lifetime +by upnp 1s to 7d 0h +default`, `pool +203.0.113.20 203.0.113.21 +config`, `otherwise +allowed are the ports +default`, `for others +may ask who asks by no protocol`,
+		`lifetime +by upnp 1s to 7d 0h +default`, `pool +203.0.113.20, 203.0.113.21 +config`, `otherwise +the ports below are allowed +default`, `for others +devices may ask by no protocol`,
 	} {
 		if !regexp.MustCompile(want).MatchString(out) {
 			t.Errorf("the policy has no %s:\n%s", want, out)
