@@ -185,8 +185,12 @@ func (b *Backend) switchForwarding(off bool) error {
 	return nil
 }
 
-// restoreForwarding sets it back to what it was before us.
+// restoreForwarding sets it back to what it was before us. Where it is so already it need not be allowed to.
 func (b *Backend) restoreForwarding() error {
+	if value, err := os.ReadFile(forwardingFile); err == nil && strings.TrimSpace(string(value)) == "0" {
+		b.forwardingWasOff = false
+		return nil
+	}
 	if err := os.WriteFile(forwardingFile, []byte("0"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("set net.ipv4.ip_forward back to 0: %w", err)
 	}
