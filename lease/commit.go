@@ -18,12 +18,17 @@ func work() (context.Context, context.CancelFunc) {
 
 // commit makes a batch so: first the store, then the kernel, then it is published. If it opens or changes anything,
 // a failure of either leaves everything as it was. If it only closes, the one is done even if the other fails: the
-// failure is returned and shown, and tried again until it is gone.
+// failure is returned and shown, and tried again until it is gone. What only follows rules that are stored waits for no store.
 func (m *Manager) commit(t *tx) error {
 	defer m.settle()
 	events := m.history.plan(t.events, m.Now())
-	storeErr := m.save(t, events)
-	if storeErr != nil && !t.closesOnly() {
+	var storeErr error
+	if t.following && !t.stores() && !m.hasUnsaved() {
+		m.pend(events) // a device that comes and goes must not wear out the flash
+	} else {
+		storeErr = m.save(t, events)
+	}
+	if storeErr != nil && !t.closesOnly() && !t.following {
 		return storeErr
 	}
 	kernelErr := m.enforce(t)
@@ -250,19 +255,25 @@ func (m *Manager) show(events []Event) {
 
 // repair tries again what failed, and looks after what somebody may have changed.
 func (m *Manager) repair() {
-	if m.drift || m.suspect {
-		t := newTx(m.table)
-		ctx, cancel := work()
-		if err := m.synchronize(ctx, t); err == nil {
-			m.finish(t, nil, nil)
-		}
-		cancel()
-	}
+	m.mend()
 	if m.hasUnsaved() {
 		// The error is shown as a problem already.
 		_ = m.save(nil, nil)
 	}
 	m.settle()
+}
+
+// mend makes the kernel equal to the table if it may not be.
+func (m *Manager) mend() {
+	if !m.drift && !m.suspect {
+		return
+	}
+	t := newTx(m.table)
+	ctx, cancel := work()
+	defer cancel()
+	if err := m.synchronize(ctx, t); err == nil {
+		m.finish(t, nil, nil)
+	}
 }
 
 // trouble notes that something fails, or with nil that it works again, and returns the error.

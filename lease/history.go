@@ -137,9 +137,12 @@ func (e *Event) repeats() string {
 		return "renewed " + string(e.Lease.ID)
 	case EventDenied:
 		return fmt.Sprintf("denied %s %s %s %s", e.By, e.Lease.Client, e.Lease.Mapping, e.Reason)
-	default:
-		return ""
+	case EventRule:
+		if e.By == OriginRouter { // a device comes and goes, as often as it likes
+			return "rule " + e.Reason
+		}
 	}
+	return ""
 }
 
 // all returns the events for a snapshot. The slice is the caller's.

@@ -85,7 +85,12 @@ func (l *Lease) quota() int {
 
 // holders are the keys by which quotas are counted: the internal address, and the MAC address where it is known. So a
 // host gets no new quota by changing one of the two.
-func (l Lease) holders() []string { return holders(l.Device, l.Internal.Addr()) }
+func (l Lease) holders() []string {
+	if l.Rule != "" {
+		return nil
+	}
+	return holders(l.Device, l.Internal.Addr())
+}
 
 func holders(device string, addr netip.Addr) []string {
 	if device == "" {

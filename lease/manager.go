@@ -77,6 +77,7 @@ type Manager struct {
 	expired      time.Time        // when leases were last closed because they had ended
 	followed     time.Time        // when the rules were last looked after
 	reserved     reserved         // what the DMZ host does not get
+	refused      map[ID]refusal   // by rule: what the kernel did not take
 
 	// What follows is shared with readers. Only the writer changes it, for a moment and with mu held.
 	mu       sync.Mutex
@@ -132,7 +133,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	m := &Manager{
 		cfg: cfg, log: cfg.Logger,
 		queue: make(chan *operation, queueSize), ready: make(chan struct{}), ended: make(chan struct{}),
-		deadlines: newDeadlines(), unsaved: map[ID]*Lease{}, unsavedRules: map[ID]*Rule{}, pending: map[uint64]Event{}, drift: true,
+		deadlines: newDeadlines(), refused: map[ID]refusal{}, unsaved: map[ID]*Lease{}, unsavedRules: map[ID]*Rule{}, pending: map[uint64]Event{}, drift: true,
 		table: newTable(), stuck: map[ID]Lease{}, topology: cfg.Topology, history: newHistory(state.Events),
 		problems: map[string]Problem{}, changed: make(chan struct{}), epoch: state.Epoch, started: now,
 	}
@@ -280,10 +281,10 @@ func (m *Manager) start() error {
 		}
 	}
 	f := m.facts()
+	t.following = true
 	m.follow(t, f)
 	m.reserve(t, f)
-	err := m.commit(t)
-	if m.drift {
+	if err := m.followWith(t, f); m.drift {
 		return err
 	}
 	return nil

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"sync"
@@ -54,6 +55,15 @@ func (m *Manager) do(ctx context.Context, o *operation) ([]Lease, error) {
 	}
 }
 
+// ifDecided returns what an operation has set besides its answer, or nothing if [Manager.do] did not wait for it: then the
+// writer may be about to set it.
+func ifDecided[T any](value *T, err error) (v T) {
+	if !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrStopping) {
+		v = *value
+	}
+	return v
+}
+
 // Open opens a mapping, or renews or overwrites the client's own, as [Request.Key] and [Request.Choice] say.
 // When it returns a lease, that lease is in the store and in the kernel. Otherwise nothing has changed and the
 // error wraps one of the package's sentinels.
@@ -89,7 +99,7 @@ func (m *Manager) Try(ctx context.Context, r Request) (l Lease, trace Trace, err
 		l, trace, err = m.cfg.Policy.open(newTx(m.table), r, d, f)
 		return nil, err
 	}})
-	return l, trace, err
+	return ifDecided(&l, err), ifDecided(&trace, err), err
 }
 
 // devicesOf finds out which devices a request is about.

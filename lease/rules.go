@@ -56,7 +56,7 @@ func (m *Manager) PutRule(ctx context.Context, r Rule, o RuleOptions) (RuleChang
 		change, err = m.putRule(t, r, o, f)
 		return nil, err
 	}})
-	return change, err
+	return ifDecided(&change, err), err
 }
 
 // RemoveRule removes a rule. The error wraps [ErrNotFound], [ErrChanged], [ErrNotAuthorized] or [ErrUnavailable]. Like
@@ -80,7 +80,7 @@ func (m *Manager) RemoveRule(ctx context.Context, id ID, o RuleOptions) (RuleCha
 		t.ruleEvent(o.By, old, "removed")
 		return nil, nil
 	}})
-	return change, err
+	return ifDecided(&change, err), err
 }
 
 func (m *Manager) putRule(t *tx, r Rule, o RuleOptions, f facts) (RuleChange, error) {
@@ -101,9 +101,14 @@ func (m *Manager) putRule(t *tx, r Rule, o RuleOptions, f facts) (RuleChange, er
 		return RuleChange{}, fmt.Errorf("%w: %s is in the way of %s, which is %s: change or disable one of them", ErrConflict, other.title(), r.title(), other)
 	}
 	change := RuleChange{Rule: r}
-	want, why, err := m.wanted(&change.Rule, t, f)
-	if err != nil {
-		return RuleChange{}, err
+	want, why := m.wanted(&change.Rule, f)
+	if len(want) > 0 {
+		if err := change.Rule.besideRouter(f); err != nil {
+			return RuleChange{}, err
+		}
+		if other := t.standsInTheWay(&change.Rule, want); other != nil {
+			return RuleChange{}, fmt.Errorf("%w: %s is in the way of %s: change or disable one of them", ErrConflict, other.title(), r.title())
+		}
 	}
 	change.Why = why
 	change.Closed = t.inTheWay(want, r.ID)
@@ -174,20 +179,19 @@ func (r *Rule) overlaps(o *Rule) bool {
 		slices.ContainsFunc(r.Protocols, func(p Protocol) bool { return slices.Contains(o.Protocols, p) })
 }
 
-// wanted returns what shall stand for a rule now, or why nothing does. It notes where the device of the rule is. The
-// error is that of a rule which cannot be in force because of the router itself.
-func (m *Manager) wanted(r *Rule, t *tx, f facts) (want []Mapping, why string, err error) {
+// wanted returns what shall stand for a rule now, or why nothing does. It notes where the device of the rule is.
+func (m *Manager) wanted(r *Rule, f facts) (want []Mapping, why string) {
 	switch {
 	case !r.Enabled:
-		return nil, "it is switched off", nil
+		return nil, "it is switched off"
 	case !r.Until.IsZero() && !f.now.Before(r.Until):
-		return nil, "it has ended", nil
+		return nil, "it has ended"
 	case !r.Schedule.Holds(f.now):
-		return nil, "its schedule says that it is not its time", nil
+		return nil, "its schedule says that it is not its time"
 	}
 	targets, why := m.targets(r)
 	if why != "" {
-		return nil, why, nil
+		return nil, why
 	}
 	for _, target := range targets {
 		if f.topology.isHost(target) {
@@ -195,22 +199,23 @@ func (m *Manager) wanted(r *Rule, t *tx, f facts) (want []Mapping, why string, e
 		}
 	}
 	if len(want) == 0 {
-		return nil, fmt.Sprintf("%s is no host on one of the LANs", targets[0]), nil
+		return nil, fmt.Sprintf("%s is no host on one of the LANs", targets[0])
 	}
-	want = want[:min(len(want), maxStanding)]
+	return want[:min(len(want), maxStanding)], ""
+}
+
+// besideRouter returns an error if what a rule wants cannot be because of the router itself.
+func (r *Rule) besideRouter(f facts) error {
 	if r.Kind == RuleDMZ {
 		if _, err := f.listeners(); err != nil {
-			err = fmt.Errorf("%w: cannot ask for the router's own ports: %w", ErrUnavailable, err)
-			return nil, err.Error(), err
+			return fmt.Errorf("%w: cannot ask for the router's own ports: %w", ErrUnavailable, err)
 		}
 	}
-	if port, taken, err := r.ownPort(f); taken || err != nil {
-		if err == nil {
-			err = fmt.Errorf("%w: %s is served by the router itself: end that, choose another port, or let the rule take it from the router", ErrReserved, port)
-		}
-		return nil, err.Error(), err
+	port, taken, err := r.ownPort(f)
+	if taken {
+		err = fmt.Errorf("%w: %s is served by the router itself: end that, choose another port, or let the rule take it from the router", ErrReserved, port)
 	}
-	return want, "", nil
+	return err
 }
 
 // ownPort returns a port of a forward that the router itself serves.
@@ -246,6 +251,7 @@ func (m *Manager) targets(r *Rule) (targets []netip.Addr, why string) {
 		targets = targets[:1]
 	}
 	slices.SortFunc(targets, netip.Addr.Compare)
+	targets = slices.Compact(targets)
 	switch {
 	case len(targets) > 0:
 		r.Target.Addr = targets[0]
@@ -289,11 +295,15 @@ func (t *tx) standing(rule ID) []*Lease {
 // stand makes what is wanted for a rule part of the batch, and nothing else of that rule. The leases of clients give way.
 func (t *tx) stand(r *Rule, want []Mapping, f facts, why string) {
 	t.why[r.ID] = why
-	kept := map[ID]bool{}
+	kept, end := map[ID]bool{}, r.end(f)
 	for n, m := range want {
 		id := standingID(r.ID, n)
 		if l := t.get(id); l != nil && l.SameRules(m) && l.Description == m.Description {
-			kept[id] = true
+			if kept[id] = true; !sameEnd(l.Expires, end) {
+				moved := *l
+				moved.Expires, moved.Permanent = end, end.IsZero()
+				t.put(&moved)
+			}
 		}
 	}
 	for _, l := range t.standing(r.ID) {
@@ -310,15 +320,25 @@ func (t *tx) stand(r *Rule, want []Mapping, f facts, why string) {
 			t.closed(t.get(l.ID), r.Origin, fmt.Sprintf("the owner's %s takes its port", r.title()))
 		}
 		t.seq++
-		l := &Lease{
+		t.put(&Lease{
 			Mapping: m, ID: id, Rule: r.ID, Seq: t.seq, Origin: r.Origin, Device: r.Target.Device,
-			Created: r.Created, Permanent: r.Until.IsZero(),
-		}
-		if !l.Permanent {
-			l.Expires = f.now.Add(r.Until.Sub(f.now.Round(0)))
-		}
-		t.put(l)
+			Created: r.Created, Permanent: end.IsZero(), Expires: end,
+		})
 	}
+}
+
+// end returns when the rule ends, with a monotonic reading: the kernel goes by it. It moves when the wall clock is set.
+func (r *Rule) end(f facts) time.Time {
+	if r.Until.IsZero() {
+		return time.Time{}
+	}
+	return f.now.Add(r.Until.Round(0).Sub(f.now.Round(0)))
+}
+
+// sameEnd tells whether two ends of a rule need not be told apart: a clock that is slewed moves them all the time.
+func sameEnd(a, b time.Time) bool {
+	const apart = 2 * time.Second
+	return a.IsZero() == b.IsZero() && a.Sub(b).Abs() < apart
 }
 
 // changeOf returns the part of a batch that is about a rule.
@@ -359,28 +379,56 @@ const followInterval = time.Second
 // follow makes all rules stand as they should now. What hinders one is shown with it and does not touch the others.
 func (m *Manager) follow(t *tx, f facts) {
 	for _, r := range t.allRules() {
-		next := *r
-		if next.Enabled && !next.Until.IsZero() && !f.now.Before(next.Until) {
-			next.Enabled = false
-			next.Version++
-			t.ruleEvent(OriginRouter, &next, "has ended")
-		}
-		want, why, _ := m.wanted(&next, t, f) // the error is the same as why
-		if other := t.standsInTheWay(&next, want); other != nil {
-			want, why = nil, other.title()+" is in its way"
-		}
-		if next.Enabled != r.Enabled || next.Target != r.Target {
-			t.rules[r.ID] = &next
-		}
-		before, known := t.base.why[r.ID]
-		if known && before == why && t.stands(r.ID, want) {
-			continue
-		}
-		if known && before != why {
-			t.ruleEvent(OriginRouter, &next, cmp.Or(why, "it is in force"))
-		}
-		t.stand(&next, want, f, why)
+		m.followRule(t, r, f)
 	}
+}
+
+func (m *Manager) followRule(t *tx, r *Rule, f facts) {
+	next := *r
+	if next.Enabled && !next.Until.IsZero() && !f.now.Before(next.Until) {
+		next.Enabled = false
+		next.Version++
+		t.ruleEvent(OriginRouter, &next, "has ended")
+	}
+	want, why := m.wanted(&next, f)
+	if hindrance := m.hindrance(t, &next, want, f); hindrance != "" {
+		want, why = nil, hindrance
+	}
+	if next.Enabled != r.Enabled || next.Target != r.Target {
+		t.rules[r.ID] = &next
+	}
+	before, known := t.base.why[r.ID]
+	if known && before == why && t.stands(r.ID, want) && t.endsWith(&next, f) {
+		return
+	}
+	if known && before != why {
+		t.ruleEvent(OriginRouter, &next, cmp.Or(why, "it is in force"))
+	}
+	t.stand(&next, want, f, why)
+}
+
+// hindrance returns what keeps a rule from having what it wants; empty if nothing does. What stands already stays, like the
+// leases of clients, also when the router begins to serve its port: a resolver does that with any port, for a moment.
+func (m *Manager) hindrance(t *tx, r *Rule, want []Mapping, f facts) string {
+	if len(want) == 0 || t.stands(r.ID, want) {
+		return ""
+	}
+	if err := r.besideRouter(f); err != nil {
+		return err.Error()
+	}
+	if other := t.standsInTheWay(r, want); other != nil {
+		return other.title() + " is in its way"
+	}
+	if no, ok := m.refused[r.ID]; ok && no.version == r.Version && f.now.Before(no.until) {
+		return no.why
+	}
+	return ""
+}
+
+// endsWith tells whether what stands for a rule ends when the rule does.
+func (t *tx) endsWith(r *Rule, f facts) bool {
+	end := r.end(f)
+	return !slices.ContainsFunc(t.standing(r.ID), func(l *Lease) bool { return !sameEnd(l.Expires, end) })
 }
 
 // standsInTheWay returns another rule that holds a place which a rule wants and does not have yet.
@@ -411,15 +459,65 @@ func (t *tx) stands(rule ID, want []Mapping) bool {
 // followRules is [Manager.follow] as a batch of its own.
 func (m *Manager) followRules() {
 	m.followed = m.Now()
-	t, f := newTx(m.table), m.facts()
-	m.follow(t, f)
-	m.reserve(t, f)
-	if t.empty() && !m.drift {
-		return
+	if m.drift && m.followed.Before(m.retryAt) {
+		return // the firewall fails altogether, and is tried less and less often
 	}
-	if err := m.commit(t); err != nil {
+	t, f := newTx(m.table), m.facts()
+	t.following = true
+	m.follow(t, f)
+	reserved := m.reserve(t, f)
+	switch {
+	case !t.empty():
+		_ = m.followWith(t, f) // it is logged and shown
+	case reserved:
+		m.repair()
+	}
+}
+
+// followWith makes a batch so in which the rules are followed. If the kernel does not take it, they are tried one by one.
+func (m *Manager) followWith(t *tx, f facts) error {
+	defer m.settle()
+	err := m.commit(t)
+	if err != nil {
 		m.log.Error("the rules could not be followed, will be tried again", "err", err)
 	}
+	if !m.drift || len(m.table.rules) == 0 {
+		return err
+	}
+	for _, r := range newTx(m.table).allRules() {
+		if m.mend(); m.drift {
+			return err // it fails without them too
+		}
+		t := newTx(m.table)
+		t.following = true
+		if m.followRule(t, r, f); t.empty() {
+			continue
+		}
+		if err := m.commit(t); m.drift && !t.closesOnly() {
+			m.refuse(r, err)
+		}
+	}
+	m.mend()
+	return err
+}
+
+// refusal is that the kernel does not take what a rule wants.
+type refusal struct {
+	version uint64 // of the rule
+	why     string
+	until   time.Time     // then it is tried again
+	pause   time.Duration // before that
+}
+
+func (m *Manager) refuse(r *Rule, err error) {
+	maps.DeleteFunc(m.refused, func(id ID, _ refusal) bool { return m.table.rules[id] == nil })
+	const first, last = time.Minute, time.Hour
+	pause := first
+	if before, ok := m.refused[r.ID]; ok && before.version == r.Version {
+		pause = min(2*before.pause, last)
+	}
+	m.refused[r.ID] = refusal{r.Version, "the firewall does not take it: " + reasonOf(err), m.Now().Add(pause), pause}
+	m.log.Error("the firewall does not take a rule", "rule", r.title(), "err", err, "again", pause)
 }
 
 // adoptRules takes over the rules of the store and of the configuration file.
@@ -447,19 +545,20 @@ type reserved struct {
 // reservedFor is how long the router's own ports are taken to be the same while there is a DMZ host.
 const reservedFor = 5 * time.Second
 
-// reserve looks for the router's own ports if there is a DMZ host, and has the kernel follow when they have changed.
-func (m *Manager) reserve(t *tx, f facts) {
+// reserve looks for the router's own ports if there is a DMZ host, and tells whether they have changed and the kernel has
+// to follow.
+func (m *Manager) reserve(t *tx, f facts) (changed bool) {
 	dmz := slices.ContainsFunc(t.allRules(), func(r *Rule) bool { return r.Kind == RuleDMZ && len(t.standing(r.ID)) > 0 })
 	if !dmz {
 		m.reserved = reserved{}
-		return
+		return false
 	}
 	if f.now.Sub(m.reserved.asked) < reservedFor {
-		return
+		return false
 	}
 	listeners, err := f.listeners()
 	if m.trouble("ports", err) != nil {
-		return // what was reserved stays so
+		return false // what was reserved stays so
 	}
 	ports := slices.SortedFunc(maps.Keys(listeners), func(a, b Port) int {
 		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Number, b.Number))
@@ -467,7 +566,9 @@ func (m *Manager) reserve(t *tx, f facts) {
 	m.reserved.asked = f.now
 	if !slices.Equal(ports, m.reserved.ports) {
 		m.reserved.ports, m.drift = ports, true
+		return true
 	}
+	return false
 }
 
 func (m *Manager) nat() NAT {

@@ -115,6 +115,8 @@ type tx struct {
 	total    int // difference to len(base.leases)
 	ports    int // difference to base.ports
 	events   []Event
+
+	following bool // it does no more than follow the rules that the store knows, see [Manager.commit]
 }
 
 func newTx(base *table) *tx {
@@ -224,11 +226,24 @@ func (t *tx) closesOnly() bool {
 		}
 	}
 	for _, r := range t.rules {
-		if r != nil && r.Enabled {
+		if r != nil && (r.Enabled || t.base.rules[r.ID] == nil) {
 			return false
 		}
 	}
 	return true
+}
+
+// stores tells whether the batch changes what the store holds. What stands for a rule it does not hold.
+func (t *tx) stores() bool {
+	for id, l := range t.leases {
+		if l == nil {
+			l = t.base.leases[id]
+		}
+		if l != nil && l.Rule == "" {
+			return true
+		}
+	}
+	return len(t.rules) > 0
 }
 
 // change returns what the kernel must learn of the batch.
@@ -236,8 +251,8 @@ func (t *tx) change() Change {
 	var c Change
 	for id, after := range t.leases {
 		before := t.base.leases[id]
-		if before != nil && after != nil && before.SameRules(after.Mapping) {
-			continue
+		if before != nil && after != nil && before.SameRules(after.Mapping) && before.Expires.IsZero() == after.Expires.IsZero() {
+			continue // a rule that gets an end, or loses it, is another one to a kernel that knows of ends
 		}
 		if before != nil {
 			c.Remove = append(c.Remove, *before)
