@@ -90,12 +90,14 @@ func (m *Manager) Open(ctx context.Context, r Request) (Lease, error) {
 
 // Try tells what [Manager.Open] would answer now, and why. Nothing changes, and the history does not know of it. The lease
 // has an ID that it will not get.
-func (m *Manager) Try(ctx context.Context, r Request) (l Lease, trace Trace, err error) {
+func (m *Manager) Try(ctx context.Context, r Request) (Lease, Trace, error) {
 	if err := r.validate(); err != nil {
 		return Lease{}, nil, err
 	}
 	d := m.devicesOf(r)
-	_, err = m.do(ctx, &operation{decide: func(_ *tx, f facts) (_ []Lease, err error) {
+	var l Lease // not results: those are written when we return, even if the writer is still at it
+	var trace Trace
+	_, err := m.do(ctx, &operation{decide: func(_ *tx, f facts) (_ []Lease, err error) {
 		l, trace, err = m.cfg.Policy.open(newTx(m.table), r, d, f)
 		return nil, err
 	}})
