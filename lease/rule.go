@@ -61,7 +61,7 @@ type Target struct {
 	CloseWhenGone bool
 }
 
-// String returns for example "tcp/udp 5000-5003 -> 192.168.1.10:6000" or "dmz 192.168.1.10".
+// String returns for example "tcp/udp 5000-5003 -> 192.168.1.10 port 6000" or "dmz 192.168.1.10".
 func (r Rule) String() string {
 	switch r.Kind {
 	case RuleForward:
@@ -69,7 +69,7 @@ func (r Rule) String() string {
 		for i, p := range r.Protocols {
 			text += []string{"", "/"}[min(i, 1)] + p.String()
 		}
-		return fmt.Sprintf("%s %s -> %s:%d", text, PortSet{r.Ports}, r.Target, cmp.Or(r.To, r.Ports.First))
+		return fmt.Sprintf("%s %s -> %s port %d", text, PortSet{r.Ports}, r.Target, cmp.Or(r.To, r.Ports.First))
 	case RuleAddress:
 		return fmt.Sprintf("address %s for %s", r.Public, r.Target)
 	default:

@@ -97,8 +97,11 @@ func (m *Manager) putRule(t *tx, r Rule, o RuleOptions, f facts) (RuleChange, er
 		}
 	}
 	r.Origin = o.By
+	if why := r.misplaced(f.topology); why != "" {
+		return RuleChange{}, fmt.Errorf("%w: %s", ErrInvalid, why)
+	}
 	if other := t.rival(&r); other != nil {
-		return RuleChange{}, fmt.Errorf("%w: %s is in the way of %s, which is %s: change or disable one of them", ErrConflict, other.title(), r.title(), other)
+		return RuleChange{}, fmt.Errorf("%w: %s is in the way (%s), whether it is in force now or not: change or disable one of the two", ErrConflict, other.title(), other)
 	}
 	change := RuleChange{Rule: r}
 	want, why := m.wanted(&change.Rule, f)
@@ -188,6 +191,11 @@ func (m *Manager) wanted(r *Rule, f facts) (want []Mapping, why string) {
 		return nil, "it has ended"
 	case !r.Schedule.Holds(f.now):
 		return nil, "its schedule says that it is not its time"
+	case r.WAN != "" && !slices.ContainsFunc(f.topology.WANs, func(w WAN) bool { return w.Name == r.WAN }):
+		return nil, fmt.Sprintf("there is no interface %s outside", r.WAN)
+	}
+	if why := r.misplaced(f.topology); why != "" {
+		return nil, why
 	}
 	targets, why := m.targets(r)
 	if why != "" {
@@ -262,6 +270,19 @@ func (m *Manager) targets(r *Rule) (targets []netip.Addr, why string) {
 		return nil, fmt.Sprintf("the device %s is not there", r.Target.Device)
 	}
 	return []netip.Addr{r.Target.Addr}, ""
+}
+
+// misplaced says why the public address of a rule cannot be one beside the WANs' own; empty if it can.
+func (r *Rule) misplaced(t Topology) string {
+	for _, w := range t.WANs {
+		if slices.Contains(w.Addrs, r.Public) {
+			return fmt.Sprintf("public is %s, which is the own address of %s: allowed is another one that you have, or none", r.Public, w.Name)
+		}
+	}
+	if r.Public.IsValid() && t.Contains(r.Public) {
+		return fmt.Sprintf("public is %s, which is on a LAN: allowed is a public address that you have", r.Public)
+	}
+	return ""
 }
 
 // inTheWay returns the leases of clients that have a place which a rule wants.

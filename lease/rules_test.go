@@ -281,6 +281,17 @@ func TestDMZAndAddresses(t *testing.T) {
 		if got := s.firewall.NAT().Reserved; len(got) != 2 {
 			t.Errorf("reserved after a service began: %v", got)
 		}
+		for public, want := range map[string]string{"81.2.69.10": "the own address of wan0", "192.168.1.77": "on a LAN"} {
+			r := lease.Rule{Kind: lease.RuleAddress, Enabled: true, Public: netip.MustParseAddr(public), Target: lease.Target{Addr: second}}
+			if _, err := s.PutRule(t.Context(), r, byCLI); !errors.Is(err, lease.ErrInvalid) || !strings.Contains(err.Error(), want) {
+				t.Errorf("public %s: %v, want %q", public, err, want)
+			}
+		}
+		elsewhere := forward(80, console)
+		elsewhere.WAN = "wan9"
+		if why := s.why(s.put(elsewhere).ID); why != "there is no interface wan9 outside" {
+			t.Errorf("on a WAN that is not there: %q", why)
+		}
 		if _, err := s.PutRule(t.Context(), lease.Rule{Kind: lease.RuleDMZ, Enabled: true, Target: lease.Target{Addr: console}}, byCLI); !errors.Is(err, lease.ErrConflict) {
 			t.Errorf("a second DMZ host: %v", err)
 		}
