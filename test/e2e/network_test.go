@@ -108,10 +108,13 @@ func TestNATBehaviour(t *testing.T) {
 		}
 
 		mustSOAP(t, home.LAN1, wanIP1, "AddPortMapping", mapping(4444, "UDP", 4000, "192.168.1.10", "0"))
-		with := outward()
-		if len(with) != 1 || !with[at(home.WAN, 4444)] {
-			t.Errorf("with a mapping the peers saw %v, want port 4444 alone", with)
-		}
+		// What is older than the mapping ends soon, not at once.
+		lab.Eventually(t, within, "one port towards every peer", func() error {
+			if with := outward(); len(with) != 1 || !with[at(home.WAN, 4444)] {
+				return fmt.Errorf("the peers saw %v, want port 4444 alone", with)
+			}
+			return nil
+		})
 		home.LAN1.Echo(t, "udp", inside.String())
 		from(4444).MustReach(t)
 	})

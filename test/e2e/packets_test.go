@@ -30,12 +30,14 @@ func TestPacketsThroughAMapping(t *testing.T) {
 			t.Run(network+" until deleted by the client", func(t *testing.T) {
 				open(t, "3600")
 				mustSOAP(t, home.LAN1, wanIP1, "DeletePortMapping", which(3075, protocol))
-				probe.MustStop(t)
+				home.MustForget(t, network, 3075)
+				probe.MustNotReach(t)
 			})
 			t.Run(network+" until closed by the owner", func(t *testing.T) {
 				open(t, "0")
 				d.MustCLI(t, "lease", "close", string(leaseAt(t, d, network, 3075).ID))
-				probe.MustStop(t)
+				home.MustForget(t, network, 3075)
+				probe.MustNotReach(t)
 			})
 			t.Run(network+" until it expires", func(t *testing.T) {
 				begin := time.Now()
@@ -46,7 +48,8 @@ func TestPacketsThroughAMapping(t *testing.T) {
 					}
 					return nil
 				})
-				probe.MustStop(t)
+				home.MustForget(t, network, 3075)
+				probe.MustNotReach(t)
 				if n := f.count(t, home, network, 3075); n != 0 {
 					t.Errorf("%d rules are left", n)
 				}

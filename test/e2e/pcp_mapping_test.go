@@ -35,7 +35,8 @@ func TestPCPMapping(t *testing.T) {
 						t.Errorf("listed as %+v", l)
 					}
 					mustMap(t, client, deletion(request))
-					probe.MustStop(t)
+					home.MustForget(t, protocol.String(), r.External.Port())
+					probe.MustNotReach(t)
 					if left := leases(t, d); len(left) > 0 {
 						t.Errorf("left over: %+v", left)
 					}

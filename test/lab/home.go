@@ -34,6 +34,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/portreeve/portreeve/firewall"
 	"github.com/portreeve/portreeve/test/netns"
 )
 
@@ -281,6 +282,23 @@ func (h *Home) ifSecond(text string) string {
 		return ""
 	}
 	return text
+}
+
+// MustForget waits until the router remembers no connection to a port that a mapping has let in, at most 5 s, and ends the test if one stays.
+// What goes on from before a mapping was closed ends soon, not at once, and meanwhile nothing may be sent: an answer that is
+// on its way when its connection ends is the beginning of another one, of the host's own.
+func (h *Home) MustForget(t testing.TB, network string, port uint16) {
+	t.Helper()
+	mark := fmt.Sprintf("%#x/%#x", firewall.Mark, firewall.Mark)
+	Eventually(t, reachable, "the router forgets", func() error {
+		for _, family := range []string{"ipv4", "ipv6"} {
+			out := h.Router.Run(t, "conntrack", "-L", "-f", family, "-p", network, "-m", mark, "--orig-port-dst", strconv.Itoa(int(port)))
+			if out != "" {
+				return fmt.Errorf("it remembers\n%s", out)
+			}
+		}
+		return nil
+	})
 }
 
 // Close takes the home away. The error names processes that were still running

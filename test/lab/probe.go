@@ -123,20 +123,6 @@ func (p Probe) MustNotReach(t testing.TB) {
 	}
 }
 
-// MustStop is for a probe that has succeeded and whose way in was closed: a flow that goes on from before ends soon, not at
-// once. It waits until no echo comes back for half a second, at most 5 s, and ends the test if one always does.
-func (p Probe) MustStop(t testing.TB) {
-	t.Helper()
-	Eventually(t, reachable, p.String()+" does not arrive any more", func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), unreachable)
-		defer cancel()
-		if seen, err := p.Reach(ctx); err == nil {
-			return fmt.Errorf("it arrived from %s", seen)
-		}
-		return nil
-	})
-}
-
 // String says what is sent where.
 func (p Probe) String() string {
 	from := p.From.Name
