@@ -141,6 +141,7 @@ func (e *Event) repeats() string {
 		if e.By == OriginRouter { // a device comes and goes, as often as it likes
 			return "rule " + e.Reason
 		}
+	default:
 	}
 	return ""
 }
