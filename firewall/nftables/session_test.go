@@ -8,13 +8,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kernel refuses a transaction that was made for another generation of the ruleset, wholly, and the session goes on.
-func TestTransactionOfAnotherGeneration(t *testing.T) {
+// withoutTable opens a session and takes away what another test may have left in the namespace that they share.
+func withoutTable(t *testing.T) *session {
+	t.Helper()
 	s, err := open()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.close)
+	have, err := s.readFrame()
+	if err == nil && have != nil {
+		err = s.commit([]netlink.Message{removeTable()}, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// The kernel refuses a transaction that was made for another generation of the ruleset, wholly, and the session goes on.
+func TestTransactionOfAnotherGeneration(t *testing.T) {
+	s := withoutTable(t)
 	generation := func() uint32 {
 		t.Helper()
 		g, err := s.generation()
@@ -48,11 +62,7 @@ func TestTransactionOfAnotherGeneration(t *testing.T) {
 
 // Of a transaction that fails nothing is in force, whichever of its messages is at fault, and the session goes on.
 func TestTransactionThatFails(t *testing.T) {
-	s, err := open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.close)
+	s := withoutTable(t)
 	absent := removeElements([]element{{elementKey: elementKey{set: mapLeases, key: concat("\x11", "\x00\x01")}}})
 	for range 2 {
 		for _, messages := range [][]netlink.Message{
