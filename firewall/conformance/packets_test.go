@@ -81,6 +81,14 @@ func TestClosingEndsEstablishedTCP(t *testing.T) {
 		if answer, err := say(conn, "after"); err == nil {
 			t.Errorf("the connection goes on: %q", answer)
 		}
+
+		// What a daemon has not ended that died before, the next Sync ends, although there are no rules to change.
+		s.add(t, one)
+		conn = dial(t, home.Internet, at(home.WAN, 8080))
+		talk(t, conn, "before")
+		s.flush(t)
+		s.sync(t)
+		home.MustForget(t, "tcp", 8080)
 	})
 }
 
