@@ -9,8 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"strings"
-	"syscall"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
