@@ -172,7 +172,7 @@ func TestTrafficOfALease(t *testing.T) {
 				t.Errorf("port %d: traffic %+v, want one peer, counted", port, got)
 				continue
 			}
-			if used := (web.Used{In: 1}); want.Inbound && (got.Used == nil || *got.Used != used) && f.backend == "nftables" {
+			if used := (web.Used{In: 1}); want.Inbound && (got.Used == nil || *got.Used != used) {
 				t.Errorf("port %d: used %+v, want %+v", port, got.Used, used)
 			}
 			p := got.Peers[0]

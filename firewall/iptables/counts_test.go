@@ -1,0 +1,26 @@
+package iptables
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/portreeve/portreeve/firewall"
+	"github.com/portreeve/portreeve/lease"
+)
+
+func TestAddCounts(t *testing.T) {
+	counts := map[lease.ID]firewall.Count{"one": {}, "many0012": {}, "hole0000": {}, "idle": {}}
+	addCounts(counts, `*nat
+[3:180] -A PORTREEVE-DNAT -p udp -m udp --dport 3074 -m comment --comment "lease one" -j DNAT --to-destination 192.168.1.10:3074
+[2:120] -A PORTREEVE-SNAT -s 192.168.1.10/32 -p udp -m udp --sport 3074 -m comment --comment "lease one" -j MASQUERADE --to-ports 3074
+[9:540] -A PORTREEVE-DNAT-U-0-65535 -p udp -m udp --dport 8192:16383 -g PORTREEVE-DNAT-U-8192-16383
+[4:240] -A PORTREEVE-DNAT-U-8192-16383 -p udp -m udp --dport 8192 -m comment --comment "lease many0012" -j DNAT --to-destination 192.168.1.10:3012
+[7:420] -A PORTREEVE-DNAT -p udp -m udp --dport 1 -m comment --comment "lease stranger" -j DNAT --to-destination 192.168.1.10:1
+[5:300] -A PORTREEVE-PINHOLES -d 2001:db8:1::10/128 -p udp -m udp --dport 3074 -m comment --comment "lease hole0000" -j PORTREEVE-OPEN
+`)
+	want := map[lease.ID]firewall.Count{"one": {In: 3, Out: 2}, "many0012": {In: 4}, "hole0000": {In: 5}, "idle": {}}
+	if diff := cmp.Diff(want, counts); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
