@@ -126,6 +126,7 @@ func TestBrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	says("closed without reload: true")
+	home.MustForget(t, "udp", 3074)
 	probe.MustNotReach(t)
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("%v\n%s", err, stderr.String())
