@@ -53,8 +53,8 @@
 //	-A PORTREEVE-PINHOLES -d 2001:db8:1::10/128 -p udp -m udp --dport 3074 -m comment --comment "lease 1a2b3c4d" -j PORTREEVE-OPEN
 //
 // A change of leases is one transaction of a running iptables-restore (see restorer), whose cost does not grow with the
-// number of leases as far as the kernel allows. With iptables-legacy it must take the whole table, and so do we: about
-// 2 ms for each 1,000 leases. Writing to the kernel's older interface directly would not change that, and one mistake in
+// number of leases as far as the kernel allows. With iptables-legacy it must take the whole table, and so do we: 3 ms
+// with 1,000 leases and 50 ms with 10,000. Writing to the kernel's older interface directly would not change that, and one mistake in
 // it would cost the owner all his rules. With nf_tables the kernel looks through all rules of the table once when one that
 // translates is added: 0.3 ms for each 1,000 leases. It also puts away what is deleted later, and makes whoever adds a
 // rule wait for it, so a change right behind one that has deleted something takes some 10 ms more.
