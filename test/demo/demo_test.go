@@ -325,13 +325,37 @@ func processes(t *testing.T) (ids []int) {
 		if err != nil {
 			continue
 		}
-		// "PID (name) state ..." (proc_pid_stat(5)). It may have ended by now.
+		// It may have ended by now.
 		stat, err := os.ReadFile(filepath.Join("/proc", e.Name(), "stat"))
-		if err == nil && !strings.Contains(string(stat), ") Z ") {
+		if err == nil && !hasEnded(string(stat)) {
 			ids = append(ids, id)
 		}
 	}
 	return ids
+}
+
+// hasEnded tells from its stat (proc_pid_stat(5)) whether a process has ended and
+// only waits to be asked about. Of one that was killed the first thread may be
+// through while others still run, and with them all that they have open, such as
+// a listening socket: that is a zombie (Z) with more than one thread.
+func hasEnded(stat string) bool {
+	const state, threads = 0, 17 // counted after "PID (name) "
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	return len(fields) > threads && fields[state] == "Z" && fields[threads] == "1"
+}
+
+func TestProcessEndsWithItsLastThread(t *testing.T) {
+	const rest = " 1 7 7 0 -1 4228100 0 0 0 0 0 0 0 0 20 0 "
+	for stat, want := range map[string]bool{
+		"7 (demo) S" + rest + "9 0 52":  false,
+		"7 (demo) Z" + rest + "9 0 52":  false,
+		"7 (demo) Z" + rest + "1 0 52":  true,
+		"7 (de) Z mo) S" + rest + "1 0": false,
+	} {
+		if got := hasEnded(stat); got != want {
+			t.Errorf("%q: ended %v, want %v", stat, got, want)
+		}
+	}
 }
 
 // runCLI runs the command that the banner tells, as it stands there.
