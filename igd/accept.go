@@ -73,8 +73,8 @@ func (l *lanServer) accept() (fd int, client netip.Addr, ok bool) {
 			}
 			continue
 		}
-		client := addrOf(from)
-		if !l.ending.Load() && onLink(client, l.prefix) && l.limiter.Admit(client) {
+		client := l.addrOf(from)
+		if !l.ending.Load() && l.lan.contains(client) && l.limiter.Admit(client) {
 			return fd, client, true
 		}
 		// It has not been used; that closing it could fail does not matter to anyone.
@@ -82,11 +82,20 @@ func (l *lanServer) accept() (fd int, client netip.Addr, ok bool) {
 	}
 }
 
-func addrOf(from unix.Sockaddr) netip.Addr {
-	if v4, ok := from.(*unix.SockaddrInet4); ok {
-		return netip.AddrFrom4(v4.Addr)
+// addrOf reads the address of who has connected.
+func (l *lanServer) addrOf(from unix.Sockaddr) netip.Addr {
+	switch from := from.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrFrom4(from.Addr)
+	case *unix.SockaddrInet6:
+		addr := netip.AddrFrom16(from.Addr)
+		if addr.IsLinkLocalUnicast() {
+			return addr.WithZone(l.lan.Name)
+		}
+		return addr
+	default:
+		return netip.Addr{} // which is on no LAN
 	}
-	return netip.Addr{} // which is on no LAN
 }
 
 // maxPause is how long nobody is accepted when the process or the kernel has run out of something.
@@ -102,7 +111,7 @@ func (l *lanServer) passes(err error) bool {
 		return false
 	}
 	l.server.acceptOften.Do(func() {
-		l.server.log.Warn("cannot accept connections; more of that is not logged for a minute", "lan", l.prefix, "err", err)
+		l.server.log.Warn("cannot accept connections; more of that is not logged for a minute", "lan", l.lan.Addr, "err", err)
 	})
 	time.Sleep(maxPause)
 	return true

@@ -175,7 +175,7 @@ func TestListenerBreaks(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- server.Serve(t.Context(), listener, unlimited{}, loopback()) }()
+	go func() { done <- server.Serve(t.Context(), listener, unlimited{}, igd.OneSubnet(loopback())) }()
 	kept := dial(t, localHost, listener.Addr().String())
 	exchange(t, kept, getDescription)
 	if err := raw.Control(func(fd uintptr) { err = unix.Shutdown(int(fd), unix.SHUT_RD) }); err != nil {

@@ -38,7 +38,7 @@ func begin(t *testing.T) net.Conn {
 	lan := netip.MustParsePrefix("192.168.1.1/24")
 	near, far := net.Pipe()
 	go newConn().serve(pipe{near}, netip.MustParseAddr("192.168.1.10"),
-		&lanServer{server: server, handler: server.handler(lan), prefix: lan, requests: t.Context()})
+		&lanServer{server: server, handler: server.handler(OneSubnet(lan)), lan: OneSubnet(lan), requests: t.Context()})
 	t.Cleanup(func() { far.Close() })
 	return far
 }

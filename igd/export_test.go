@@ -15,6 +15,11 @@ import (
 
 // For the tests from outside: the whole way of a request but for the socket.
 
+// OneSubnet is a LAN of one subnet, in which the router has that address.
+func OneSubnet(p netip.Prefix) LAN {
+	return LAN{Name: "lan0", Addr: p.Addr(), Hosts: []netip.Prefix{p}}
+}
+
 // Exchange has a host of the LAN send some bytes and then close its side. It returns all that it gets.
 func Exchange(s *Server, lan netip.Prefix, client netip.Addr, sent io.Reader) []byte {
 	return Exchanges(s, lan, client)(sent)
@@ -22,7 +27,7 @@ func Exchange(s *Server, lan netip.Prefix, client netip.Addr, sent io.Reader) []
 
 // Exchanges returns a function that does it again and again.
 func Exchanges(s *Server, lan netip.Prefix, client netip.Addr) func(sent io.Reader) []byte {
-	l := &lanServer{server: s, handler: s.handler(lan), prefix: lan, requests: context.Background()}
+	l := &lanServer{server: s, handler: s.handler(OneSubnet(lan)), lan: OneSubnet(lan), requests: context.Background()}
 	c := newConn()
 	return func(sent io.Reader) []byte {
 		peer := &memory{Reader: sent}
@@ -36,7 +41,7 @@ func Exchanges(s *Server, lan netip.Prefix, client netip.Addr) func(sent io.Read
 func Connect(s *Server, lan netip.Prefix, client netip.Addr) func(raw string) []byte {
 	c, sent := newConn(), &strings.Reader{}
 	peer := &memory{Reader: sent}
-	c.lan = &lanServer{server: s, handler: s.handler(lan), prefix: lan, requests: context.Background()}
+	c.lan = &lanServer{server: s, handler: s.handler(OneSubnet(lan)), lan: OneSubnet(lan), requests: context.Background()}
 	c.peer, c.request.client = peer, client
 	return func(raw string) []byte {
 		sent.Reset(raw)
@@ -84,7 +89,7 @@ func Handler(t testing.TB, s *Server, lan netip.Prefix) http.Handler {
 
 // OverNetHTTP answers requests as the server of a LAN does, but leaves reading and writing to package net/http.
 func OverNetHTTP(s *Server, lan netip.Prefix) http.Handler {
-	h := s.handler(lan)
+	h := s.handler(OneSubnet(lan))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		req := request{
 			method: r.Method, path: r.URL.Path, host: r.Host, length: r.ContentLength, wait: func() {},

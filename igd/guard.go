@@ -30,11 +30,11 @@ var (
 )
 
 // admit returns nil if a request is to be answered, else why not.
-func (g *guard) admit(r *request, lan netip.Prefix) (err error) {
+func (g *guard) admit(r *request, lan *LAN) (err error) {
 	switch {
-	case !onLink(r.client, lan):
+	case !lan.contains(r.client):
 		err = errOffLink
-	case !isHost(r.host, lan.Addr()):
+	case !isHost(r.host, lan.Addr):
 		err = errHost
 	case r.method != http.MethodGet && r.method != http.MethodHead && fromBrowser(r):
 		err = errBrowser
@@ -47,20 +47,18 @@ func (g *guard) admit(r *request, lan netip.Prefix) (err error) {
 	return err
 }
 
-// onLink tells whether an address is a host of the LAN.
-func onLink(client netip.Addr, lan netip.Prefix) bool { return lan.Contains(client) }
-
 // isHost tells whether the Host header names the address. The port does not matter: what a browser could be made to
-// send is a name. Without a Host header, which HTTP/1.1 does not allow but old clients do, the request is no browser's.
+// send is a name. Nor does a zone, which is the client's own name of its interface. Without a Host header, which HTTP/1.1 does
+// not allow but old clients do, the request is no browser's.
 func isHost(host string, local netip.Addr) bool {
 	if host == "" {
 		return true
 	}
 	if withPort, err := netip.ParseAddrPort(host); err == nil {
-		return withPort.Addr() == local
+		return withPort.Addr().WithZone("") == local
 	}
 	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
-	return err == nil && addr == local
+	return err == nil && addr.WithZone("") == local
 }
 
 // fromBrowser tells whether a request comes out of a web page: it has an origin, a referrer or the site it came from.

@@ -1,6 +1,7 @@
 package igd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -15,20 +16,19 @@ const maxAction = 20 * time.Second
 // handler answers the requests of one LAN. It knows nothing of connections.
 type handler struct {
 	server    *Server
-	lan       netip.Prefix
+	lan       LAN
 	documents map[string][]byte
 	controls  map[string]*service
 }
 
-// handler returns the one for a LAN. The prefix is the router's own address there with the length of the subnet's
-// prefix; only hosts inside it are answered, and only if they ask for that address.
-func (s *Server) handler(lan netip.Prefix) *handler {
-	return &handler{server: s, lan: lan, documents: s.documents(lan.Addr()), controls: s.root.controls()}
+// handler returns the one for a LAN.
+func (s *Server) handler(lan LAN) *handler {
+	return &handler{server: s, lan: lan, documents: s.documents(cmp.Or(lan.Pages, lan.Addr)), controls: s.root.controls()}
 }
 
 // handle answers a request. The body of the response is appended to b.
 func (h *handler) handle(ctx context.Context, r *request, b []byte) response {
-	if err := h.server.guard.admit(r, h.lan); err != nil {
+	if err := h.server.guard.admit(r, &h.lan); err != nil {
 		b = append(append(b, err.Error()...), '\n')
 		return response{status: http.StatusForbidden, kind: plainText, body: b}
 	}

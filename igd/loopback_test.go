@@ -47,7 +47,7 @@ func serveOn(t *testing.T, r *router, lan netip.Prefix, limiter igd.Limiter) (ad
 	listener := listen(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- r.server.Serve(ctx, listener, limiter, lan) }()
+	go func() { done <- r.server.Serve(ctx, listener, limiter, igd.OneSubnet(lan)) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

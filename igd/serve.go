@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,19 +26,40 @@ type Limiter interface {
 	Release(host netip.Addr)
 }
 
-// Serve serves one LAN until ctx is cancelled, and returns nil then. It takes over the listener, which the caller has
-// bound to the router's address on that LAN and to its interface; lan is that address with the length of the
-// subnet's prefix. It may be called for several LANs at the same time, and again for a LAN that was gone.
+// LAN is one of the router's addresses on a LAN, where one listener serves.
+type LAN struct {
+	// Name is that of the interface. It is the zone of hosts with a link-local address.
+	Name string
+
+	// Addr is the router's own address, without a zone. Requests must be for it.
+	Addr netip.Addr
+
+	// Hosts is where those are who may ask. Who connects from elsewhere is not answered.
+	Hosts []netip.Prefix
+
+	// Pages is the address at which the router's own pages are, if not Addr.
+	Pages netip.Addr
+}
+
+// contains tells whether an address is one of a host that may ask.
+func (l *LAN) contains(client netip.Addr) bool {
+	client = client.WithZone("")
+	return slices.ContainsFunc(l.Hosts, func(p netip.Prefix) bool { return p.Contains(client) })
+}
+
+// Serve serves one address of a LAN until ctx is cancelled, and returns nil then. It takes over the listener, which the
+// caller has bound to that address and to the interface. It may be called for several addresses at the same time, and again
+// for one that was gone.
 //
-// Who connects from outside that subnet, or is one too many, is not answered.
-func (s *Server) Serve(ctx context.Context, listener *net.TCPListener, limiter Limiter, lan netip.Prefix) error {
+// Who connects from elsewhere, or is one too many, is not answered.
+func (s *Server) Serve(ctx context.Context, listener *net.TCPListener, limiter Limiter, lan LAN) error {
 	if err := s.serve(ctx, listener, limiter, lan); err != nil {
-		return fmt.Errorf("igd %s: %w", lan.Addr(), err)
+		return fmt.Errorf("igd %s: %w", lan.Addr, err)
 	}
 	return nil
 }
 
-func (s *Server) serve(ctx context.Context, listener *net.TCPListener, limiter Limiter, lan netip.Prefix) error {
+func (s *Server) serve(ctx context.Context, listener *net.TCPListener, limiter Limiter, lan LAN) error {
 	defer listener.Close()
 	file, err := listener.File()
 	if err != nil {
@@ -45,7 +67,7 @@ func (s *Server) serve(ctx context.Context, listener *net.TCPListener, limiter L
 	}
 	defer file.Close()
 	l := &lanServer{
-		server: s, handler: s.handler(lan), prefix: lan, limiter: limiter,
+		server: s, handler: s.handler(lan), lan: lan, limiter: limiter,
 		parked: map[*socket]struct{}{}, failed: make(chan error, 1),
 	}
 	if l.listener, err = prepare(file); err != nil {
@@ -63,11 +85,11 @@ func (s *Server) serve(ctx context.Context, listener *net.TCPListener, limiter L
 	return err
 }
 
-// lanServer is what serves one LAN.
+// lanServer is what serves one address of a LAN.
 type lanServer struct {
 	server   *Server
 	handler  *handler
-	prefix   netip.Prefix
+	lan      LAN
 	limiter  Limiter
 	requests context.Context // of the requests; it has a grace when the server ends
 	listener int             // file descriptor

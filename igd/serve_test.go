@@ -104,7 +104,7 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	listener := listen(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- server.Serve(ctx, listener, unlimited{}, loopback()) }()
+	go func() { done <- server.Serve(ctx, listener, unlimited{}, igd.OneSubnet(loopback())) }()
 	idle := dial(t, localHost, listener.Addr().String())
 	busy := dial(t, localHost, listener.Addr().String())
 	text := ownMapping()
@@ -143,7 +143,7 @@ func TestServeTellsOfABrokenListener(t *testing.T) {
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	err := server.Serve(t.Context(), listener, unlimited{}, loopback())
+	err := server.Serve(t.Context(), listener, unlimited{}, igd.OneSubnet(loopback()))
 	if !errors.Is(err, net.ErrClosed) || !strings.Contains(err.Error(), "igd 127.0.0.254") {
 		t.Errorf("serve: %v", err)
 	}

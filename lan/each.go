@@ -26,7 +26,7 @@ const (
 type AddrService func(ctx context.Context, ifc Interface, addr netip.Addr, ready func()) error
 
 // InterfaceService is an [AddrService] for all addresses of an interface. It is cancelled and started again when one of
-// the interface's IPv4 addresses changes.
+// the interface's addresses changes, of the families that are served.
 type InterfaceService func(ctx context.Context, ifc Interface, ready func()) error
 
 // Families says which addresses of the router are served.
@@ -36,7 +36,20 @@ type Families uint8
 const (
 	OnlyIPv4 Families = iota
 	IPv4AndIPv6
+	OnlyIPv6
 )
+
+// of returns the addresses of an interface that are served.
+func (f Families) of(i Interface) []netip.Prefix {
+	switch f {
+	case OnlyIPv4:
+		return i.Prefixes
+	case OnlyIPv6:
+		return i.Prefixes6
+	default:
+		return slices.Concat(i.Prefixes, i.Prefixes6)
+	}
+}
 
 // EachAddr runs serve for each address of each LAN for as long as it exists, those of IPv6 if they are wanted: it is
 // cancelled when the address or its interface goes, and started when they come back, also if the interface was made anew. A
@@ -51,11 +64,7 @@ const (
 func (w *Watcher) EachAddr(ctx context.Context, families Families, serve AddrService, ready func()) error {
 	split := func(s *Snapshot) (units []unit) {
 		for _, i := range s.Interfaces {
-			addrs := i.Prefixes
-			if families == IPv4AndIPv6 {
-				addrs = slices.Concat(i.Prefixes, i.Prefixes6)
-			}
-			for _, p := range addrs {
+			for _, p := range families.of(i) {
 				units = append(units, unit{
 					Interface: i,
 					key:       fmt.Sprintf("%s %d %s %s", i.Name, i.Index, p, i.OnLink(p.Addr())),
@@ -68,13 +77,17 @@ func (w *Watcher) EachAddr(ctx context.Context, families Families, serve AddrSer
 	return newRunner(w, split).run(ctx, ready)
 }
 
-// EachInterface does for interfaces what [Watcher.EachAddr] does for addresses.
-func (w *Watcher) EachInterface(ctx context.Context, serve InterfaceService, ready func()) error {
+// EachInterface does for interfaces that have an address of the families what [Watcher.EachAddr] does for addresses.
+func (w *Watcher) EachInterface(ctx context.Context, families Families, serve InterfaceService, ready func()) error {
 	split := func(s *Snapshot) (units []unit) {
 		for _, i := range s.Interfaces {
+			addrs := families.of(i)
+			if len(addrs) == 0 {
+				continue
+			}
 			units = append(units, unit{
 				Interface: i,
-				key:       fmt.Sprintf("%s %d %s", i.Name, i.Index, i.Prefixes),
+				key:       fmt.Sprintf("%s %d %s", i.Name, i.Index, addrs),
 				serve:     func(ctx context.Context, ready func()) error { return serve(ctx, i, ready) },
 			})
 		}

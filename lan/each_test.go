@@ -281,7 +281,7 @@ func TestServiceThatEndsByItselfIsStartedAgain(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		starts := 0
-		err := w.watcher.EachInterface(ctx, func(_ context.Context, _ Interface, ready func()) error {
+		err := w.watcher.EachInterface(ctx, OnlyIPv4, func(_ context.Context, _ Interface, ready func()) error {
 			starts++
 			ready()
 			return nil
@@ -301,7 +301,7 @@ func TestInterfaceServiceIsRestartedWhenAddressesChange(t *testing.T) {
 		var log []string
 		ended := make(chan error, 1)
 		go func() {
-			ended <- s.watcher.EachInterface(ctx, func(ctx context.Context, ifc Interface, ready func()) error {
+			ended <- s.watcher.EachInterface(ctx, OnlyIPv4, func(ctx context.Context, ifc Interface, ready func()) error {
 				ready()
 				log = append(log, fmt.Sprint("start ", ifc.Prefixes))
 				<-ctx.Done()

@@ -348,7 +348,7 @@ func TestOnlyTheLANIsHeard(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer udp.Close()
-	multicast, err := lan.ListenMulticast(t.Context(), lan0(t), 1900)
+	multicast, err := lan.ListenMulticast(t.Context(), lan0(t), lan.OnlyIPv4, 1900)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -510,7 +510,7 @@ func TestEachLANHasItsOwnSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, ifc := range []lan.Interface{lan0(t), {Name: "lan1", Index: second.Index}} {
-		c, err := lan.ListenMulticast(t.Context(), ifc, 1900)
+		c, err := lan.ListenMulticast(t.Context(), ifc, lan.OnlyIPv4, 1900)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -285,8 +285,8 @@ func (d *daemon) serve(ctx context.Context, ready func()) error {
 		return d.web.ServeLocal(ctx, d.limits.socket.Limit(d.socket))
 	})
 	if d.igd != nil {
-		start(func(ready func()) error { return d.lan.EachAddr(ctx, lan.OnlyIPv4, d.serveIGD, ready) })
-		start(func(ready func()) error { return d.lan.EachInterface(ctx, d.serveSSDP, ready) })
+		start(func(ready func()) error { return d.lan.EachAddr(ctx, lan.IPv4AndIPv6, d.serveIGD, ready) })
+		start(func(ready func()) error { return d.lan.EachInterface(ctx, lan.OnlyIPv4, d.serveSSDP, ready) })
 	}
 	if d.pcp != nil {
 		families := lan.OnlyIPv4 // is all that NAT-PMP knows
@@ -311,11 +311,15 @@ func (d *daemon) serveIGD(ctx context.Context, ifc lan.Interface, addr netip.Add
 		return setting(err, "[igd] port")
 	}
 	ready()
-	return d.igd.Serve(ctx, ln, d.limits.igd, ifc.PrefixOf(addr))
+	at := igd.LAN{Name: ifc.Name, Addr: addr, Hosts: ifc.OnLink(addr)}
+	if addr.Is6() {
+		at.Pages = ifc.Prefixes[0].Addr() // which are served over IPv4 only
+	}
+	return d.igd.Serve(ctx, ln, d.limits.igd, at)
 }
 
 func (d *daemon) serveSSDP(ctx context.Context, ifc lan.Interface, ready func()) error {
-	conn, err := lan.ListenMulticast(ctx, ifc, 1900)
+	conn, err := lan.ListenMulticast(ctx, ifc, lan.OnlyIPv4, 1900)
 	if err != nil {
 		return setting(err, "[igd] enable")
 	}
