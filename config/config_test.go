@@ -125,11 +125,11 @@ func wantRules(want *config.Config) {
 	p.Ports, p.Never, p.DefaultDeny = lease.PortSet{{First: 5000, Last: 6000}, {First: 80, Last: 80}}, nil, true
 	p.Rules = []lease.PolicyRule{
 		{
-			Name: "kids", Deny: true, Networks: []string{"br-guest"}, Devices: []string{"02:00:00:00:00:aa"},
+			Origin: lease.OriginConfig, Name: "kids", Deny: true, Networks: []string{"br-guest"}, Devices: []string{"02:00:00:00:00:aa"},
 			Origins: []lease.Origin{lease.OriginUPnP}, Protocols: []lease.Protocol{lease.UDP}, Ports: lease.PortSet{{First: 3074, Last: 3074}},
 			Schedule: lease.Schedule{{Days: []time.Weekday{0, 1, 2, 3, 4}, From: 21 * 60, To: 6 * 60}},
 		},
-		{Name: "2", MappingsPerDevice: 3, MaxLifetime: 10 * time.Minute},
+		{Origin: lease.OriginConfig, Name: "2", MappingsPerDevice: 3, MaxLifetime: 10 * time.Minute},
 	}
 	for _, a := range []string{"203.0.113.8", "203.0.113.9", "203.0.113.10", "203.0.113.11", "203.0.113.20"} {
 		p.Pool = append(p.Pool, netip.MustParseAddr(a))

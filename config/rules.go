@@ -278,7 +278,7 @@ func (c *checker) policy(p *lease.Policy, f policyFile) {
 
 func (c *checker) policyRule(i int, t policyRuleFile) lease.PolicyRule {
 	r := lease.PolicyRule{
-		Name: lease.CleanText(t.Name, 64), Networks: t.Networks, Ports: c.portSet("ports", t.Ports), Schedule: c.schedule(t.Schedule),
+		Origin: lease.OriginConfig, Name: lease.CleanText(t.Name, 64), Networks: t.Networks, Ports: c.portSet("ports", t.Ports), Schedule: c.schedule(t.Schedule),
 	}
 	if r.Name == "" {
 		r.Name = fmt.Sprint(i + 1)

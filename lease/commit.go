@@ -59,13 +59,16 @@ func (m *Manager) save(t *tx, events []Event) error {
 	batch := Batch{Now: now, Epoch: m.Epoch(), Events: append(slices.Collect(maps.Values(m.pending)), events...)}
 	batch.setLeases(rows)
 	batch.setRules(rules)
+	if batch.Policy = m.unsavedPolicy; t != nil && t.policy != nil {
+		batch.Policy = &t.policy.own
+	}
 	ctx, cancel := work()
 	defer cancel()
 	if err := m.cfg.Store.Commit(ctx, batch); err != nil {
 		return m.trouble("store", fmt.Errorf("save to the store: %w", err))
 	}
 	// New ones, because a map never gets smaller: emptied, it would still cost each commit what it held once.
-	m.unsaved, m.unsavedRules, m.pending = map[ID]*Lease{}, map[ID]*Rule{}, map[uint64]Event{}
+	m.unsaved, m.unsavedRules, m.unsavedPolicy, m.pending = map[ID]*Lease{}, map[ID]*Rule{}, nil, map[uint64]Event{}
 	return m.trouble("store", nil)
 }
 
@@ -109,7 +112,9 @@ func (b *Batch) setRules(rows map[ID]*Rule) {
 	}
 }
 
-func (m *Manager) hasUnsaved() bool { return len(m.unsaved)+len(m.unsavedRules) > 0 }
+func (m *Manager) hasUnsaved() bool {
+	return len(m.unsaved)+len(m.unsavedRules) > 0 || m.unsavedPolicy != nil
+}
 
 // checkpoint saves the clocks, the epoch and whatever is left over.
 func (m *Manager) checkpoint() {
@@ -144,6 +149,9 @@ func (m *Manager) takeBack(t *tx) {
 	}
 	for id := range t.rules {
 		m.unsavedRules[id] = m.table.rules[id]
+	}
+	if t.policy != nil {
+		m.unsavedPolicy = &m.table.policy.own
 	}
 	if err := m.save(nil, nil); err != nil {
 		m.log.Error("the store could not be put back", "err", err)
@@ -339,7 +347,7 @@ func (m *Manager) logEvents(events []Event) {
 		case EventTrouble, EventRepaired:
 			m.log.Warn(string(e.Kind), "reason", e.Reason)
 			continue
-		case EventRule:
+		case EventRule, EventPolicy:
 			m.log.Info(string(e.Kind), "via", e.By, "reason", e.Reason)
 			continue
 		default:

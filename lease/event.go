@@ -16,6 +16,8 @@ const (
 
 	EventRule EventKind = "rule" // the owner has added, changed or removed a rule, or it has ended: see Reason
 
+	EventPolicy EventKind = "policy" // the owner has changed the policy: see Reason
+
 	EventRepaired EventKind = "repaired" // rules that somebody else had removed or changed stand again: see Reason
 )
 

@@ -15,7 +15,7 @@ import (
 type Config struct {
 	Firewall Firewall // must not be nil
 	Store    Store    // nil keeps everything in memory
-	Policy   Policy
+	Policy   Policy   // as the configuration file has it; what the owner sets besides comes from the store
 
 	// Rules are those of the configuration file. They are not kept in the store.
 	Rules []Rule
@@ -63,21 +63,22 @@ type Manager struct {
 	// What follows belongs to the writer, the goroutine of Run. Three of them say what is not as it should be,
 	// and are worked off by repair: drift, that the kernel's state is not known; suspect, that it is known but
 	// somebody else may have changed it since; unsaved, what the store could not be told.
-	deadlines    *deadlines
-	kernelEnds   *deadlines       // by when the kernel shuts a lease by itself; nil if it does not, see Refresher
-	unsaved      map[ID]*Lease    // what the store should hold but could not be told; nil: nothing
-	unsavedRules map[ID]*Rule     // the same of rules
-	pending      map[uint64]Event // by Seq: events that go with the next commit
-	drift        bool             // the kernel's state is unknown: the next change is a Sync
-	suspect      bool             // somebody may have changed the kernel's rules
-	fight        fight            // how often that was so lately
-	raised       []Event          // troubles of the current step, not recorded yet
-	retryAt      time.Time        // when to try again what failed; zero if nothing did
-	backoff      time.Duration    // between the last try and the next
-	expired      time.Time        // when leases were last closed because they had ended
-	followed     time.Time        // when the rules were last looked after
-	reserved     reserved         // what the DMZ host does not get
-	refused      map[ID]refusal   // by rule: what the kernel did not take
+	deadlines     *deadlines
+	kernelEnds    *deadlines       // by when the kernel shuts a lease by itself; nil if it does not, see Refresher
+	unsaved       map[ID]*Lease    // what the store should hold but could not be told; nil: nothing
+	unsavedRules  map[ID]*Rule     // the same of rules
+	unsavedPolicy *OwnPolicy       // the same of the policy; nil: nothing
+	pending       map[uint64]Event // by Seq: events that go with the next commit
+	drift         bool             // the kernel's state is unknown: the next change is a Sync
+	suspect       bool             // somebody may have changed the kernel's rules
+	fight         fight            // how often that was so lately
+	raised        []Event          // troubles of the current step, not recorded yet
+	retryAt       time.Time        // when to try again what failed; zero if nothing did
+	backoff       time.Duration    // between the last try and the next
+	expired       time.Time        // when leases were last closed because they had ended
+	followed      time.Time        // when the rules were last looked after
+	reserved      reserved         // what the DMZ host does not get
+	refused       map[ID]refusal   // by rule: what the kernel did not take
 
 	// What follows is shared with readers. Only the writer changes it, for a moment and with mu held.
 	mu       sync.Mutex
@@ -144,6 +145,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 		m.kernelEnds = newDeadlines()
 	}
 	m.adopt(state.Leases, now.Time)
+	m.adoptPolicy(state.Policy)
 	if err := m.adoptRules(state.Rules); err != nil {
 		return nil, err
 	}

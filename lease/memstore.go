@@ -15,6 +15,7 @@ type MemoryStore struct {
 	mu     sync.Mutex
 	leases map[ID]memoryRow
 	rules  map[ID]Rule
+	policy OwnPolicy
 	events []Event // in order of Seq
 	epoch  time.Duration
 	saved  Instant
@@ -36,7 +37,7 @@ func (s *MemoryStore) Load(_ context.Context, now Instant) (State, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var state State
-	if len(s.leases) == 0 && len(s.rules) == 0 && len(s.events) == 0 && s.epoch == 0 {
+	if len(s.leases) == 0 && len(s.rules) == 0 && len(s.events) == 0 && s.epoch == 0 && s.policy.Version == 0 {
 		return state, nil
 	}
 	since := Elapsed(s.saved, now)
@@ -48,6 +49,7 @@ func (s *MemoryStore) Load(_ context.Context, now Instant) (State, error) {
 	}
 	state.Rules = slices.Collect(maps.Values(s.rules))
 	state.Events = slices.Clone(s.events)
+	state.Policy = s.policy
 	return state, nil
 }
 
@@ -66,6 +68,9 @@ func (s *MemoryStore) Commit(_ context.Context, b Batch) error {
 	}
 	for _, id := range b.DeleteRules {
 		delete(s.rules, id)
+	}
+	if b.Policy != nil {
+		s.policy = *b.Policy
 	}
 	for _, e := range b.Events {
 		i, found := slices.BinarySearchFunc(s.events, e.Seq, func(e Event, seq uint64) int { return cmp.Compare(e.Seq, seq) })

@@ -74,7 +74,7 @@ func (m *Manager) Open(ctx context.Context, r Request) (Lease, error) {
 	d := m.devicesOf(r)
 	o := &operation{request: &r}
 	o.decide = func(t *tx, f facts) ([]Lease, error) {
-		l, trace, err := m.cfg.Policy.open(t, r, d, f)
+		l, trace, err := t.policies().whole.open(t, r, d, f)
 		o.trace = trace
 		if err != nil {
 			return nil, err
@@ -98,7 +98,7 @@ func (m *Manager) Try(ctx context.Context, r Request) (Lease, Trace, error) {
 	var l Lease // not results: those are written when we return, even if the writer is still at it
 	var trace Trace
 	_, err := m.do(ctx, &operation{decide: func(_ *tx, f facts) (_ []Lease, err error) {
-		l, trace, err = m.cfg.Policy.open(newTx(m.table), r, d, f)
+		l, trace, err = m.table.policy.whole.open(newTx(m.table), r, d, f)
 		return nil, err
 	}})
 	return ifDecided(&l, err), ifDecided(&trace, err), err

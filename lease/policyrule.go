@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -12,7 +13,9 @@ import (
 // where none does, [Policy.Ports] do, or [Policy.DefaultDeny]. No rule opens a port of [Policy.Never], or one that the
 // router itself serves.
 type PolicyRule struct {
-	Name string // for people and traces; cleaned
+	ID     ID     // of a rule that the owner has made while the program runs; empty for those of the configuration file
+	Origin Origin // who has set it last; empty: the configuration file
+	Name   string // for people and traces; cleaned
 
 	// What it matches. An empty list matches everything.
 	Networks  []string   // names of LAN interfaces, of the asking client
@@ -129,25 +132,79 @@ func (p Policy) hopeless(a asker) (why string, yes bool) {
 	return "", false
 }
 
-// Validate returns what is wrong with a policy rule, nil if nothing is.
+// Validate returns everything that is wrong with a policy rule, nil if nothing is.
 func (r PolicyRule) Validate() error {
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...))
+	}
 	for _, d := range r.Devices {
 		if !isMAC(d) {
-			return fmt.Errorf("%w: device %q, allowed is a MAC address in lower case such as 02:00:00:00:00:10", ErrInvalid, CleanText(d, 32))
+			fault("device %q, allowed is a MAC address in lower case such as 02:00:00:00:00:10", CleanText(d, 32))
 		}
 	}
 	for _, o := range r.Origins {
-		if o != OriginUPnP && o != OriginNATPMP && o != OriginPCP {
-			return fmt.Errorf("%w: clients do not ask by %q, allowed are upnp, nat-pmp and pcp", ErrInvalid, CleanText(string(o), 32))
+		if !isClient(o) {
+			fault("clients do not ask by %q, allowed are upnp, nat-pmp and pcp", CleanText(string(o), 32))
 		}
 	}
-	for _, e := range r.Ports {
-		if e.First == 0 || e.First > e.Last {
-			return fmt.Errorf("%w: ports %d-%d, allowed are ranges from 1 to 65535", ErrInvalid, e.First, e.Last)
-		}
-	}
+	faults = append(faults, r.Ports.faults(SettingPorts)...)
 	if r.MappingsPerDevice < 0 || r.MappingsPerDevice > 65535 || r.MaxLifetime < 0 {
-		return fmt.Errorf("%w: limits of %d mappings and %s, allowed are 1 to 65535 and more than 0", ErrInvalid, r.MappingsPerDevice, r.MaxLifetime)
+		fault("limits of %d mappings and %s, allowed are 1 to 65535 and more than 0", r.MappingsPerDevice, r.MaxLifetime)
 	}
-	return r.Schedule.validate()
+	for name, n := range map[string]int{"networks": len(r.Networks), "devices": len(r.Devices)} {
+		if n > MaxPolicyEntries {
+			fault("%d %s, allowed are %d", n, name, MaxPolicyEntries)
+		}
+	}
+	if err := r.Schedule.validate(); err != nil {
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
+}
+
+// faults returns what is wrong with a set of ports that has a name.
+func (s PortSet) faults(name PolicySetting) (all []error) {
+	if len(s) > MaxPolicyEntries {
+		all = append(all, fmt.Errorf("%w: %s has %d ranges, allowed are %d", ErrInvalid, name, len(s), MaxPolicyEntries))
+	}
+	for _, e := range s {
+		if e.First == 0 || e.First > e.Last {
+			all = append(all, fmt.Errorf("%w: %s %d-%d, allowed are ranges from 1 to 65535", ErrInvalid, name, e.First, e.Last))
+		}
+	}
+	return all
+}
+
+// String says what a rule does in a line, for example "deny udp on ports 5000-5010 to devices 02:00:00:00:00:10".
+func (r PolicyRule) String() string {
+	what := "everything"
+	for i, p := range r.Protocols {
+		if what = p.String(); i > 0 {
+			what = r.Protocols[0].String() + "/" + what
+		}
+	}
+	text := map[bool]string{true: "deny ", false: "allow "}[r.Deny] + what
+	say := func(word string, n int, values string) {
+		if n > 0 {
+			text += " " + word + " " + values
+		}
+	}
+	say("on ports", len(r.Ports), r.Ports.String())
+	say("to devices", len(r.Devices), strings.Join(r.Devices, ", "))
+	say("on networks", len(r.Networks), strings.Join(r.Networks, ", "))
+	say("asked by", len(r.Origins), joined(r.Origins))
+	say("at", len(r.Schedule), joined(r.Schedule))
+	say("with at most", r.MappingsPerDevice, fmt.Sprintf("%d mappings for each device", r.MappingsPerDevice))
+	say("for at most", int(r.MaxLifetime), r.MaxLifetime.String())
+	return text
+}
+
+// joined lists values for people.
+func joined[T any](values []T) string {
+	texts := make([]string, len(values))
+	for i, v := range values {
+		texts[i] = fmt.Sprint(v)
+	}
+	return strings.Join(texts, ", ")
 }

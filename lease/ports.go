@@ -119,9 +119,10 @@ type Relying interface {
 
 // State is what a [Store] kept.
 type State struct {
-	Leases []Lease // Expires is relative to the reading that Load was given; any order
-	Events []Event // oldest first
-	Rules  []Rule  // any order
+	Leases []Lease   // Expires is relative to the reading that Load was given; any order
+	Events []Event   // oldest first
+	Rules  []Rule    // any order
+	Policy OwnPolicy // of Version 0 if none was ever saved
 	Epoch  time.Duration
 	// Notice tells the owner of something that went wrong with the kept state (a damaged file that was set
 	// aside); empty if all is well.
@@ -138,4 +139,6 @@ type Batch struct {
 
 	PutRules    []Rule // new or changed
 	DeleteRules []ID   // absent ones are no error
+
+	Policy *OwnPolicy // in place of the one before; nil: that stays
 }

@@ -11,6 +11,8 @@ import (
 type Snapshot struct {
 	Leases   []Lease // those of clients, in order of creation
 	Rules    []RuleState
+	Policy   Policy    // that holds
+	Own      OwnPolicy // the part of it that the owner has set while the program runs
 	Topology Topology
 	Problems []Problem // what is wrong now, for the owner
 	events   []*Event
@@ -78,6 +80,8 @@ func (m *Manager) buildSnapshot() *Snapshot {
 	s := &Snapshot{
 		Leases:   m.table.sorted(),
 		Rules:    m.ruleStates(),
+		Policy:   m.table.policy.whole,
+		Own:      m.table.policy.own,
 		Topology: m.topology,
 		events:   m.history.all(),
 		changed:  m.changed,

@@ -25,6 +25,7 @@ type table struct {
 	ports    int                   // how many ports the leases of clients have
 	rules    map[ID]*Rule          // of the owner; never changed, only replaced
 	why      map[ID]string         // why a rule is not in force
+	policy   *policies             // never changed, only replaced
 	seq      uint64                // the highest Seq ever given
 }
 
@@ -36,6 +37,7 @@ func newTable() *table {
 		held:     map[string]int{},
 		rules:    map[ID]*Rule{},
 		why:      map[ID]string{},
+		policy:   &policies{},
 	}
 }
 
@@ -109,6 +111,7 @@ type tx struct {
 	leases   map[ID]*Lease  // nil: closed
 	rules    map[ID]*Rule   // nil: removed
 	why      map[ID]string  // why a rule is not in force
+	policy   *policies      // nil: unchanged
 	external places         // of each place that the batch has touched, all that is there
 	held     map[string]int // difference to base.held
 	seq      uint64
@@ -230,7 +233,7 @@ func (t *tx) closesOnly() bool {
 			return false
 		}
 	}
-	return true
+	return t.policy == nil
 }
 
 // stores tells whether the batch changes what the store holds. What stands for a rule it does not hold.
@@ -243,7 +246,7 @@ func (t *tx) stores() bool {
 			return true
 		}
 	}
-	return len(t.rules) > 0
+	return len(t.rules) > 0 || t.policy != nil
 }
 
 // change returns what the kernel must learn of the batch.
@@ -320,6 +323,7 @@ func (t *tx) merge() {
 		}
 	}
 	maps.Copy(t.base.why, t.why)
+	t.base.policy = t.policies()
 	for id, r := range t.rules {
 		if t.base.rules[id] = r; r == nil {
 			delete(t.base.rules, id)

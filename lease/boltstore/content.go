@@ -14,6 +14,7 @@ const (
 	bucketLeases  = "leases"  // by lease ID
 	bucketEvents  = "events"  // by sequence number, sixteen hexadecimal digits
 	bucketRules   = "rules"   // of the owner, by rule ID
+	bucketPolicy  = "policy"  // of the owner; there is one row, policyKey
 	bucketUsers   = "users"   // by name of the account; there is one, adminKey
 	bucketDamaged = "damaged" // rows that could not be read, as they were found, for whoever wants to look
 )
@@ -25,7 +26,7 @@ const (
 )
 
 func buckets() []string {
-	return []string{bucketMeta, bucketLeases, bucketEvents, bucketRules, bucketUsers, bucketDamaged}
+	return []string{bucketMeta, bucketLeases, bucketEvents, bucketRules, bucketPolicy, bucketUsers, bucketDamaged}
 }
 
 // content is what a file holds: the rows, as they are on disk, by bucket and key.

@@ -26,11 +26,12 @@ func (s *Store) Load(ctx context.Context, now lease.Instant) (lease.State, error
 		return lease.State{}, errClosed
 	}
 	var state lease.State
-	var badLeases, badEvents, badRules []edit
+	var badLeases, badEvents, badRules, badPolicy []edit
 	state.Leases, badLeases = s.loadLeases(now)
 	state.Events, badEvents = s.loadEvents()
 	state.Rules, badRules = s.loadRules()
-	if bad := slices.Concat(badLeases, badEvents, badRules, s.checkUsers()); len(bad) > 0 {
+	state.Policy, badPolicy = s.loadPolicy()
+	if bad := slices.Concat(badLeases, badEvents, badRules, badPolicy, s.checkUsers()); len(bad) > 0 {
 		if err := s.persist(bad); err != nil {
 			s.notice("The store cannot be written: %v. Until that works, new mappings are refused.", err)
 		}
@@ -135,6 +136,9 @@ func (s *Store) tellMissing() {
 	}
 	if n := s.missing[bucketRules]; n > 0 {
 		s.notice("Rules of yours that were damaged and left out: %d. Look which are missing, and make them again.", n)
+	}
+	if s.missing[bucketPolicy] > 0 {
+		s.notice("What you had set of the policy was damaged: only the configuration file holds now. Set it again.")
 	}
 	if n := s.missing[bucketEvents]; n > 0 {
 		s.notice("Entries of the history that were damaged and left out: %d.", n)

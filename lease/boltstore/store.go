@@ -84,6 +84,13 @@ func encodeBatch(b lease.Batch) ([]edit, error) {
 	for _, id := range b.DeleteRules {
 		edits = append(edits, edit{bucket: bucketRules, key: string(id)})
 	}
+	if b.Policy != nil {
+		row, err := encodePolicy(*b.Policy)
+		if err != nil {
+			return nil, err
+		}
+		edits = append(edits, edit{bucketPolicy, policyKey, row})
+	}
 	for _, e := range b.Events {
 		row, err := encodeEvent(e)
 		if err != nil {

@@ -59,7 +59,7 @@ func (s *Store) whole(edits []edit) (content, error) {
 		return nil, err
 	}
 	c := newContent()
-	for _, bucket := range []string{bucketMeta, bucketRules, bucketUsers, bucketDamaged} {
+	for _, bucket := range []string{bucketMeta, bucketRules, bucketPolicy, bucketUsers, bucketDamaged} {
 		c[bucket] = s.content[bucket]
 	}
 	c.apply(all)

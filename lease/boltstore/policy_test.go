@@ -1,0 +1,39 @@
+package boltstore_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/portreeve/portreeve/lease"
+)
+
+// richPolicy has something in every field.
+func richPolicy() *lease.OwnPolicy {
+	deny := true
+	return &lease.OwnPolicy{
+		Version: 7, Ports: &lease.PortSet{{First: 2000, Last: 3000}}, Never: &lease.PortSet{}, DefaultDeny: &deny,
+		MappingsPerDevice: 5, Mappings: 50,
+		Lifetimes: map[lease.Origin]lease.Lifetimes{lease.OriginPCP: {Min: time.Minute, Max: time.Hour}},
+		Rules: []lease.PolicyRule{{
+			ID: "policy01", Origin: lease.OriginWeb, Name: "child", Networks: []string{"lan0"}, Devices: []string{"02:00:00:00:00:01"},
+			Origins: []lease.Origin{lease.OriginUPnP}, Protocols: []lease.Protocol{lease.UDP}, Ports: lease.PortSet{{First: 1, Last: 9}},
+			Schedule: lease.Schedule{{Days: []time.Weekday{time.Friday}, From: 60, To: 120}}, Deny: true, MappingsPerDevice: 3, MaxLifetime: time.Hour,
+		}, {ID: "policy02", Origin: lease.OriginCLI, Name: "rest"}},
+	}
+}
+
+func TestPolicyIsKept(t *testing.T) {
+	path := dbPath(t)
+	s := openStore(t, path)
+	if p := load(t, s, instant).Policy; p.Version != 0 {
+		t.Errorf("at first %+v", p)
+	}
+	commit(t, s, lease.Batch{Policy: richPolicy()})
+	commit(t, s, lease.Batch{Put: []lease.Lease{testLease(1)}}) // says nothing of the policy
+	state := reopen(t, s, path, instant)
+	if d := cmp.Diff(*richPolicy(), state.Policy); d != "" || state.Notice != "" {
+		t.Errorf("notice %q, policy (-want +got):\n%s", state.Notice, d)
+	}
+}
