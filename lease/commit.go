@@ -199,6 +199,9 @@ func (m *Manager) finish(t *tx, events []Event, stuck error) {
 		}
 	}
 	t.merge()
+	if len(t.events) > 0 {
+		m.updates += max(t.updates, 1)
+	}
 	m.history.record(events)
 	m.publish()
 }

@@ -88,6 +88,7 @@ type Manager struct {
 	history  *history
 	problems map[string]Problem
 	snapshot *Snapshot // nil: to be built
+	updates  uint32    // how many operations have changed leases
 	changed  chan struct{}
 	epoch    time.Duration // at started
 	started  Instant

@@ -177,7 +177,10 @@ func (m *Manager) process(batch []*operation) {
 			f.topology, changes = m.topology, true
 			continue
 		}
-		o.leases, o.err = o.decide(t, f)
+		before := len(t.events)
+		if o.leases, o.err = o.decide(t, f); len(t.events) > before {
+			t.updates++
+		}
 	}
 	var err error
 	if changes {

@@ -15,8 +15,12 @@ type Snapshot struct {
 	Own      OwnPolicy // the part of it that the owner has set while the program runs
 	Topology Topology
 	Problems []Problem // what is wrong now, for the owner
-	events   []*Event
-	changed  <-chan struct{}
+
+	// Updates counts the operations that have opened, renewed, changed or closed leases since the start.
+	Updates uint32
+
+	events  []*Event
+	changed <-chan struct{}
 }
 
 // Problem is something that the owner should know of and that has not gone away yet.
@@ -85,6 +89,7 @@ func (m *Manager) buildSnapshot() *Snapshot {
 		Topology: m.topology,
 		events:   m.history.all(),
 		changed:  m.changed,
+		Updates:  m.updates,
 	}
 	if len(m.stuck) > 0 {
 		s.Leases = slices.AppendSeq(s.Leases, maps.Values(m.stuck))
