@@ -18,8 +18,7 @@ import (
 	"github.com/portreeve/portreeve/kernel"
 )
 
-// Times by which devices are followed. Together with the second that a listener may take until it asks again, one that has
-// moved is found within two.
+// Times by which devices are followed: one that has moved is found within a second.
 const (
 	gatherSeen = 100 * time.Millisecond // also what bounds how often the tables are read
 	beatEach   = 150 * time.Millisecond // while a decision is due
@@ -37,11 +36,15 @@ type devices struct {
 	byMAC  map[string]*device
 	round  int
 	wanted chan struct{} // has a value when another device is asked for
+	moved  chan struct{} // has a value when one that is followed has other addresses
 }
 
 func newDevices() *devices {
-	return &devices{byMAC: map[string]*device{}, round: 1, wanted: make(chan struct{}, 1)}
+	return &devices{byMAC: map[string]*device{}, round: 1, wanted: make(chan struct{}, 1), moved: make(chan struct{}, 1)}
 }
+
+// Moved delivers a value when what [Watcher.Addrs] says of a device has changed. It is for one receiver.
+func (w *Watcher) Moved() <-chan struct{} { return w.devices.moved }
 
 // Addrs returns the addresses, those of IPv4 first, by which a device is on the LANs now. Of several IPv4 addresses the
 // first is the one that it has taken last, as long as it answers by that one. The device is named by its hardware address,
@@ -141,8 +144,14 @@ func (w *Watcher) lookForDevices(beat bool) (due bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	probe, due := w.devices.see(seen, beat)
+	probe, due, moved := w.devices.see(seen, beat)
 	w.probe(probe)
+	if moved {
+		select {
+		case w.devices.moved <- struct{}{}:
+		default: // one that waits is enough
+		}
+	}
 	return due, nil
 }
 
@@ -159,14 +168,18 @@ func (ds *devices) watched() map[string]string {
 	return all
 }
 
-func (ds *devices) see(seen map[string][]sighting, beat bool) (probe []sighting, due bool) {
+// see has each device take note of what the kernel knows. It tells which addresses are to be made to answer, whether a
+// decision is due, and whether a device that was looked for before has other addresses.
+func (ds *devices) see(seen map[string][]sighting, beat bool) (probe []sighting, due, moved bool) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	for mac, d := range ds.byMAC {
+		before, first := d.addrs, d.known == nil
 		probe = append(probe, d.see(seen[mac], ds.round, beat)...)
 		due = due || d.rival.IsValid()
+		moved = moved || !first && !slices.Equal(before, d.addrs)
 	}
-	return probe, due
+	return probe, due, moved
 }
 
 // nextRound forgets the devices that nobody asks for any more.

@@ -39,8 +39,8 @@ const (
 	OnlyIPv6
 )
 
-// of returns the addresses of an interface that are served.
-func (f Families) of(i Interface) []netip.Prefix {
+// Of returns the router's addresses on the interface that are of the families, each with the length of its subnet's prefix.
+func (i Interface) Of(f Families) []netip.Prefix {
 	switch f {
 	case OnlyIPv4:
 		return i.Prefixes
@@ -64,7 +64,7 @@ func (f Families) of(i Interface) []netip.Prefix {
 func (w *Watcher) EachAddr(ctx context.Context, families Families, serve AddrService, ready func()) error {
 	split := func(s *Snapshot) (units []unit) {
 		for _, i := range s.Interfaces {
-			for _, p := range families.of(i) {
+			for _, p := range i.Of(families) {
 				units = append(units, unit{
 					Interface: i,
 					key:       fmt.Sprintf("%s %d %s %s", i.Name, i.Index, p, i.OnLink(p.Addr())),
@@ -81,7 +81,7 @@ func (w *Watcher) EachAddr(ctx context.Context, families Families, serve AddrSer
 func (w *Watcher) EachInterface(ctx context.Context, families Families, serve InterfaceService, ready func()) error {
 	split := func(s *Snapshot) (units []unit) {
 		for _, i := range s.Interfaces {
-			addrs := families.of(i)
+			addrs := i.Of(families)
 			if len(addrs) == 0 {
 				continue
 			}

@@ -14,22 +14,31 @@ const (
 	repeats     = 3
 )
 
-// announce tells the LAN that we are here until ctx is cancelled. It takes back first what an earlier run may have
-// left in the clients' memory: only so do they notice a restart (required by WANIPConnection:2).
-func announce(ctx context.Context, alive, byebye func()) {
+// announce tells the LAN that we are here until ctx is cancelled, and all of it again when renewed has a value. It takes
+// back first what an earlier run may have left in the clients' memory: only so do they notice a restart (required by
+// WANIPConnection:2).
+func announce(ctx context.Context, renewed <-chan struct{}, alive, byebye func()) {
 	if !pause(ctx, rand.N(startDelay)) {
 		return
 	}
 	byebye()
-	for range repeats {
-		if !pause(ctx, repeatDelay) {
-			return
+	for again := repeats; ; again-- {
+		// At random moments, each before half of what clients believe has passed: so one may be lost.
+		wait := maxAge/4 + rand.N(maxAge/4)
+		if again > 0 {
+			wait = repeatDelay
 		}
-		alive()
-	}
-	// At random moments, each before half of what clients believe has passed: so one may be lost.
-	for pause(ctx, maxAge/4+rand.N(maxAge/4)) {
-		alive()
+		next := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			next.Stop()
+			return
+		case <-renewed:
+			next.Stop()
+			again = repeats + 1
+		case <-next.C:
+			alive()
+		}
 	}
 }
 

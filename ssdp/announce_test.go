@@ -23,7 +23,7 @@ func TestAnnouncements(t *testing.T) {
 		say := func(what string) func() {
 			return func() { sent, moments = append(sent, what), append(moments, time.Since(start)) }
 		}
-		announce(ctx, say("alive"), say("byebye"))
+		announce(ctx, nil, say("alive"), say("byebye"))
 		if diff := cmp.Diff([]string{"byebye", "alive", "alive", "alive"}, sent[:4]); diff != "" {
 			t.Error("start (-want +got):\n" + diff)
 		}
@@ -49,7 +49,7 @@ func TestAnnouncingEndsAtOnce(t *testing.T) {
 		for _, after := range []time.Duration{0, startDelay, startDelay + repeatDelay, time.Hour} {
 			ctx, cancel := context.WithTimeout(t.Context(), after)
 			start := time.Now()
-			announce(ctx, func() {}, func() {})
+			announce(ctx, nil, func() {}, func() {})
 			if took := time.Since(start); took != after {
 				t.Errorf("cancelled after %s, returned after %s", after, took)
 			}
@@ -60,7 +60,7 @@ func TestAnnouncingEndsAtOnce(t *testing.T) {
 
 func TestDelayedAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newResponder(t).handle(host, group().Addr(), []byte(msearch("ssdp:all")))
+		a := newResponder(t).handle(host, group4().Addr(), []byte(msearch("ssdp:all")))
 		start := time.Now()
 		var sent [][]byte
 		deliver(t.Context(), a, func(message []byte) { sent = append(sent, message) })
@@ -76,7 +76,7 @@ func TestDelayedAnswers(t *testing.T) {
 // Clients feel the time of one answer, but if all gateways answered at the same moment some datagrams would be lost.
 func TestAnswersAreQuickAndSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newResponder(t).handle(host, group().Addr(), []byte(msearch("upnp:rootdevice")))
+		a := newResponder(t).handle(host, group4().Addr(), []byte(msearch("upnp:rootdevice")))
 		var waits []time.Duration
 		for range 1001 {
 			start := time.Now()
@@ -95,7 +95,7 @@ func TestAnswersAreQuickAndSpread(t *testing.T) {
 func TestUnicastSearchIsAnsweredAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newResponder(t)
-		a := r.handle(host, r.places[0].prefix.Addr(), []byte(msearch("ssdp:all")))
+		a := r.handle(host, r.places[0].addr(), []byte(msearch("ssdp:all")))
 		start := time.Now()
 		count := 0
 		deliver(t.Context(), a, func([]byte) { count++ })
@@ -122,7 +122,7 @@ func TestNotifyHeaders(t *testing.T) {
 		message []byte
 		want    string
 	}{
-		{"alive", id.alive(target, "http://192.168.1.1:49000/rootDesc.xml"), strings.Join([]string{
+		{"alive", id.alive(target, group4(), "http://192.168.1.1:49000/rootDesc.xml"), strings.Join([]string{
 			"NOTIFY * HTTP/1.1",
 			"HOST: 239.255.255.250:1900",
 			"CACHE-CONTROL: max-age=1800",
@@ -137,7 +137,7 @@ func TestNotifyHeaders(t *testing.T) {
 			"CONFIGID.UPNP.ORG: 42",
 			"", "",
 		}, "\r\n")},
-		{"byebye", id.byebye(target), strings.Join([]string{
+		{"byebye", id.byebye(target, group4()), strings.Join([]string{
 			"NOTIFY * HTTP/1.1",
 			"HOST: 239.255.255.250:1900",
 			"NT: " + urnD + "InternetGatewayDevice:2",

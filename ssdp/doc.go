@@ -11,5 +11,5 @@
 //
 // SSDP has no error replies. Whatever is malformed, not for us, or more than our limits allow is dropped.
 //
-// Only IPv4 is served now. What is special to it is in multicast.go and in the constant group.
+// IPv4 and IPv6 are served by different sockets. What is special to each is in multicast.go and place.go.
 package ssdp

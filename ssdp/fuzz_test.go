@@ -20,9 +20,9 @@ func FuzzHandle(f *testing.F) {
 	f.Fuzz(func(t *testing.T, packet []byte, from []byte, port uint16, multicast bool) {
 		r := newResponder(t)
 		addr, _ := netip.AddrFromSlice(from)
-		dst := r.places[0].prefix.Addr()
+		dst := r.places[0].addr()
 		if multicast {
-			dst = group().Addr()
+			dst = group4().Addr()
 		}
 		a := r.handle(netip.AddrPortFrom(addr, port), dst, packet)
 		if len(a.messages) == 0 {

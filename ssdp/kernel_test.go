@@ -110,11 +110,14 @@ func serve(t *testing.T) (stop func()) {
 	t.Helper()
 	server, err := ssdp.New(ssdp.Config{
 		Targets: []ssdp.Target{
-			{UDN: udn, Type: igd, Version: 2}, {UDN: udn, Type: "upnp:rootdevice"}, {UDN: udn}, {UDN: udn2, Type: wan, Version: 2},
+			{UDN: udn, Type: igd, Version: 2, Announced: 2}, {UDN: udn, Type: "upnp:rootdevice"}, {UDN: udn}, {UDN: udn2, Type: wan, Version: 2, Announced: 2},
 		},
-		Location: func(addr netip.Addr) string { return "http://" + addr.String() + ":49000/rootDesc.xml" },
-		Product:  "Linux/6.1 UPnP/1.1 portreeve/1.0",
-		Log:      slog.New(slog.DiscardHandler),
+		Location: func(addr netip.Addr, _ string, _ int) string {
+			return "http://" + addr.String() + ":49000/rootDesc.xml"
+		},
+		BootID:  func() uint32 { return 1000 },
+		Product: "Linux/6.1 UPnP/1.1 portreeve/1.0",
+		Log:     slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +130,7 @@ func serve(t *testing.T) (stop func()) {
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
 		ended <- server.Serve(ctx, listen(t, "lan0"), ssdp.Interface{
-			Name: "lan0", Index: ifi.Index, BootID: 1000, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.168.1.1/24")},
+			Name: "lan0", Index: ifi.Index, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.168.1.1/24")},
 		}, func() { close(ready) })
 	}()
 	select {
@@ -349,7 +352,8 @@ func TestOnlyTheLANIsAnswered(t *testing.T) {
 func TestSocketThatCannotBeUsed(t *testing.T) {
 	server, err := ssdp.New(ssdp.Config{
 		Targets:  []ssdp.Target{{UDN: udn}},
-		Location: func(netip.Addr) string { return "http://192.168.1.1:49000/" },
+		Location: func(netip.Addr, string, int) string { return "http://192.168.1.1:49000/" },
+		BootID:   func() uint32 { return 1000 },
 		Log:      slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -3,6 +3,7 @@ package ssdp
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -13,20 +14,16 @@ import (
 // of it; other routers wait 50 ms each time.
 const maxDelay = 60 * time.Millisecond
 
-// responder answers the searches that arrive on one interface.
+// responder answers the searches that arrive on one interface by one family.
 type responder struct {
 	identity
-	targets []Target
-	places  []place
-	limit   *limiter
-	log     *slog.Logger
-	warn    rate.Sometimes // one line for many refused searches
-}
-
-// place is one of our addresses, with the URL of the description there.
-type place struct {
-	prefix   netip.Prefix // the address and the length of its subnet's prefix
-	location string
+	targets  []Target
+	places   []place
+	groups   []netip.AddrPort
+	location func(addr netip.Addr, target string, version int) string
+	limit    *limiter
+	log      *slog.Logger
+	warn     rate.Sometimes // one line for many refused searches
 }
 
 // answer is what one search gets.
@@ -36,13 +33,13 @@ type answer struct {
 	messages [][]byte      // in the order in which they must be sent; empty means silence
 }
 
-// handle answers one packet that src sent to dst, which is the group or one of our addresses.
+// handle answers one packet that src sent to dst, which is a group or one of our addresses.
 func (r *responder) handle(src netip.AddrPort, dst netip.Addr, packet []byte) answer {
 	here, ok := r.place(src)
 	if !ok {
 		return answer{}
 	}
-	multicast := dst == group().Addr()
+	multicast := slices.ContainsFunc(r.groups, func(g netip.AddrPort) bool { return g.Addr() == dst })
 	if !multicast && !r.ours(dst) {
 		return answer{}
 	}
@@ -50,7 +47,7 @@ func (r *responder) handle(src netip.AddrPort, dst netip.Addr, packet []byte) an
 	if !ok {
 		return answer{}
 	}
-	messages := r.find(s.target, here.location)
+	messages := r.find(s.target, here.addr())
 	if len(messages) == 0 {
 		return answer{}
 	}
@@ -62,14 +59,14 @@ func (r *responder) handle(src netip.AddrPort, dst netip.Addr, packet []byte) an
 		})
 		return answer{}
 	}
-	return answer{from: here.prefix.Addr(), within: min(s.wait, maxDelay), messages: messages}
+	return answer{from: here.addr(), within: min(s.wait, maxDelay), messages: messages}
 }
 
 // place returns the place whose subnet src is in. There is none for a source that no host of this LAN can
 // have: an address of elsewhere, our own, the subnet's first and last, port 0. Such a packet is forged.
 func (r *responder) place(src netip.AddrPort) (place, bool) {
-	addr := src.Addr()
-	if src.Port() == 0 || !addr.Is4() || r.ours(addr) {
+	addr := src.Addr().WithZone("") // all that we hear is from one link
+	if src.Port() == 0 || r.ours(addr) {
 		return place{}, false
 	}
 	for _, p := range r.places {
@@ -81,34 +78,18 @@ func (r *responder) place(src netip.AddrPort) (place, bool) {
 }
 
 func (r *responder) ours(addr netip.Addr) bool {
-	for _, p := range r.places {
-		if p.prefix.Addr() == addr {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.places, func(p place) bool { return p.addr() == addr })
 }
 
-// find returns the replies to a search for st.
-func (r *responder) find(st, location string) [][]byte {
+// find returns the replies to a search for st, which tell of our address there.
+func (r *responder) find(st string, here netip.Addr) [][]byte {
 	var replies [][]byte
 	for _, t := range r.targets {
-		if st == "ssdp:all" {
-			replies = append(replies, r.reply(t, t.Version, location))
-		} else if version, ok := t.match(st); ok {
-			replies = append(replies, r.reply(t, version, location))
+		if version, ok := t.match(st); ok {
+			replies = append(replies, r.reply(t, version, r.location(here, t.searched(), version)))
+		} else if st == everything && !t.hidden() {
+			replies = append(replies, r.reply(t, t.Announced, r.location(here, everything, 0)))
 		}
 	}
 	return replies
-}
-
-// isHost tells whether addr, which is in the subnet, is neither its first address (the network's) nor its last
-// one (broadcast).
-func isHost(subnet netip.Prefix, addr netip.Addr) bool {
-	if subnet.Bits() >= addr.BitLen()-1 {
-		return true // RFC 3021: a /31 has two hosts and neither of the two
-	}
-	// The last address is the one whose successor has left the subnet; after 255.255.255.255 comes none.
-	next := addr.Next()
-	return addr != subnet.Masked().Addr() && next.IsValid() && subnet.Contains(next)
 }

@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,23 +28,28 @@ const (
 
 func gateway() []Target {
 	return []Target{
-		{UDN: u0, Type: urnD + "InternetGatewayDevice", Version: 2},
+		{UDN: u0, Type: urnD + "InternetGatewayDevice", Version: 2, Announced: 2},
 		{UDN: u0, Type: "upnp:rootdevice"},
 		{UDN: u0},
 		{UDN: u1},
-		{UDN: u1, Type: urnD + "WANDevice", Version: 2},
+		{UDN: u1, Type: urnD + "WANDevice", Version: 2, Announced: 2},
 		{UDN: u2},
-		{UDN: u2, Type: urnD + "WANConnectionDevice", Version: 2},
-		{UDN: u0, Type: urnS + "Layer3Forwarding", Version: 1},
-		{UDN: u1, Type: urnS + "WANCommonInterfaceConfig", Version: 1},
-		{UDN: u2, Type: urnS + "WANIPConnection", Version: 2},
+		{UDN: u2, Type: urnD + "WANConnectionDevice", Version: 2, Announced: 2},
+		{UDN: u0, Type: urnS + "Layer3Forwarding", Version: 1, Announced: 1},
+		{UDN: u1, Type: urnS + "WANCommonInterfaceConfig", Version: 1, Announced: 1},
+		{UDN: u2, Type: urnS + "WANIPConnection", Version: 2, Announced: 2},
 	}
+}
+
+func location(addr netip.Addr, _ string, _ int) string {
+	return "http://" + netip.AddrPortFrom(addr, 49000).String() + "/rootDesc.xml"
 }
 
 func config() Config {
 	return Config{
 		Targets:  gateway(),
-		Location: func(addr netip.Addr) string { return "http://" + addr.String() + ":49000/rootDesc.xml" },
+		Location: location,
+		BootID:   func() uint32 { return 1000 },
 		Product:  "Linux/6.1 UPnP/1.1 portreeve/1.0",
 		ConfigID: 42,
 		Log:      slog.New(slog.DiscardHandler),
@@ -52,7 +59,7 @@ func config() Config {
 // lan is an interface with two subnets.
 func lan() Interface {
 	return Interface{
-		Name: "lan0", Index: 7, BootID: 1000,
+		Name: "lan0", Index: 7,
 		Prefixes: []netip.Prefix{netip.MustParsePrefix("192.168.1.1/24"), netip.MustParsePrefix("10.9.0.1/16")},
 	}
 }
@@ -63,10 +70,17 @@ func newResponder(t testing.TB) *responder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := s.responder(lan())
+	return responderOn(t, s, lan())
+}
+
+// responderOn has the boot ID 1000.
+func responderOn(t testing.TB, s *Server, ifc Interface) *responder {
+	t.Helper()
+	r, _, err := s.responder(ifc)
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.boot.Store(1000)
 	return r
 }
 
@@ -103,7 +117,7 @@ func parseReply(t *testing.T, message []byte) http.Header {
 }
 
 func TestReplyHeaders(t *testing.T) {
-	a := newResponder(t).handle(host, group().Addr(), []byte(msearch("upnp:rootdevice")))
+	a := newResponder(t).handle(host, group4().Addr(), []byte(msearch("upnp:rootdevice")))
 	if len(a.messages) != 1 {
 		t.Fatalf("%d replies, want 1", len(a.messages))
 	}
@@ -145,7 +159,7 @@ func TestSearchTargets(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.st, func(t *testing.T) {
 			r.limit = newLimiter()
-			for _, dst := range []netip.Addr{group().Addr(), netip.MustParseAddr("192.168.1.1")} {
+			for _, dst := range []netip.Addr{group4().Addr(), netip.MustParseAddr("192.168.1.1")} {
 				got := names(t, r.handle(host, dst, []byte(msearch(tt.st))))
 				if diff := cmp.Diff([]string{tt.st + " " + tt.usn}, got); diff != "" {
 					t.Errorf("search sent to %s (-want +got):\n%s", dst, diff)
@@ -156,7 +170,7 @@ func TestSearchTargets(t *testing.T) {
 }
 
 func TestSearchForEverything(t *testing.T) {
-	a := newResponder(t).handle(host, group().Addr(), []byte(msearch("ssdp:all")))
+	a := newResponder(t).handle(host, group4().Addr(), []byte(msearch("ssdp:all")))
 	want := []string{
 		urnD + "InternetGatewayDevice:2 " + u0 + "::" + urnD + "InternetGatewayDevice:2",
 		"upnp:rootdevice " + u0 + "::upnp:rootdevice",
@@ -191,7 +205,7 @@ func TestUnknownTargetsGetNoReply(t *testing.T) {
 		if strings.HasSuffix(st, " ") {
 			want = 1 // trailing white space is no part of a value
 		}
-		if got := names(t, r.handle(host, group().Addr(), []byte(msearch(st)))); len(got) != want {
+		if got := names(t, r.handle(host, group4().Addr(), []byte(msearch(st)))); len(got) != want {
 			t.Errorf("search for %q: %q, want %d replies", st, got, want)
 		}
 	}
@@ -314,7 +328,7 @@ func TestFloodsAreBounded(t *testing.T) {
 		packet := []byte(msearch("ssdp:all"))
 		answered := 0
 		for range 1000 { // in one second
-			if len(r.handle(host, group().Addr(), packet).messages) > 0 {
+			if len(r.handle(host, group4().Addr(), packet).messages) > 0 {
 				answered++
 			}
 			time.Sleep(time.Millisecond)
@@ -323,7 +337,7 @@ func TestFloodsAreBounded(t *testing.T) {
 			t.Errorf("%d of 1000 searches in a second answered, want about %d", answered, want)
 		}
 		other := netip.MustParseAddrPort("192.168.1.11:50000")
-		if len(r.handle(other, group().Addr(), packet).messages) == 0 {
+		if len(r.handle(other, group4().Addr(), packet).messages) == 0 {
 			t.Error("another host is not answered during the flood")
 		}
 	})
@@ -336,7 +350,7 @@ func TestFloodFromManySources(t *testing.T) {
 		answered := 0
 		addr := netip.MustParseAddr("10.9.1.1")
 		for range 10 * maxSources {
-			if len(r.handle(netip.AddrPortFrom(addr, 50000), group().Addr(), packet).messages) > 0 {
+			if len(r.handle(netip.AddrPortFrom(addr, 50000), group4().Addr(), packet).messages) > 0 {
 				answered++
 			}
 			addr = addr.Next()
@@ -355,7 +369,7 @@ func TestFloodFromManySources(t *testing.T) {
 func TestOrdinaryBurstsPass(t *testing.T) {
 	r := newResponder(t)
 	for i := range 3 + 4*3 + 3 {
-		if len(r.handle(host, group().Addr(), []byte(msearch("upnp:rootdevice"))).messages) == 0 {
+		if len(r.handle(host, group4().Addr(), []byte(msearch("upnp:rootdevice"))).messages) == 0 {
 			t.Fatalf("search %d is not answered", i)
 		}
 	}
@@ -364,10 +378,10 @@ func TestOrdinaryBurstsPass(t *testing.T) {
 func TestForeignTrafficCostsNothing(t *testing.T) {
 	r := newResponder(t)
 	for range 1000 {
-		r.handle(host, group().Addr(), []byte(msearch("urn:dial-multiscreen-org:service:dial:1")))
-		r.handle(host, group().Addr(), []byte("NOTIFY * HTTP/1.1\r\nNT: x\r\n\r\n"))
+		r.handle(host, group4().Addr(), []byte(msearch("urn:dial-multiscreen-org:service:dial:1")))
+		r.handle(host, group4().Addr(), []byte("NOTIFY * HTTP/1.1\r\nNT: x\r\n\r\n"))
 	}
-	if len(r.handle(host, group().Addr(), []byte(msearch("upnp:rootdevice"))).messages) == 0 {
+	if len(r.handle(host, group4().Addr(), []byte(msearch("upnp:rootdevice"))).messages) == 0 {
 		t.Error("a host that searches for other devices is not answered")
 	}
 }
@@ -381,6 +395,10 @@ func TestConfigurationFaultsAreNamed(t *testing.T) {
 		{"no targets", func(c *Config) { c.Targets = nil }, "ssdp: no targets: there is nothing to announce"},
 		{"no UUID", func(c *Config) { c.Targets[1].UDN = "U0" }, `ssdp: target 1: device name "U0" must be "uuid:" and a UUID`},
 		{"version of a device name", func(c *Config) { c.Targets[2].Version = 1 }, "ssdp: target 2: a device name has no version"},
+		{"announced version", func(c *Config) { c.Targets[0].Announced = 3 }, "ssdp: target 0: announced version 3 must be between 0 and 2"},
+		{"all hidden", func(c *Config) { c.Targets = []Target{{UDN: u0, Type: "a", Version: 1}} }, "ssdp: no targets: there is nothing to announce"},
+		{"listed in two versions", func(c *Config) { c.Targets[1] = Target{UDN: u0, Type: c.Targets[0].Type, Version: 1} }, "ssdp: target 1: " + u0 + "::" + urnD + "InternetGatewayDevice:1 is listed twice"},
+		{"no boot ID", func(c *Config) { c.BootID = nil }, "ssdp: location, boot ID and log must be given"},
 		{"negative version", func(c *Config) { c.Targets[0].Version = -1 }, "ssdp: target 0: version -1 must be between 0 and 99"},
 		{"listed twice", func(c *Config) { c.Targets[3] = c.Targets[2] }, "ssdp: target 3: " + u0 + " is listed twice"},
 		{"line break", func(c *Config) { c.Product = "a\r\nb" }, `ssdp: product "a\r\nb" must be printable ASCII`},
@@ -400,7 +418,7 @@ func TestConfigurationFaultsAreNamed(t *testing.T) {
 
 func TestInterfaceFaultsAreNamed(t *testing.T) {
 	c := config()
-	c.Location = func(addr netip.Addr) string { return "http://" + addr.String() + "/\r\nX: y" }
+	c.Location = func(addr netip.Addr, _ string, _ int) string { return "http://" + addr.String() + "/\r\nX: y" }
 	broken, err := New(c)
 	if err != nil {
 		t.Fatal(err)
@@ -415,14 +433,13 @@ func TestInterfaceFaultsAreNamed(t *testing.T) {
 		ifc    Interface
 		want   string
 	}{
-		{"no address", whole, Interface{Name: "lan0"}, "the interface has no IPv4 address"},
-		{"IPv6 only", whole, Interface{Prefixes: []netip.Prefix{netip.MustParsePrefix("fd00::1/64")}}, "the interface has no IPv4 address"},
-		{"boot ID", whole, Interface{BootID: 1 << 31}, "boot ID 2147483648 must be between 0 and 2147483647"},
+		{"no address", whole, Interface{Name: "lan0"}, "the interface has no address"},
+		{"two families", whole, Interface{Prefixes: append(lan().Prefixes, netip.MustParsePrefix("fd00::1/64"))}, "a socket is for addresses of one family"},
 		{"location", broken, lan(), `location "http://192.168.1.1/\r\nX: y" must be printable ASCII`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, err := tt.server.responder(tt.ifc); fmt.Sprint(err) != tt.want {
+			if _, _, err := tt.server.responder(tt.ifc); fmt.Sprint(err) != tt.want {
 				t.Errorf("error %v, want %s", err, tt.want)
 			}
 		})
@@ -432,10 +449,14 @@ func TestInterfaceFaultsAreNamed(t *testing.T) {
 // The largest message that the checks let through fits into one frame.
 func TestMessagesFitIntoAFrame(t *testing.T) {
 	long := strings.Repeat("x", maxField)
-	id := identity{product: long, boot: 1<<31 - 1, config: maxConfigID}
-	target := Target{UDN: "uuid:" + strings.Repeat("x", maxField-5), Type: long, Version: 99}
-	for _, message := range [][]byte{id.reply(target, 99, long), id.alive(target, long), id.byebye(target)} {
-		if len(message) > 1472 {
+	id := identity{product: long, boot: new(atomic.Uint32), config: maxConfigID}
+	id.boot.Store(math.MaxInt32)
+	target := Target{UDN: "uuid:" + strings.Repeat("x", maxField-5), Type: long, Version: 99, Announced: 99}
+	for _, message := range [][]byte{
+		id.reply(target, 99, long), id.alive(target, groupSite(), long), id.byebye(target, groupSite()),
+		id.update(target, groupSite(), long, math.MaxInt32),
+	} {
+		if len(message) > 1500-48 { // with the headers of IPv6 and UDP
 			t.Errorf("%d bytes:\n%s", len(message), message)
 		}
 	}

@@ -1,6 +1,7 @@
 package ssdp
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,7 +25,19 @@ type Target struct {
 	// Version is the highest implemented version of Type, 1 or more. A device must answer for all lower ones as
 	// well (UDA 1.1, section 1.3.2). 0 means that Type has no versions.
 	Version int
+
+	// Announced is the version that is announced, and that a search for everything finds. 0 with a Version means that it
+	// is found only by those who look for it.
+	Announced int
 }
+
+// everything is what those search for who want to know of all targets.
+const everything = "ssdp:all"
+
+func (t Target) hidden() bool { return t.Version > 0 && t.Announced == 0 }
+
+// searched is what a search for the target says, but for the version.
+func (t Target) searched() string { return cmp.Or(t.Type, t.UDN) }
 
 // name is the value of the NT or ST header for one version of the target; version is 0 if it has none.
 func (t Target) name(version int) string {
@@ -71,19 +84,21 @@ func (t Target) check() error {
 		return fmt.Errorf("version %d must be between 0 and 99", t.Version)
 	case t.Type == "" && t.Version != 0:
 		return errors.New("a device name has no version")
+	case t.Announced < 0 || t.Announced > t.Version:
+		return fmt.Errorf("announced version %d must be between 0 and %d", t.Announced, t.Version)
 	}
 	return errors.Join(checkField("device name", t.UDN), checkField("type", t.Type))
 }
 
 func checkTargets(targets []Target) error {
-	if len(targets) == 0 {
+	if !slices.ContainsFunc(targets, func(t Target) bool { return !t.hidden() }) {
 		return errors.New("no targets: there is nothing to announce")
 	}
 	for i, t := range targets {
 		if err := t.check(); err != nil {
 			return fmt.Errorf("target %d: %w", i, err)
 		}
-		if slices.Contains(targets[:i], t) {
+		if slices.ContainsFunc(targets[:i], func(o Target) bool { return o.UDN == t.UDN && o.Type == t.Type }) {
 			return fmt.Errorf("target %d: %s is listed twice", i, t.usn(t.Version))
 		}
 	}

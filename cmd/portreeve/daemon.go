@@ -181,13 +181,14 @@ func (d *daemon) newIGD(o *options) error {
 	}
 	var targets []ssdp.Target
 	for _, t := range d.igd.Targets() {
-		targets = append(targets, ssdp.Target(t))
+		targets = append(targets, ssdp.Target{UDN: t.UDN, Type: t.Type, Version: t.Version, Announced: t.Version})
 	}
 	d.ssdp, err = ssdp.New(ssdp.Config{
 		Targets: targets,
-		Location: func(addr netip.Addr) string {
+		Location: func(addr netip.Addr, _ string, _ int) string {
 			return "http://" + netip.AddrPortFrom(addr, d.cfg.IGD.Port).String() + igd.DescriptionPath
 		},
+		BootID:   func() uint32 { return uint32(d.leases.Now().Unix()) },
 		Product:  product(),
 		ConfigID: d.igd.ConfigID(),
 		Log:      d.log,
@@ -286,7 +287,9 @@ func (d *daemon) serve(ctx context.Context, ready func()) error {
 	})
 	if d.igd != nil {
 		start(func(ready func()) error { return d.lan.EachAddr(ctx, lan.IPv4AndIPv6, d.serveIGD, ready) })
-		start(func(ready func()) error { return d.lan.EachInterface(ctx, lan.OnlyIPv4, d.serveSSDP, ready) })
+		for _, family := range []lan.Families{lan.OnlyIPv4, lan.OnlyIPv6} {
+			start(func(ready func()) error { return d.lan.EachInterface(ctx, family, d.serveSSDP(family), ready) })
+		}
 	}
 	if d.pcp != nil {
 		families := lan.OnlyIPv4 // is all that NAT-PMP knows
@@ -318,14 +321,16 @@ func (d *daemon) serveIGD(ctx context.Context, ifc lan.Interface, addr netip.Add
 	return d.igd.Serve(ctx, ln, d.limits.igd, at)
 }
 
-func (d *daemon) serveSSDP(ctx context.Context, ifc lan.Interface, ready func()) error {
-	conn, err := lan.ListenMulticast(ctx, ifc, lan.OnlyIPv4, 1900)
-	if err != nil {
-		return setting(err, "[igd] enable")
+// serveSSDP returns what serves one family.
+func (d *daemon) serveSSDP(family lan.Families) lan.InterfaceService {
+	return func(ctx context.Context, ifc lan.Interface, ready func()) error {
+		conn, err := lan.ListenMulticast(ctx, ifc, family, 1900)
+		if err != nil {
+			return setting(err, "[igd] enable")
+		}
+		at := ssdp.Interface{Name: ifc.Name, Index: ifc.Index, Prefixes: ifc.Of(family)}
+		return d.ssdp.Serve(ctx, conn, at, ready)
 	}
-	return d.ssdp.Serve(ctx, conn, ssdp.Interface{
-		Name: ifc.Name, Index: ifc.Index, Prefixes: ifc.Prefixes, BootID: uint32(d.leases.Now().Unix()) & (1<<31 - 1),
-	}, ready)
 }
 
 func (d *daemon) servePCP(ctx context.Context, ifc lan.Interface, addr netip.Addr, ready func()) error {
