@@ -50,8 +50,9 @@ type Config struct {
 
 // IGD is the UPnP gateway device.
 type IGD struct {
-	Enable bool
-	Port   uint16 // TCP, on each LAN address
+	Enable  bool
+	Version int    // that it describes itself as: 1, 2, or 0 for the one that a client asks for
+	Port    uint16 // TCP, on each LAN address
 }
 
 // Web is the admin UI.
@@ -194,9 +195,9 @@ func (c *checker) lifetimes(cfg *Config, f file) {
 
 func (c *checker) igdVersion(cfg *Config, version any) {
 	switch version {
-	case nil, int64(1):
-	case int64(2), "both":
-		cfg.Warnings = append(cfg.Warnings, fmt.Sprintf("igd.version = %v: this version describes itself as IGD:1 to every client, and answers the actions of IGD:2", version))
+	case nil, "both":
+	case int64(1), int64(2):
+		cfg.IGD.Version = int(version.(int64))
 	default:
 		c.fault(`igd.version is %v: allowed are 1, 2 and "both"`, version)
 	}

@@ -7,5 +7,5 @@ func Answer(action string, version int, err error) (number int, description stri
 		return 0, "OK"
 	}
 	c := refusal(action, version, err)
-	return int(c), c.String()
+	return c.number(), c.String()
 }

@@ -7,9 +7,14 @@ import (
 	"github.com/portreeve/portreeve/lease"
 )
 
-// code is the error code of a UPnP fault. The same number may mean something else in another service; the names
-// below are those of the services that we have.
+// code is the error code of a UPnP fault. The same number may mean something else in another service: those of
+// WANIPv6FirewallControl are told apart by ofPinholes, which does not go over the wire.
 type code int
+
+const ofPinholes code = 1000
+
+// number is what goes over the wire.
+func (c code) number() int { return int(c % ofPinholes) }
 
 // Generic codes (UDA 1.1, table 3-3).
 const (
@@ -29,6 +34,7 @@ const (
 	alreadyTerminated     code = 711
 	indexInvalid          code = 713
 	noSuchEntry           code = 714
+	wildcardInSrcIP       code = 715
 	wildcardInExtPort     code = 716
 	conflict              code = 718
 	noPortMapsAvailable   code = 728
@@ -37,6 +43,18 @@ const (
 	readOnly              code = 731
 	wildcardInIntPort     code = 732
 	inconsistentParameter code = 733
+)
+
+// Codes of WANIPv6FirewallControl (WANIPv6FirewallControl:1, section 2.4).
+const (
+	pinholeSpaceExhausted = ofPinholes + 701
+	inboundPinholeRefused = ofPinholes + 703
+	noSuchPinhole         = ofPinholes + 704
+	protocolNotSupported  = ofPinholes + 705
+	wildcardInternalPort  = ofPinholes + 706
+	wildcardProtocol      = ofPinholes + 707
+	wildcardInternal      = ofPinholes + 708
+	noTrafficReceived     = ofPinholes + 709
 )
 
 // Codes of Layer3Forwarding.
@@ -72,6 +90,8 @@ func (c code) String() string {
 		return "SpecifiedArrayIndexInvalid"
 	case noSuchEntry:
 		return "NoSuchEntryInArray"
+	case wildcardInSrcIP, wildcardInternal:
+		return "WildCardNotPermittedInSrcIP"
 	case wildcardInExtPort:
 		return "WildCardNotPermittedInExtPort"
 	case conflict:
@@ -92,13 +112,27 @@ func (c code) String() string {
 		return "InvalidDeviceUUID"
 	case invalidServiceID:
 		return "InvalidServiceID"
+	case pinholeSpaceExhausted:
+		return "PinholeSpaceExhausted"
+	case inboundPinholeRefused:
+		return "InboundPinholeNotAllowed"
+	case noSuchPinhole:
+		return "NoSuchEntry"
+	case protocolNotSupported:
+		return "ProtocolNotSupported"
+	case wildcardInternalPort:
+		return "InternalPortWildcardingNotAllowed"
+	case wildcardProtocol:
+		return "ProtocolWildcardingNotAllowed"
+	case noTrafficReceived:
+		return "NoTrafficReceived"
 	default:
 		return "Error"
 	}
 }
 
 // Error makes a code an error, so that an action can return it.
-func (c code) Error() string { return fmt.Sprintf("%d %s", int(c), c.String()) }
+func (c code) Error() string { return fmt.Sprintf("%d %s", c.number(), c.String()) }
 
 // byVersion is what is answered to callers of version 1 and of version 2 of a service.
 type byVersion [2]code
@@ -116,11 +150,13 @@ func refusal(action string, version int, err error) code {
 		err         error
 		add, addAny byVersion // AddPortMapping, AddAnyPortMapping
 		del, delAll byVersion // DeletePortMapping, DeletePortMappingRange
+		pinhole     code      // all of WANIPv6FirewallControl
 	}{
 		{
 			lease.ErrInvalid,
 			both(invalidArgs), both(invalidArgs),
 			both(invalidArgs), both(invalidArgs),
+			invalidArgs,
 		},
 		{ // NewProtocol out of its list is 601 since version 2; before, the argument is just wrong.
 			lease.ErrProtocol,
@@ -128,6 +164,7 @@ func refusal(action string, version int, err error) code {
 			byVersion{invalidArgs, valueOutOfRange},
 			byVersion{invalidArgs, valueOutOfRange},
 			byVersion{invalidArgs, valueOutOfRange},
+			protocolNotSupported,
 		},
 		{ // Trying other ports would not help, so version 1 gets the truth as well. What one may not delete
 			// does not exist for version 1, and is passed over in a range.
@@ -135,42 +172,49 @@ func refusal(action string, version int, err error) code {
 			both(notAuthorized), both(notAuthorized),
 			byVersion{noSuchEntry, notAuthorized},
 			both(portMappingNotFound),
+			notAuthorized,
 		},
 		{
 			lease.ErrThirdParty,
 			both(notAuthorized), both(notAuthorized),
 			byVersion{noSuchEntry, notAuthorized},
 			both(portMappingNotFound),
+			notAuthorized,
 		},
 		{ // Another port helps: 718 makes a client of version 1 try one. For AddAny no port is left.
 			lease.ErrPort,
 			byVersion{conflict, notAuthorized},
 			byVersion{actionFailed, noPortMapsAvailable},
 			both(actionFailed), both(actionFailed),
+			notAuthorized,
 		},
 		{
 			lease.ErrReserved,
 			byVersion{conflict, conflictWithOthers},
 			byVersion{actionFailed, conflictWithOthers},
 			both(actionFailed), both(actionFailed),
+			notAuthorized,
 		},
 		{ // WANIPConnection:2 never lets AddAny answer 718.
 			lease.ErrConflict,
 			both(conflict),
 			byVersion{actionFailed, noPortMapsAvailable},
 			both(actionFailed), both(actionFailed),
+			pinholeSpaceExhausted,
 		},
 		{ // Not 718 for version 1: a client would walk through all ports, each of them refused.
 			lease.ErrQuota,
 			byVersion{actionFailed, noPortMapsAvailable},
 			byVersion{actionFailed, noPortMapsAvailable},
 			both(actionFailed), both(actionFailed),
+			pinholeSpaceExhausted,
 		},
 		{
 			lease.ErrFull,
 			byVersion{actionFailed, noPortMapsAvailable},
 			byVersion{actionFailed, noPortMapsAvailable},
 			both(actionFailed), both(actionFailed),
+			pinholeSpaceExhausted,
 		},
 		{ // A mapping that PCP guards with a nonce; UPnP has none to show.
 			lease.ErrNonce,
@@ -178,14 +222,16 @@ func refusal(action string, version int, err error) code {
 			byVersion{actionFailed, conflictWithOthers},
 			byVersion{noSuchEntry, notAuthorized},
 			both(portMappingNotFound),
+			notAuthorized,
 		},
 		{
 			lease.ErrNotFound,
 			both(actionFailed), both(actionFailed),
 			both(noSuchEntry), both(portMappingNotFound),
+			noSuchPinhole,
 		},
-		{lease.ErrUnavailable, both(actionFailed), both(actionFailed), both(actionFailed), both(actionFailed)},
-		{lease.ErrStopping, both(actionFailed), both(actionFailed), both(actionFailed), both(actionFailed)},
+		{lease.ErrUnavailable, both(actionFailed), both(actionFailed), both(actionFailed), both(actionFailed), actionFailed},
+		{lease.ErrStopping, both(actionFailed), both(actionFailed), both(actionFailed), both(actionFailed), actionFailed},
 	}
 	for _, row := range rows {
 		if !errors.Is(err, row.err) {
@@ -200,6 +246,8 @@ func refusal(action string, version int, err error) code {
 			return row.del.of(version)
 		case deletePortMappingRange:
 			return row.delAll.of(version)
+		case addPinhole, updatePinhole, deletePinhole:
+			return row.pinhole
 		}
 	}
 	return actionFailed // a request that ran out of time, or was cancelled

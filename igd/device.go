@@ -1,41 +1,51 @@
 package igd
 
 import (
+	"maps"
 	"net/netip"
 	"strconv"
 )
 
-// DescriptionPath is where the description of the root device is served; with the address and port of a LAN's
-// listener it makes the LOCATION of SSDP.
-const DescriptionPath = "/rootDesc.xml"
+// The paths of the descriptions of the root device. With the address and port of a LAN's listener each makes a LOCATION of
+// SSDP, see [Server.DescriptionPath].
+const (
+	// DescriptionPath is that of InternetGatewayDevice:1.
+	DescriptionPath = "/rootDesc.xml"
+	// Description2Path is that of InternetGatewayDevice:2.
+	Description2Path = "/rootDesc2.xml"
+	// DialledDescriptionPath is that of a device that has a WANPPPConnection, whatever the line is.
+	DialledDescriptionPath = "/rootDescPPP.xml"
+)
 
-// deviceVersion is the version of the described device tree. Everybody understands version 1; consoles and
-// Windows understand nothing else.
-const deviceVersion = 1
-
-// device is one device of the tree (InternetGatewayDevice:1, section 2.3).
+// device is one device of the tree (InternetGatewayDevice:1, section 2.3; InternetGatewayDevice:2, section 2.3). All devices of
+// a tree have the same version, because clients look for just that.
 type device struct {
 	name     string // the type without its version, for example "WANDevice"
+	version  int
 	udn      string
 	services []*service
 	devices  []device
 }
 
-// tree builds the device tree.
-func (s *Server) tree() device {
+// tree builds the device tree of a version. The devices of both trees are the same ones: they have the same names.
+func (s *Server) tree(version int) device {
+	services := []*service{
+		s.wanEthernetLinkConfig(version),
+		s.wanIPConnection(version),
+		s.wanPPPConnection(version),
+		s.wanIPv6FirewallControl(version),
+	}
 	return device{
 		name:     "InternetGatewayDevice",
+		version:  version,
 		udn:      s.identity.root,
-		services: []*service{s.layer3Forwarding()},
+		services: []*service{s.layer3Forwarding(version)},
 		devices: []device{{
 			name:     "WANDevice",
+			version:  version,
 			udn:      s.identity.wan,
-			services: []*service{s.wanCommonInterfaceConfig()},
-			devices: []device{{
-				name:     "WANConnectionDevice",
-				udn:      s.identity.connection,
-				services: []*service{s.wanIPConnection()},
-			}},
+			services: []*service{s.wanCommonInterfaceConfig(version)},
+			devices:  []device{{name: "WANConnectionDevice", version: version, udn: s.identity.connection, services: services}},
 		}},
 	}
 }
@@ -50,45 +60,85 @@ func (d device) walk(visit func(device)) {
 	}
 }
 
-func (d device) targets(list []Target) []Target {
+// eachService calls visit for each service of the device and of all below it.
+func (d device) eachService(visit func(*service)) {
 	d.walk(func(d device) {
-		list = append(list, Target{UDN: d.udn}, Target{UDN: d.udn, Type: d.typeName(), Version: deviceVersion})
 		for _, s := range d.services {
-			list = append(list, Target{UDN: d.udn, Type: "urn:schemas-upnp-org:service:" + s.name, Version: s.described})
+			visit(s)
 		}
 	})
-	return list
 }
 
-// controls returns the services by the paths of their control URLs.
-func (d device) controls() map[string]*service {
+// servicePaths returns the services of all trees by one of their paths.
+func (s *Server) servicePaths(path func(*service) string) map[string]*service {
 	paths := map[string]*service{}
-	d.walk(func(d device) {
-		for _, s := range d.services {
-			paths[s.controlPath()] = s
-		}
-	})
+	for _, root := range s.trees {
+		root.eachService(func(service *service) { paths[path(service)] = service })
+	}
 	return paths
 }
 
-// documents returns the descriptions by their paths, as they are served on one LAN address.
-func (s *Server) documents(local netip.Addr) map[string][]byte {
-	docs := map[string][]byte{DescriptionPath: encodeXML(s.describe(local))}
-	s.root.walk(func(d device) {
-		for _, service := range d.services {
-			docs[service.scpdPath()] = encodeXML(service.describe(s.configID))
+// view is which description of the device somebody gets.
+type view struct {
+	version int
+	plain   bool // only what InternetGatewayDevice:1 has always had
+	dialled bool // with WANPPPConnection
+}
+
+// shows tells whether a service is described in the view.
+func (v view) shows(s *service) bool {
+	switch s.extra {
+	case forModern:
+		return !v.plain
+	case forDialling:
+		return v.dialled
+	default:
+		return true
+	}
+}
+
+// document is what is served at a path.
+type document struct {
+	kind string // Content-Type
+	body []byte
+
+	// plain is what those get instead who stumble over version 2.
+	plain []byte
+}
+
+// documents returns the descriptions of the services and the icons by their paths, and those of the root device by what
+// they show, as they are served on an address.
+func (s *Server) documents(pages netip.Addr) (byPath map[string]document, roots map[view][]byte) {
+	byPath, roots = map[string]document{}, map[view][]byte{}
+	maps.Copy(byPath, icons())
+	for i, root := range s.trees {
+		root.eachService(func(service *service) {
+			byPath[service.scpdPath()] = document{kind: textXML, body: encodeXML(service.describe(s.configID))}
+		})
+		for _, v := range []view{{}, {plain: true}, {dialled: true}, {plain: true, dialled: true}} {
+			v.version = i + 1
+			roots[v] = encodeXML(s.describe(v, pages))
 		}
+	}
+	s.trees[1].eachService(func(service *service) {
+		first := *service
+		first.igd = 1
+		d := byPath[service.scpdPath()]
+		d.plain = byPath[first.scpdPath()].body
+		byPath[service.scpdPath()] = d
 	})
-	return docs
+	return byPath, roots
 }
 
 // describe makes the description of the root device.
-func (s *Server) describe(local netip.Addr) rootXML {
-	root := s.describeDevice(s.root)
+func (s *Server) describe(v view, pages netip.Addr) rootXML {
+	tree := s.trees[v.version-1]
+	root := s.describeDevice(tree, v)
 	root.FriendlyName = s.identity.name
-	root.SerialNumber = s.root.udn[len("uuid:"):]
+	root.SerialNumber = tree.udn[len("uuid:"):]
+	root.Icons = &iconsXML{describeIcons()}
 	if s.identity.uiPort != 0 {
-		addr := netip.AddrPortFrom(local, s.identity.uiPort)
+		addr := netip.AddrPortFrom(pages, s.identity.uiPort)
 		root.PresentationURL = "http://" + addr.String() + "/"
 	}
 	return rootXML{
@@ -99,9 +149,9 @@ func (s *Server) describe(local netip.Addr) rootXML {
 	}
 }
 
-func (s *Server) describeDevice(d device) deviceXML {
+func (s *Server) describeDevice(d device, v view) deviceXML {
 	x := deviceXML{
-		DeviceType:       d.typeName() + ":" + strconv.Itoa(deviceVersion),
+		DeviceType:       d.typeName() + ":" + strconv.Itoa(d.version),
 		FriendlyName:     d.name,
 		Manufacturer:     "portreeve",
 		ManufacturerURL:  "https://github.com/portreeve/portreeve",
@@ -112,18 +162,32 @@ func (s *Server) describeDevice(d device) deviceXML {
 		UDN:              d.udn,
 	}
 	for _, service := range d.services {
-		x.Services = append(x.Services, serviceXML{
-			ServiceType: service.urn(service.described),
-			ServiceID:   "urn:upnp-org:serviceId:" + service.id,
-			SCPDURL:     service.scpdPath(),
-			ControlURL:  service.controlPath(),
-		})
+		if v.shows(service) {
+			x.Services = append(x.Services, describeService(service))
+		}
 	}
 	if len(d.devices) > 0 {
 		x.Devices = &devicesXML{}
 	}
 	for _, child := range d.devices {
-		x.Devices.Devices = append(x.Devices.Devices, s.describeDevice(child))
+		x.Devices.Devices = append(x.Devices.Devices, s.describeDevice(child, v))
+	}
+	return x
+}
+
+// describeService makes the entry of a service. The eventSubURL of one that has nothing to tell is there and empty
+// (UDA 1.1, section 2.3).
+func describeService(s *service) serviceXML {
+	x := serviceXML{
+		ServiceType: s.urn(s.described),
+		ServiceID:   "urn:upnp-org:serviceId:" + s.id,
+		SCPDURL:     s.scpdPath(),
+		ControlURL:  s.controlPath(),
+	}
+	if eventsServed {
+		for range s.evented() {
+			x.EventSubURL = s.eventPath()
+		}
 	}
 	return x
 }
@@ -142,7 +206,7 @@ func (s *service) describe(configID uint32) scpdXML {
 	}
 	for _, v := range s.variables {
 		if v.since <= s.described {
-			x.Variables = append(x.Variables, describeVariable(v))
+			x.Variables = append(x.Variables, describeVariable(v, s.described))
 		}
 	}
 	return x
@@ -163,16 +227,19 @@ func describeAction(a action) actionXML {
 	return x
 }
 
-// describeVariable says of no variable that it sends events, because there is no event server: the eventSubURL
-// elements are empty, which is the form for services that send none (UDA 1.1, section 2.3). To announce events
-// and refuse every subscription would make clients wait for what never comes.
-func describeVariable(v variable) variableXML {
+func describeVariable(v variable, version int) variableXML {
 	x := variableXML{SendEvents: "no", Name: v.name, DataType: v.kind}
+	if v.evented && eventsServed {
+		x.SendEvents = "yes"
+	}
 	if v.allowed != nil {
 		x.Allowed = &allowedXML{v.allowed}
 	}
-	if v.most > 0 {
+	switch {
+	case v.most > 0:
 		x.Range = &rangeXML{Minimum: v.least, Maximum: v.most}
+	case v.advised > 0 && version >= 2:
+		x.Range = &rangeXML{Maximum: v.advised}
 	}
 	return x
 }

@@ -17,13 +17,16 @@ const maxAction = 20 * time.Second
 type handler struct {
 	server    *Server
 	lan       LAN
-	documents map[string][]byte
+	roots     map[view][]byte // descriptions of the root device
+	documents map[string]document
 	controls  map[string]*service
 }
 
 // handler returns the one for a LAN.
 func (s *Server) handler(lan LAN) *handler {
-	return &handler{server: s, lan: lan, documents: s.documents(cmp.Or(lan.Pages, lan.Addr)), controls: s.root.controls()}
+	h := &handler{server: s, lan: lan, controls: s.servicePaths((*service).controlPath)}
+	h.documents, h.roots = s.documents(cmp.Or(lan.Pages, lan.Addr))
+	return h
 }
 
 // handle answers a request. The body of the response is appended to b.
@@ -35,20 +38,25 @@ func (h *handler) handle(ctx context.Context, r *request, b []byte) response {
 	if service, ok := h.controls[r.path]; ok {
 		return h.control(ctx, r, service, b)
 	}
-	if document, ok := h.documents[r.path]; ok {
-		return describe(r, document, b)
+	if v, ok := h.server.viewFor(r); ok {
+		return serve(r, textXML, h.roots[v], b)
+	}
+	if d, ok := h.documents[r.path]; ok {
+		if d.plain != nil && needsVersion1(r) {
+			d.body = d.plain
+		}
+		return serve(r, d.kind, d.body, b)
 	}
 	return failure(b, http.StatusNotFound)
 }
 
-// describe serves a description. Nobody can subscribe to events at this URL, but clients that take an empty
-// eventSubURL for a relative one try it.
-func describe(r *request, document, b []byte) response {
+// serve serves a document.
+func serve(r *request, kind string, document, b []byte) response {
 	if r.method != http.MethodGet && r.method != http.MethodHead {
 		return refuseMethod(r, "GET, HEAD", b)
 	}
 	return response{
-		status: http.StatusOK, kind: textXML, body: append(b, document...),
+		status: http.StatusOK, kind: kind, body: append(b, document...),
 		language: r.has("Accept-Language"), // UDA 1.1, section 2.11
 	}
 }
@@ -106,12 +114,12 @@ func (s *service) invoke(ctx context.Context, namespace, body string, c *call, b
 	if !ok {
 		return nil, invalidAction
 	}
-	a, err := s.find(c.action)
+	owner, a, err := s.find(c.action)
 	if err != nil {
 		return nil, err
 	}
 	c.version = version
-	if c.args, err = s.check(a, version, said.args); err != nil {
+	if c.args, err = owner.check(a, version, said.args); err != nil {
 		return nil, err
 	}
 	values, err := a.answer(ctx, c)
@@ -135,7 +143,7 @@ func (s *service) query(args arguments, client netip.Addr, b []byte) ([]byte, er
 }
 
 // refuseMethod answers a request for something else than the path is for. Methods that HTTP itself does not know
-// (M-POST, SUBSCRIBE) are answered so that clients do not try again (UDA 1.1, section 3.2.1).
+// (M-POST) are answered so that clients do not try again (UDA 1.1, section 3.2.1).
 func refuseMethod(r *request, allow string, b []byte) response {
 	switch r.method {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,

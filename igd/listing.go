@@ -111,11 +111,11 @@ func (s *Server) listMappings(_ context.Context, c *call) (results, error) {
 	}
 	limit := int(c.number("NewNumberOfPorts")) // 0: all
 	var listed []*lease.Lease
-	all := s.entries()
+	all, own := s.entries(), s.hosts.ownerOf(c.client)
 	for i := range all.count() {
 		l := all.at(i)
 		port := l.External.Port()
-		if l.Internal.Addr() != c.client || l.Protocol != c.protocol() || port < ports.First || port > ports.Last {
+		if !own(l) || l.Protocol != c.protocol() || port < ports.First || port > ports.Last {
 			continue
 		}
 		if listed = append(listed, l); len(listed) == limit {

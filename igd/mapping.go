@@ -13,7 +13,7 @@ const maxLease = 604800 * time.Second
 
 // addMapping is AddPortMapping (WANIPConnection:2, section 2.5.16).
 func (s *Server) addMapping(ctx context.Context, c *call) (results, error) {
-	r, err := newRequest(c)
+	r, err := s.newRequest(c)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func (s *Server) addMapping(ctx context.Context, c *call) (results, error) {
 
 // addAnyMapping is AddAnyPortMapping (WANIPConnection:2, section 2.5.17): port 0 leaves the choice to us.
 func (s *Server) addAnyMapping(ctx context.Context, c *call) (results, error) {
-	r, err := newRequest(c)
+	r, err := s.newRequest(c)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func (s *Server) addAnyMapping(ctx context.Context, c *call) (results, error) {
 const maxAgent = 128
 
 // newRequest reads the eight arguments that both ways of adding have.
-func newRequest(c *call) (lease.Request, error) {
+func (s *Server) newRequest(c *call) (lease.Request, error) {
 	// A disabled mapping would be an entry that lets nothing through. We have none: to answer success and open
 	// the port would be worse than a clear refusal.
 	if !c.flag("NewEnabled") {
@@ -56,7 +56,7 @@ func newRequest(c *call) (lease.Request, error) {
 	if err != nil {
 		return lease.Request{}, err
 	}
-	internal, err := internalClient(c)
+	internal, err := s.internalClient(c)
 	if err != nil {
 		return lease.Request{}, err
 	}
@@ -91,12 +91,17 @@ func leaseDuration(seconds uint32, version int) (lifetime time.Duration, permane
 	}
 }
 
-// internalClient reads NewInternalClient. Some clients leave it empty and mean themselves. A host name could only
-// be looked up at a server that the client may control, so it is no valid argument.
-func internalClient(c *call) (netip.Addr, error) {
+// internalClient reads NewInternalClient. Some clients leave it empty and mean themselves; of one that calls over IPv6 it is
+// the IPv4 address of the same host. A host name could only be looked up at a server that the client may control, so it
+// is no valid argument.
+func (s *Server) internalClient(c *call) (netip.Addr, error) {
 	text := c.text("NewInternalClient")
 	if text == "" {
-		return c.client, nil
+		addr, ok := s.hosts.ipv4(c.client)
+		if !ok {
+			return netip.Addr{}, byVersion{invalidArgs, wildcardInSrcIP}.of(c.version)
+		}
+		return addr, nil
 	}
 	addr, err := netip.ParseAddr(text)
 	if err != nil || !addr.Is4() {

@@ -1,9 +1,12 @@
 package igd
 
 import (
+	"context"
 	"math"
 	"net/netip"
 	"time"
+
+	"github.com/portreeve/portreeve/lease"
 )
 
 // Outside tells of the line to the internet.
@@ -14,6 +17,13 @@ type Outside interface {
 
 	// Traffic is called for the requests that ask for a counter. It may ask the kernel.
 	Traffic() Traffic
+
+	// Packets returns how many packets have gone through a pinhole so far. It may ask the kernel.
+	Packets(ctx context.Context, pinhole lease.Lease) (uint64, error)
+
+	// FlowTimeout returns how long the kernel lets the answers to a flow in that a host has begun, after its last packet. It
+	// may ask the kernel.
+	FlowTimeout(p lease.Protocol) (time.Duration, error)
 }
 
 // Traffic is what has gone through the interface of the line since it exists. UPnP transports the lowest 32 bits.
@@ -32,8 +42,11 @@ type WANState struct {
 	// uptime is then 0.
 	Since time.Time
 
-	// Access is the kind of line as UPnP names it: "DSL", "POTS", "Cable" or "Ethernet". Empty means Ethernet,
-	// which is what a router sees of a line that ends in a modem of its own.
+	// Dialled tells whether the line is one of PPP.
+	Dialled bool
+
+	// Access is the kind of line as UPnP names it: "DSL", "POTS", "Cable" or "Ethernet". Empty means DSL for a line
+	// that is dialled, else Ethernet, which is what a router sees of a line that ends in a modem of its own.
 	Access string
 
 	// UpstreamRate and DownstreamRate are the line's rates in bit/s; 0 when unknown.
@@ -88,10 +101,14 @@ func (w WANState) linkStatus() string {
 }
 
 func (w WANState) accessType() string {
-	if w.Access == "" {
+	switch {
+	case w.Access != "":
+		return w.Access
+	case w.Dialled:
+		return "DSL"
+	default:
 		return "Ethernet"
 	}
-	return w.Access
 }
 
 // saturate fits a quantity into a ui4. Counters are not quantities: they wrap.

@@ -3,6 +3,7 @@ package igd_test
 import (
 	"context"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -25,9 +26,12 @@ const (
 	wipc2 = "urn:schemas-upnp-org:service:WANIPConnection:2"
 	wppc1 = "urn:schemas-upnp-org:service:WANPPPConnection:1"
 	wcic1 = "urn:schemas-upnp-org:service:WANCommonInterfaceConfig:1"
+	weth1 = "urn:schemas-upnp-org:service:WANEthernetLinkConfig:1"
+	w6fc1 = "urn:schemas-upnp-org:service:WANIPv6FirewallControl:1"
 	l3f1  = "urn:schemas-upnp-org:service:Layer3Forwarding:1"
 
 	ipConn   = "/ctl/IPConn"
+	ip6fCtl  = "/ctl/IP6FCtl"
 	cmnIfCfg = "/ctl/CmnIfCfg"
 	l3f      = "/ctl/L3F"
 )
@@ -38,10 +42,21 @@ func lan() netip.Prefix { return netip.MustParsePrefix("192.168.1.1/24") }
 type line struct {
 	state   igd.WANState
 	traffic igd.Traffic
+	packets uint64                           // through any pinhole
+	timeout map[lease.Protocol]time.Duration // what is not there cannot be told
 }
 
 func (l *line) State(netip.Addr) igd.WANState { return l.state }
 func (l *line) Traffic() igd.Traffic          { return l.traffic }
+
+func (l *line) Packets(context.Context, lease.Lease) (uint64, error) { return l.packets, nil }
+
+func (l *line) FlowTimeout(p lease.Protocol) (time.Duration, error) {
+	if d, ok := l.timeout[p]; ok {
+		return d, nil
+	}
+	return 0, errors.New("no conntrack")
+}
 
 // router is a gateway with a real manager and a firewall in memory.
 type router struct {
@@ -96,9 +111,9 @@ func newRouter(t testing.TB, lan netip.Prefix, options ...func(*lease.Config)) *
 	return r
 }
 
-func newServer(t testing.TB, leases igd.Leases, outside igd.Outside) *igd.Server {
+func newServer(t testing.TB, leases igd.Leases, outside igd.Outside, options ...func(*igd.Config)) *igd.Server {
 	t.Helper()
-	server, err := igd.New(igd.Config{
+	cfg := igd.Config{
 		UUID:    [16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16},
 		Name:    "Home router",
 		Version: "1.2.3",
@@ -106,7 +121,11 @@ func newServer(t testing.TB, leases igd.Leases, outside igd.Outside) *igd.Server
 		UIPort:  8351,
 		Leases:  leases,
 		Outside: outside,
-	})
+	}
+	for _, option := range options {
+		option(&cfg)
+	}
+	server, err := igd.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

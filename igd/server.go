@@ -24,6 +24,7 @@ import (
 // Leases is what the package needs of [lease.Manager].
 type Leases interface {
 	Open(ctx context.Context, r lease.Request) (lease.Lease, error)
+	CloseID(ctx context.Context, a lease.Actor, id lease.ID) (lease.Lease, error)
 	CloseExternal(ctx context.Context, a lease.Actor, p lease.Protocol, ports lease.PortRange) ([]lease.Lease, error)
 	FindExternal(p lease.Port) (lease.Lease, bool)
 	Snapshot() *lease.Snapshot
@@ -51,6 +52,15 @@ type Config struct {
 	// 0 means that there are none.
 	UIPort uint16
 
+	// Versions of the device that are described.
+	Versions Versions
+
+	// Device returns the MAC address of a LAN host, empty when unknown, and Addrs the addresses by which the device with a
+	// MAC address is on the LANs now. By them a host that calls over IPv6 is known to be the one with an IPv4 address. Nil
+	// means that nothing is known of any.
+	Device func(addr netip.Addr) string
+	Addrs  func(device string) []netip.Addr
+
 	Leases  Leases  // must not be nil
 	Outside Outside // must not be nil
 
@@ -64,8 +74,11 @@ type Server struct {
 	log      *slog.Logger
 	product  string
 	identity identity
-	root     device
+	versions Versions
+	pinholes bool      // may be opened by somebody
+	trees    [2]device // of version 1 and of version 2
 	configID uint32
+	hosts    hosts
 	guard    *guard
 
 	choice      atomic.Pointer[choice]
@@ -95,7 +108,7 @@ func New(cfg Config) (*Server, error) {
 		leases:  cfg.Leases,
 		outside: cfg.Outside,
 		log:     cfg.Logger.With("proto", lease.OriginUPnP),
-		product: cfg.Product,
+		product: cfg.Product, versions: cfg.Versions, hosts: newHosts(cfg.Device, cfg.Addrs),
 		identity: identity{
 			name:       cmp.Or(lease.CleanText(cfg.Name, 63), "portreeve"),
 			version:    lease.CleanText(cfg.Version, 31),
@@ -107,7 +120,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.guard = newGuard(s.log)
 	s.acceptOften = rate.Sometimes{First: 1, Interval: time.Minute}
-	s.root = s.tree()
+	s.trees = [2]device{s.tree(1), s.tree(2)}
 	s.configID = s.computeConfigID()
 	return s, nil
 }
@@ -129,19 +142,6 @@ func (cfg Config) check() error {
 	return errors.Join(faults...)
 }
 
-// Target is one thing that SSDP announces and answers searches for. Its fields are those of a target of package
-// ssdp, so that one converts to the other.
-type Target struct {
-	UDN     string // "uuid:" and the UUID of the device that it belongs to
-	Type    string // "upnp:rootdevice", or a type without its version; empty for the device's name itself
-	Version int    // of Type; 0 if it has none
-}
-
-// Targets lists what is to be announced, in the order of UDA 1.1, tables 1-1 to 1-3.
-func (s *Server) Targets() []Target {
-	return s.root.targets([]Target{{UDN: s.root.udn, Type: "upnp:rootdevice"}})
-}
-
 // ConfigID identifies the state of the descriptions (UDA 1.1, section 1.2.2): 0 to 16777215, another one
 // whenever they change.
 func (s *Server) ConfigID() uint32 { return s.configID }
@@ -155,12 +155,16 @@ func deriveUDN(machine [16]byte, name string) string {
 	return fmt.Sprintf("uuid:%x-%x-%x-%x-%x", sum[0:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
 }
 
-// computeConfigID hashes the descriptions. They are the same on every LAN but for the address.
+// computeConfigID hashes the descriptions, of the root device with all that may be in it. They are the same on every LAN but for
+// the address.
 func (s *Server) computeConfigID() uint32 {
 	h := fnv.New32a()
-	docs := s.documents(netip.IPv4Unspecified())
-	for _, path := range slices.Sorted(maps.Keys(docs)) {
-		h.Write(docs[path])
+	byPath, roots := s.documents(netip.IPv4Unspecified())
+	for _, path := range slices.Sorted(maps.Keys(byPath)) {
+		h.Write(byPath[path].body)
+	}
+	for version := range s.trees {
+		h.Write(roots[view{version: version + 1, dialled: true}])
 	}
 	const freeRange = 1 << 24 // UDA 1.1, section 1.2.2: above are numbers assigned by the UPnP Forum
 	return h.Sum32() % freeRange

@@ -3,24 +3,33 @@ package igd
 import (
 	"context"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/portreeve/portreeve/lease"
 )
 
-// service is one UPnP service: all that is described of it and all that it does.
+// eventsServed tells whether anybody can subscribe to events. To announce events and refuse every subscription would make
+// clients wait for what never comes, so the descriptions announce them only if it is true.
+const eventsServed = false
+
+// service is one UPnP service of one version of the device: all that is described of it and all that it does.
 type service struct {
 	name      string // for example "WANIPConnection"
 	id        string // the part of the serviceId that is its own
 	path      string // the part of the URLs that is its own
+	igd       int    // the version of the device that it belongs to
 	highest   int    // the highest version whose actions are answered
 	described int    // the version in the descriptions
+	extra     extra  // when it is described
 	aliases   []string
 	variables []variable
 	actions   []action
 	optional  []string // actions that the specification leaves to the vendor, and that we do not have
+	guests    *service // its actions are answered too; may be nil
 }
 
 // variable is a state variable of a service.
@@ -33,13 +42,30 @@ type variable struct {
 	most    uint32   // the greatest value of a number; 0: whatever its type can hold
 	outside byVersion
 
-	// wildcard lets "*" stand for any (0 or the empty string), as some old clients write it.
-	wildcard bool
+	// advised is the greatest value that the description names from version 2 on. A greater one is accepted.
+	advised uint32
 
-	// current returns the value that QueryStateVariable reads; nil if it cannot be asked for. It is there for
-	// those variables that the specification wants evented.
+	// wildcard lets "*" stand for any (0 or the empty string), as some old clients write it. blank lets no text at all stand
+	// for 0.
+	wildcard, blank bool
+
+	// evented: the specification wants changes to be told to subscribers.
+	evented bool
+
+	// current returns the value that events and QueryStateVariable tell; nil if it cannot be asked for. It is there
+	// for all evented variables.
 	current func(client netip.Addr) string
 }
+
+// extra says of a service that not everybody is told of it.
+type extra uint8
+
+// The conditions under which a service is described.
+const (
+	always      extra = iota
+	forModern         // not to those who stumble over what InternetGatewayDevice:1 did not have
+	forDialling       // if the line is a dialled one, or somebody looks for such a service only
+)
 
 // argument is an argument of an action. All of its properties are those of the state variable it is related to.
 type argument struct{ name, variable string }
@@ -109,8 +135,28 @@ const typePrefix = "urn:schemas-upnp-org:service:"
 
 func (s *service) urn(version int) string { return fmt.Sprint(typePrefix, s.name, ":", version) }
 
-func (s *service) controlPath() string { return "/ctl/" + s.path }
-func (s *service) scpdPath() string    { return "/scpd/" + s.path + ".xml" }
+func (s *service) controlPath() string { return s.under("/ctl/") }
+func (s *service) eventPath() string   { return s.under("/evt/") }
+func (s *service) scpdPath() string    { return s.under("/scpd/") + ".xml" }
+
+// under is the path of the service below another one. Each version of the device has its own.
+func (s *service) under(path string) string {
+	if s.igd == 1 {
+		return path + s.path
+	}
+	return path + strconv.Itoa(s.igd) + "/" + s.path
+}
+
+// evented yields the variables whose changes subscribers are told, as the described version has them.
+func (s *service) evented() iter.Seq[*variable] {
+	return func(yield func(*variable) bool) {
+		for i := range s.variables {
+			if v := &s.variables[i]; v.evented && v.since <= s.described && !yield(v) {
+				return
+			}
+		}
+	}
+}
 
 // versionOf returns which version of the service a namespace means, and false if it is another service's.
 func (s *service) versionOf(namespace string) (int, bool) {
@@ -123,17 +169,22 @@ func (s *service) versionOf(namespace string) (int, bool) {
 	return 1, slices.Contains(s.aliases, namespace)
 }
 
-// find returns the action of that name, or the code with which to refuse it.
-func (s *service) find(name string) (*action, error) {
-	for i := range s.actions {
-		if s.actions[i].name == name {
-			return &s.actions[i], nil
+// find returns the action of that name and the service that has it, or the code with which to refuse it.
+func (s *service) find(name string) (*service, *action, error) {
+	for _, owner := range []*service{s, s.guests} {
+		if owner == nil {
+			continue
+		}
+		for i := range owner.actions {
+			if owner.actions[i].name == name {
+				return owner, &owner.actions[i], nil
+			}
 		}
 	}
 	if slices.Contains(s.optional, name) {
-		return nil, optionalNotSupported
+		return nil, nil, optionalNotSupported
 	}
-	return nil, invalidAction
+	return nil, nil, invalidAction
 }
 
 // variable returns the state variable of that name; false if there is none.
@@ -173,6 +224,9 @@ func (v *variable) parse(text string, version int) (value, error) {
 		if v.kind != typeString {
 			text = "0"
 		}
+	}
+	if v.blank && text == "" {
+		text = "0"
 	}
 	parsed, ok := v.kind.parse(text)
 	if !ok {

@@ -200,7 +200,7 @@ func appendFault(b []byte, c code) []byte {
 	b = append(b, envelopeStart...)
 	b = append(b, `<s:Fault><faultcode>s:Client</faultcode><faultstring>UPnPError</faultstring><detail>`...)
 	b = append(b, `<UPnPError xmlns="`+controlNamespace+`"><errorCode>`...)
-	b = strconv.AppendInt(b, int64(c), 10)
+	b = strconv.AppendInt(b, int64(c.number()), 10)
 	b = append(b, "</errorCode><errorDescription>"...)
 	b = appendEscaped(b, c.String())
 	b = append(b, "</errorDescription></UPnPError></detail></s:Fault>"...)

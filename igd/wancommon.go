@@ -6,17 +6,17 @@ import (
 )
 
 // wanCommonInterfaceConfig is WANCommonInterfaceConfig:1: the properties and counters of the line.
-func (s *Server) wanCommonInterfaceConfig() *service {
+func (s *Server) wanCommonInterfaceConfig(igd int) *service {
 	state, traffic := s.outside.State, s.outside.Traffic
 	return &service{
-		name: "WANCommonInterfaceConfig", id: "WANCommonIFC1", path: "CmnIfCfg", highest: 1, described: 1,
+		name: "WANCommonInterfaceConfig", id: "WANCommonIFC1", path: "CmnIfCfg", igd: igd, highest: 1, described: 1,
 		variables: []variable{
 			{name: "WANAccessType", kind: typeString, since: 1, allowed: []string{"DSL", "POTS", "Cable", "Ethernet"}},
 			{name: "Layer1UpstreamMaxBitRate", kind: typeUI4, since: 1},
 			{name: "Layer1DownstreamMaxBitRate", kind: typeUI4, since: 1},
 			{
 				name: "PhysicalLinkStatus", kind: typeString, since: 1, allowed: []string{"Up", "Down"},
-				current: func(client netip.Addr) string { return state(client).linkStatus() },
+				evented: true, current: func(client netip.Addr) string { return state(client).linkStatus() },
 			},
 			{name: "TotalBytesSent", kind: typeUI4, since: 1},
 			{name: "TotalBytesReceived", kind: typeUI4, since: 1},

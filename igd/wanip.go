@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"net/netip"
+	"time"
 )
 
 // Names that occur in more than one place.
@@ -19,16 +20,22 @@ const (
 	ipRouted = "IP_Routed"
 )
 
-// wanIPConnection is WANIPConnection, described as version 1, with the actions that version 2 added. Calls in the
-// name of WANPPPConnection:1 are answered too: what both have in common is the same.
-func (s *Server) wanIPConnection() *service {
-	actions := s.connectionActions()
-	actions = append(actions, s.mappingActions()...)
+// wanIPConnection is WANIPConnection, described in the version of the device. The actions that version 2 added are answered to
+// whoever calls them, and so are calls in the name of WANPPPConnection:1: what both have in common is the same.
+func (s *Server) wanIPConnection(igd int) *service {
+	ip := s.connectionService(igd)
+	ip.name, ip.id, ip.path, ip.highest, ip.described = "WANIPConnection", "WANIPConn1", "IPConn", 2, igd
+	ip.guests = s.wanIPv6FirewallControl(igd) // nat-port-mapper of js-libp2p calls its actions by the name of this service
+	ip.aliases = []string{typePrefix + pppConnection + ":1"}
+	return ip
+}
+
+// connectionService is what WANIPConnection and WANPPPConnection have in common.
+func (s *Server) connectionService(igd int) *service {
 	return &service{
-		name: "WANIPConnection", id: "WANIPConn1", path: "IPConn", highest: 2, described: 1,
-		aliases:   []string{"urn:schemas-upnp-org:service:WANPPPConnection:1"},
+		igd:       igd,
 		variables: append(s.connectionVariables(), s.mappingVariables()...),
-		actions:   actions,
+		actions:   append(s.connectionActions(), s.mappingActions()...),
 		optional: []string{
 			"RequestTermination",
 			"SetAutoDisconnectTime", "SetIdleDisconnectTime", "SetWarnDisconnectDelay",
@@ -47,10 +54,12 @@ func (s *Server) connectionVariables() []variable {
 		},
 		{
 			name: "PossibleConnectionTypes", kind: typeString, since: 1, allowed: []string{ipRouted},
+			evented: true,
 			current: func(netip.Addr) string { return ipRouted },
 		},
 		{
 			name: "ConnectionStatus", kind: typeString, since: 1, allowed: []string{"Connected", "Disconnected"},
+			evented: true,
 			current: func(client netip.Addr) string { return state(client).connectionStatus() },
 		},
 		{name: "Uptime", kind: typeUI4, since: 1},
@@ -62,6 +71,7 @@ func (s *Server) connectionVariables() []variable {
 		{name: "NATEnabled", kind: typeBoolean, since: 1},
 		{
 			name: "ExternalIPAddress", kind: typeString, since: 1,
+			evented: true,
 			current: func(client netip.Addr) string { return string(appendText(nil, state(client).externalAddress())) },
 		},
 	}
@@ -135,10 +145,11 @@ func (s *Server) mappingVariables() []variable {
 	return []variable{
 		{
 			name: "PortMappingNumberOfEntries", kind: typeUI2, since: 1,
+			evented: true,
 			current: func(netip.Addr) string { return string(appendText(nil, s.numberOfEntries())) },
 		},
 		{name: "PortMappingEnabled", kind: typeBoolean, since: 1},
-		{name: "PortMappingLeaseDuration", kind: typeUI4, since: 1},
+		{name: "PortMappingLeaseDuration", kind: typeUI4, since: 1, advised: uint32(maxLease / time.Second)},
 		{name: "RemoteHost", kind: typeString, since: 1, wildcard: true},
 		{name: "ExternalPort", kind: typeUI2, since: 1, wildcard: true},
 		{
@@ -151,6 +162,10 @@ func (s *Server) mappingVariables() []variable {
 		},
 		{name: "InternalClient", kind: typeString, since: 1},
 		{name: "PortMappingDescription", kind: typeString, since: 1},
+		{
+			name: "SystemUpdateID", kind: typeUI4, since: 2, evented: true,
+			current: func(netip.Addr) string { return string(appendText(nil, s.leases.Snapshot().Updates)) },
+		},
 		{name: "A_ARG_TYPE_Manage", kind: typeBoolean, since: 2},
 		{name: "A_ARG_TYPE_PortListing", kind: typeString, since: 2},
 	}

@@ -31,9 +31,22 @@ type deviceXML struct {
 	ModelURL         string       `xml:"modelURL"`
 	SerialNumber     string       `xml:"serialNumber,omitempty"`
 	UDN              string       `xml:"UDN"`
+	Icons            *iconsXML    `xml:"iconList"`
 	Services         []serviceXML `xml:"serviceList>service"`
 	Devices          *devicesXML  `xml:"deviceList"`
 	PresentationURL  string       `xml:"presentationURL,omitempty"`
+}
+
+type iconsXML struct {
+	Icons []iconXML `xml:"icon"`
+}
+
+type iconXML struct {
+	Type   string `xml:"mimetype"`
+	Width  int    `xml:"width"`
+	Height int    `xml:"height"`
+	Depth  int    `xml:"depth"`
+	URL    string `xml:"url"`
 }
 
 type devicesXML struct {

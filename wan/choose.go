@@ -57,5 +57,5 @@ func named(s state, names []string) []Interface {
 }
 
 func (l link) show() Interface {
-	return Interface{Name: l.name, Index: l.index, Up: l.up, Addrs: l.addrs, Speed: l.speed}
+	return Interface{Name: l.name, Index: l.index, Up: l.up, Dialled: l.dialled, Addrs: l.addrs, Speed: l.speed}
 }

@@ -16,11 +16,12 @@ import (
 
 // link is what the kernel says of one interface.
 type link struct {
-	name  string
-	index int
-	up    bool // switched on, and with a carrier if it is of the kind that knows
-	addrs []netip.Addr
-	speed uint64
+	name    string
+	index   int
+	up      bool // switched on, and with a carrier if it is of the kind that knows
+	dialled bool // of PPP
+	addrs   []netip.Addr
+	speed   uint64
 }
 
 // route is a way to everywhere.
@@ -86,7 +87,10 @@ func dumpState() (state, error) {
 		}
 		// Dialled lines and tunnels know no carrier; their state is "unknown" while they work.
 		carrier := a.OperState == netlink.OperUp || a.OperState == netlink.OperUnknown
-		l := link{name: a.Name, index: a.Index, up: a.Flags&net.FlagUp != 0 && carrier, speed: readSpeed(a.Name)}
+		l := link{
+			name: a.Name, index: a.Index, up: a.Flags&net.FlagUp != 0 && carrier,
+			dialled: a.EncapType == "ppp", speed: readSpeed(a.Name),
+		}
 		for _, addr := range addrs {
 			if addr.Label == heldLabel {
 				continue // not by this one the router is known

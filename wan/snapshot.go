@@ -22,6 +22,9 @@ type Interface struct {
 	// Up for a while, and are empty while a line is being dialled.
 	Addrs []netip.Addr
 
+	// Dialled tells whether it is a line of PPP.
+	Dialled bool
+
 	// Speed of the link in bits a second; 0 when unknown, as it is for dialled lines and virtual links.
 	Speed uint64
 
@@ -70,7 +73,7 @@ func (i Interface) Note() string {
 }
 
 func (i Interface) equal(other Interface) bool {
-	return i.Name == other.Name && i.Index == other.Index && i.Up == other.Up && i.Speed == other.Speed &&
+	return i.Name == other.Name && i.Index == other.Index && i.Up == other.Up && i.Dialled == other.Dialled && i.Speed == other.Speed &&
 		slices.Equal(i.Addrs, other.Addrs) && i.Since.Equal(other.Since)
 }
 

@@ -167,12 +167,27 @@ func (d *daemon) newPCP(stateDir string) *pcp.Server {
 	return pcp.NewServer(cfg)
 }
 
+// igdVersions translates the setting.
+func igdVersions(setting int) igd.Versions {
+	switch setting {
+	case 1:
+		return igd.OnlyVersion1
+	case 2:
+		return igd.OnlyVersion2
+	default:
+		return igd.BothVersions
+	}
+}
+
 func (d *daemon) newIGD(o *options) error {
 	id, err := machineID(o.stateDir)
 	if err != nil {
 		return err
 	}
-	cfg := igd.Config{UUID: id, Version: version(), Product: product(), Leases: d.leases, Outside: outside{d}, Logger: d.log}
+	cfg := igd.Config{
+		UUID: id, Version: version(), Product: product(), Versions: igdVersions(d.cfg.IGD.Version),
+		Device: d.lan.MAC, Addrs: d.lan.Addrs, Leases: d.leases, Outside: outside{d}, Logger: d.log,
+	}
 	if d.cfg.Web.Enable {
 		cfg.UIPort = d.cfg.Web.Port
 	}
@@ -181,12 +196,12 @@ func (d *daemon) newIGD(o *options) error {
 	}
 	var targets []ssdp.Target
 	for _, t := range d.igd.Targets() {
-		targets = append(targets, ssdp.Target{UDN: t.UDN, Type: t.Type, Version: t.Version, Announced: t.Version})
+		targets = append(targets, ssdp.Target(t))
 	}
 	d.ssdp, err = ssdp.New(ssdp.Config{
 		Targets: targets,
-		Location: func(addr netip.Addr, _ string, _ int) string {
-			return "http://" + netip.AddrPortFrom(addr, d.cfg.IGD.Port).String() + igd.DescriptionPath
+		Location: func(addr netip.Addr, target string, version int) string {
+			return "http://" + netip.AddrPortFrom(addr, d.cfg.IGD.Port).String() + d.igd.DescriptionPath(target, version)
 		},
 		BootID:   func() uint32 { return uint32(d.leases.Now().Unix()) },
 		Product:  product(),

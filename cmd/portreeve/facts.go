@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"time"
 
 	"github.com/portreeve/portreeve/firewall"
 	"github.com/portreeve/portreeve/igd"
@@ -62,6 +63,7 @@ func (o outside) State(host netip.Addr) igd.WANState {
 		Up:             line.Up,
 		Addr:           line.Addr(),
 		Since:          line.Since,
+		Dialled:        line.Dialled,
 		UpstreamRate:   line.Speed,
 		DownstreamRate: line.Speed,
 	}
@@ -75,6 +77,29 @@ func (o outside) Traffic() igd.Traffic {
 	}
 	return igd.Traffic(traffic)
 }
+
+// Packets implements igd.Outside: the packets of the connections through a pinhole that the kernel remembers, and of those
+// that it has forgotten the first.
+func (o outside) Packets(ctx context.Context, pinhole lease.Lease) (uint64, error) {
+	t, err := o.traffic(ctx, pinhole)
+	if err != nil {
+		return 0, err
+	}
+	var remembered, packets uint64
+	for _, peer := range t.Peers {
+		if peer.Inbound {
+			remembered++
+			packets += max(1, peer.PacketsReceived+peer.PacketsSent)
+		}
+	}
+	if t.Used != nil && t.Used.In > remembered {
+		packets += t.Used.In - remembered
+	}
+	return packets, nil
+}
+
+// FlowTimeout implements igd.Outside.
+func (outside) FlowTimeout(p lease.Protocol) (time.Duration, error) { return firewall.FlowTimeout(p) }
 
 // flow tells from which port the packets of a host to a peer go out. What is not known makes PEER choose a port of its own.
 func (d *daemon) flow(_ context.Context, p lease.Protocol, internal, peer netip.AddrPort) (uint16, bool) {
