@@ -71,7 +71,9 @@ func (d *device) see(seen []sighting, round int, beat bool) (probe []sighting) {
 	d.remember(seen, probe, round)
 	d.addrs = d.addrs[:0:0]
 	for _, s := range seen {
-		d.addrs = append(d.addrs, s.addr)
+		if s.addr.Is6() || d.first.IsValid() {
+			d.addrs = append(d.addrs, s.addr)
+		}
 	}
 	slices.SortStableFunc(d.addrs, func(a, b netip.Addr) int { return d.place(a) - d.place(b) })
 	return probe
@@ -111,6 +113,11 @@ func (d *device) choose(seen []sighting, byAddr map[netip.Addr]sighting, beat bo
 	for _, s := range seen {
 		switch {
 		case !s.addr.Is4() || s.addr == d.first || d.rival.IsValid():
+		case !d.first.IsValid() && d.known[s.addr].silent && !s.sure() && !d.shows(s):
+			// It has left this one for another, which is gone now: that it is back here is to be shown.
+			if s.state == netlink.NUD_STALE {
+				probe = append(probe, s)
+			}
 		case !d.first.IsValid():
 			d.first = s.addr
 		case d.known == nil || d.shows(s):

@@ -73,6 +73,22 @@ func TestWhereADeviceIs(t *testing.T) {
 			{"beat: 10 probe, 11 probe", "11 10"},
 			{"", ""},
 		},
+		"moved, and left while the old entry was kept": {
+			{"10 reachable", "10"},
+			{"10 reachable, 11 stale", "10 11, asks 10 11"},
+			{"10 beats: 10 probe, 11 reachable", "11 10"},
+			{"10 probe", ""},
+			{"10 stale", ", asks 10"},
+			{"10 probe", ""},
+			{"10 reachable", "10"},
+		},
+		"moved, and back after the new entry was lost": {
+			{"10 reachable", "10"},
+			{"10 reachable, 11 stale", "10 11, asks 10 11"},
+			{"10 beats: 10 stale, 11 reachable", "11 10"},
+			{"11 reachable, 10 stale", "11 10"},
+			{"10 delay", "10"},
+		},
 		"moved, and the old entry goes first": {{"10 reachable", "10"}, {"10 reachable, 11 stale", "10 11, asks 10 11"}, {"11 probe", "11"}},
 		"moved back while the old entry was kept": {
 			{"10 reachable", "10"},

@@ -41,6 +41,10 @@ type Config struct {
 	// asked often and must not take long. Nil means that no device is ever there.
 	Addrs func(device string) []netip.Addr
 
+	// Moved delivers a value when what Addrs says of a device may have changed. It is asked anyway once a second, so that
+	// nil, that nobody ever tells, only makes devices be followed later.
+	Moved <-chan struct{}
+
 	// Present tells whether a LAN host is there now; it may take some seconds. It is asked for the hosts of
 	// permanent leases. Nil means that every host is always present.
 	Present func(ctx context.Context, addr netip.Addr) bool
@@ -209,6 +213,8 @@ func (m *Manager) Run(ctx context.Context) error {
 		case <-refresh:
 			m.refresh()
 		case <-follow:
+			m.followRules()
+		case <-m.cfg.Moved:
 			m.followRules()
 		case <-m.cfg.Disturbed:
 			m.suspect = true

@@ -201,7 +201,9 @@ func TestRulesFollow(t *testing.T) {
 	bubble(t, "the device", func(t *testing.T) {
 		var at atomic.Pointer[[]netip.Addr]
 		at.Store(&[]netip.Addr{})
+		moved := make(chan struct{})
 		s := newScene(t, dual, func(cfg *lease.Config) {
+			cfg.Moved = moved
 			cfg.Addrs = func(mac string) []netip.Addr {
 				if mac != nasMAC {
 					return nil
@@ -232,6 +234,11 @@ func TestRulesFollow(t *testing.T) {
 		s.stands("tcp 80 -> 192.168.1.20:80", "tcp [2001:db8:1::20]:80")
 		move("192.168.1.21", "2001:db8:1::20", "2001:db8:1::21")
 		s.stands("tcp [2001:db8:1::20]:80", "tcp 80 -> 192.168.1.21:80", "tcp [2001:db8:1::21]:80")
+		at.Store(&[]netip.Addr{second})
+		moved <- struct{}{}
+		synctest.Wait()
+		s.stands("tcp [2001:db8:1::20]:80", "tcp 80 -> 192.168.1.11:80")
+		move("192.168.1.21")
 		move()
 		s.stands("tcp [2001:db8:1::20]:80", "tcp 80 -> 192.168.1.21:80")
 		r.Version, r.Target.CloseWhenGone = 0, true

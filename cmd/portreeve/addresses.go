@@ -17,11 +17,13 @@ func (d *daemon) holdAddresses(ctx context.Context) error {
 		gather = 500 * time.Millisecond // a look at the leases costs something while very many are made
 	)
 	var last []wan.Held
+	var lastOutside *wan.Snapshot
 	var due time.Time
 	for {
 		leases, outside := d.leases.Snapshot(), d.wan.Snapshot()
-		if now := held(leases); !slices.Equal(now, last) || !time.Now().Before(due) {
-			last, due = now, time.Now().Add(again)
+		// Compared, for what changes while we gather changes is seen by no channel.
+		if now := held(leases); outside != lastOutside || !slices.Equal(now, last) || !time.Now().Before(due) {
+			last, lastOutside, due = now, outside, time.Now().Add(again)
 			if err := d.wan.Hold(now); err != nil {
 				d.log.Warn("public addresses may not be reached from outside; trying again", "err", err)
 				due = time.Now()
@@ -32,7 +34,6 @@ func (d *daemon) holdAddresses(ctx context.Context) error {
 			return d.wan.Hold(nil)
 		case <-leases.Changed():
 		case <-outside.Changed():
-			due = time.Now()
 		case <-time.After(time.Until(due)):
 		}
 		if !kernel.Pause(ctx, gather) {

@@ -114,6 +114,7 @@ func (d *daemon) openLeases(ctx context.Context) (err error) {
 		Disturbed: d.disturbed,
 		Device:    d.lan.MAC,
 		Addrs:     d.lan.Addrs,
+		Moved:     d.lan.Moved(),
 		Present:   d.lan.Present,
 		Logger:    d.log,
 	}

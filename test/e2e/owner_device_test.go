@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -11,33 +12,93 @@ import (
 	"github.com/portreeve/portreeve/test/lab"
 )
 
-// A forward to a device goes with it when DHCP gives it another address, and is out of force or stays while it is away.
-func TestForwardFollowsItsDevice(t *testing.T) {
-	t.Parallel()
-	inAll(t, func(t *testing.T, f flavour) {
-		home, d := newHome(t, f, lab.DaemonOptions{})
-		before, after := home.LAN1.Addr, netip.MustParseAddr("192.168.1.77")
+// What is the owner's for a device goes with it when DHCP gives it another address: forwards, the DMZ host, a public address
+// of its own, and what the policy lets it do. When it has left, a rule stays where it was or is out of force, as was said.
+func TestRulesFollowTheirDevice(t *testing.T) {
+	inOwners(t, func(t *testing.T, f flavour) {
+		home := f.home(t)
+		// The router doubts sooner than usual that a host is still there.
+		for setting, value := range map[string]string{"base_reachable_time_ms": "1000", "retrans_time_ms": "200", "delay_first_probe_time": "1"} {
+			if err := home.Router.Sysctl("net/ipv4/neigh/br-lan/"+setting, value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before, after, mac := home.LAN1.Addr, netip.MustParseAddr("192.168.1.77"), macOf(t, home.LAN1)
+		d := f.start(t, home, lab.DaemonOptions{Config: fmt.Sprintf(`
+[[forward]]
+name = "open while it is there"
+protocol = "tcp"
+ports = 444
+to_ports = 8443
+device = %[1]q
+when_gone = "close"
+
+[[dmz]]
+device = %[1]q
+
+[[address]]
+public = "81.2.69.20"
+device = %[1]q
+
+[policy]
+default = "deny"
+[[policy.rule]]
+name = "the console"
+devices = [%[1]q]
+action = "allow"
+`, mac)})
 		home.LAN1.Echo(t, "tcp", "0.0.0.0:8443")
+		home.LAN1.Echo(t, "udp", "0.0.0.0:7777")
 		speak(t, home, before)
 		d.MustCLI(t, "forward", "add", "--name", "nas", "--protocol", "tcp", "--ports", "443", "--device", before.String(), "--to-ports", "8443")
-		probe := lab.Probe{Network: "tcp", From: home.Internet, Local: at(home.Peers[0], 40000), To: at(home.WAN, 443)}
-		probe.MustReach(t)
-
+		probes := []lab.Probe{
+			{Network: "udp", From: home.Internet, To: at(home.WAN, 7777)}, // the DMZ host
+			{Network: "udp", From: home.Internet, Local: at(home.Gateway, 0), To: at(mustAddr("81.2.69.20"), 7777)},
+			{Network: "tcp", From: home.Internet, To: at(home.WAN, 443)},
+			{Network: "tcp", From: home.Internet, To: at(home.WAN, 444)},
+		}
+		follows := func(addr netip.Addr) {
+			t.Helper()
+			begin := time.Now()
+			for _, p := range probes {
+				p.MustReach(t)
+			}
+			t.Logf("all follow %s within %s", addr, time.Since(begin))
+			port := int(addr.As4()[3]) * 100
+			mustSOAP(t, home.LAN1, wanIP1, "AddPortMapping", mapping(port, "TCP", 8443, addr.String(), "3600"))
+			lab.Probe{Network: "tcp", From: home.Internet, To: at(home.WAN, uint16(port))}.MustReach(t)
+		}
+		follows(before)
+		code, _, err := call(t.Context(), home.LAN2, "192.168.1.1", wanIP1, "AddPortMapping", mapping(5000, "TCP", 5000, home.LAN2.Addr.String(), "3600"))
+		if err != nil || code == 0 {
+			t.Errorf("the policy lets another device: %d, %v", code, err)
+		}
 		move(t, home, before, after)
 		speak(t, home, after)
-		begin := time.Now()
-		lab.Eventually(t, 10*time.Second, "the forward follows", func() error {
-			if out := d.MustCLI(t, "forward", "show", "nas"); !strings.Contains(out, "tcp 443 -> 192.168.1.77:8443") {
-				return fmt.Errorf("it is\n%s", out)
+		follows(after)
+		move(t, home, after, before)
+		speak(t, home, before)
+		follows(before)
+
+		// It leaves, which the kernel finds out because somebody still sends to it.
+		home.LAN1.Run(t, "ip", "link", "set", "eth0", "down")
+		lab.Eventually(t, 30*time.Second, "the rule that is to close is out of force", func() error {
+			probes[0].MustNotReach(t)
+			if out := d.MustCLI(t, "forward", "show", "open while it is there"); !strings.Contains(out, "not in force: the device") {
+				return errors.New(out)
 			}
 			return nil
 		})
-		t.Logf("followed after %s", time.Since(begin))
-		probe.MustReach(t)
-
-		move(t, home, after, before)
+		if n := f.count(t, home, "tcp", 444); n != 0 {
+			t.Errorf("%d rules are left of it", n)
+		}
+		if n := f.count(t, home, "tcp", 443); n != 1 {
+			t.Errorf("%d rules of the one that is to stay", n)
+		}
+		home.LAN1.Run(t, "ip", "link", "set", "eth0", "up")
+		home.LAN1.Run(t, "ip", "route", "replace", "default", "via", "192.168.1.1")
 		speak(t, home, before)
-		probe.MustReach(t)
+		follows(before)
 	})
 }
 
