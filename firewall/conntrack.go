@@ -22,12 +22,12 @@ type Look struct {
 	// or has filters that keep this peer out.
 	Closed bool
 
-	// Outdated are those of UDP that began before a mapping was opened: from a peer to its external port, so that they
+	// Outdated are those of UDP, with Others also of what is neither TCP nor UDP, that began before a mapping was opened: from a peer to its external port, so that they
 	// end at the router; from its internal endpoint, with another port outside; from another host, that was given the
 	// external port.
-	Outdated bool
+	Outdated, Others bool
 
-	// Opened, if it is not empty, are the only leases with one UDP port that any such connection can have to do with.
+	// Opened, if it is not empty, are the only leases with one such port that any such connection can have to do with.
 	Opened []lease.Lease
 }
 
@@ -99,7 +99,7 @@ func (c *Connections) End(l Look, current Current) (ended, seen int, err error) 
 	}
 	if err == nil && l.Outdated {
 		var questions []kernel.Question
-		questions, err = c.outdated(l.Opened)
+		questions, err = c.outdated(l)
 		for i := 0; i < len(questions) && err == nil; i++ {
 			err = look(questions[i], Mappings.outdated)
 		}
@@ -122,22 +122,28 @@ func (c *Connections) walk(q kernel.Question, found func(flow)) (err error) {
 }
 
 // outdated returns what to ask for connections that leases may have outdated; without leases, those of any.
-func (c *Connections) outdated(leases []lease.Lease) (questions []kernel.Question, err error) {
-	if len(leases) > 0 && !c.tried {
+func (c *Connections) outdated(l Look) (questions []kernel.Question, err error) {
+	if len(l.Opened) > 0 && !c.tried {
 		if c.answers, err = comparesAnswers(c.asker); err != nil {
 			return nil, err
 		}
 		c.tried = true
 	}
-	if len(leases) == 0 || !c.answers {
-		return []kernel.Question{begun(unix.AF_INET, ports{protocol: lease.UDP})}, nil
+	if len(l.Opened) == 0 || !c.answers {
+		questions = append(questions, begun(unix.AF_INET, ports{protocol: lease.UDP}))
+		if l.Others {
+			for _, p := range []lease.Protocol{lease.UDPLite, lease.SCTP, lease.DCCP} {
+				questions = append(questions, begun(unix.AF_INET, ports{protocol: p}))
+			}
+		}
+		return questions, nil
 	}
-	for _, l := range leases {
+	for _, l := range l.Opened {
 		outside, inside := l.External.Port(), l.Internal.Port()
 		questions = append(questions,
-			begun(unix.AF_INET, ports{protocol: lease.UDP, port: outside}),
-			begun(unix.AF_INET, ports{protocol: lease.UDP, source: inside}),
-			answered(unix.AF_INET, ports{protocol: lease.UDP, port: outside}),
+			begun(unix.AF_INET, ports{protocol: l.Protocol, port: outside}),
+			begun(unix.AF_INET, ports{protocol: l.Protocol, source: inside}),
+			answered(unix.AF_INET, ports{protocol: l.Protocol, port: outside}),
 		)
 	}
 	return questions, nil

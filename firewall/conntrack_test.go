@@ -192,11 +192,11 @@ func TestKernelsThatCompareAnswersWrongly(t *testing.T) {
 	}}
 	c := NewConnections()
 	defer c.Close()
-	if questions, err := c.outdated([]lease.Lease{l}); err != nil || len(questions) != 3 {
+	if questions, err := c.outdated(Look{Opened: []lease.Lease{l}}); err != nil || len(questions) != 3 {
 		t.Errorf("this kernel is asked %d questions, %v; want 3", len(questions), err)
 	}
 	c.answers = false
-	if questions, err := c.outdated([]lease.Lease{l}); err != nil || len(questions) != 1 {
+	if questions, err := c.outdated(Look{Opened: []lease.Lease{l}}); err != nil || len(questions) != 1 {
 		t.Errorf("another kernel is asked %d questions, %v; want 1", len(questions), err)
 	}
 }

@@ -73,7 +73,7 @@ func NewEnder(c EnderConfig) *Ender {
 }
 
 // Synced is for the end of Sync: whatever had been the rules before may have left connections.
-func (e *Ender) Synced() { e.want(Look{Closed: true, Outdated: true}) }
+func (e *Ender) Synced() { e.want(Look{Closed: true, Outdated: true, Others: true}) }
 
 // Applied is for the end of Apply, with the mappings after it. It does nothing if the change can have made no difference to
 // any connection.
@@ -82,11 +82,13 @@ func (e *Ender) Applied(m Mappings, change lease.Change) {
 	wide := false
 	// TCP connections end, and what a pinhole lets in is not translated.
 	outdates := func(p lease.Lease) {
-		switch {
-		case p.Protocol == lease.TCP || p.Pinhole():
-		case p.Protocol == lease.UDP && p.PortCount() == 1:
+		if p.Pinhole() || p.Protocol != lease.AllProtocols && !endless(p.Protocol) {
+			return
+		}
+		l.Others = l.Others || p.Protocol != lease.UDP
+		if p.PortCount() == 1 && !p.Whole() {
 			l.Opened = append(l.Opened, p)
-		default:
+		} else {
 			wide = true
 		}
 	}
@@ -142,7 +144,7 @@ func (e *Ender) want(l Look) {
 
 // and joins two looks.
 func (l Look) and(o Look) Look {
-	both := Look{Closed: l.Closed || o.Closed, Outdated: l.Outdated || o.Outdated}
+	both := Look{Closed: l.Closed || o.Closed, Outdated: l.Outdated || o.Outdated, Others: l.Others || o.Others}
 	// Each lease takes three walks, all connections take one but are handed over.
 	const most = 2
 	wide := l.Outdated && len(l.Opened) == 0 || o.Outdated && len(o.Opened) == 0

@@ -98,7 +98,9 @@ func TestEnder(t *testing.T) {
 	tcp := udp
 	tcp.Protocol = lease.TCP
 	all := udp
-	all.Protocol = lease.AllProtocols
+	all.Protocol, all.Internal = lease.AllProtocols, netip.MustParseAddrPort("192.168.1.10:0")
+	lite, sctp, wholeTCP := udp, udp, all
+	lite.Protocol, sctp.Protocol, wholeTCP.Protocol = lease.UDPLite, lease.SCTP, lease.TCP
 	pinhole := udp
 	pinhole.Internal = netip.MustParseAddrPort("[2001:db8::10]:3074")
 	pinhole.External = pinhole.Internal
@@ -116,7 +118,10 @@ func TestEnder(t *testing.T) {
 		{"opening UDP", lease.Change{Add: list(tcp, udp)}, firewall.Look{Outdated: true, Opened: list(udp)}},
 		{"opening many UDP", lease.Change{Add: list(udp, udp, udp)}, firewall.Look{Outdated: true}},
 		{"opening several ports", lease.Change{Add: list(several)}, firewall.Look{Outdated: true}},
-		{"opening all", lease.Change{Add: list(udp, all)}, firewall.Look{Outdated: true}},
+		{"opening all", lease.Change{Add: list(udp, all)}, firewall.Look{Outdated: true, Others: true}},
+		{"opening all of TCP", lease.Change{Add: list(wholeTCP)}, firewall.Look{}},
+		{"opening SCTP", lease.Change{Add: list(sctp)}, firewall.Look{Outdated: true, Others: true, Opened: list(sctp)}},
+		{"opening UDP-Lite", lease.Change{Add: list(lite)}, firewall.Look{Outdated: true, Others: true, Opened: list(lite)}},
 		{"opening a pinhole", lease.Change{Add: list(pinhole)}, firewall.Look{}},
 		{"closing TCP", lease.Change{Remove: list(tcp)}, firewall.Look{Closed: true}},
 		{"closing a pinhole", lease.Change{Remove: list(pinhole)}, firewall.Look{Closed: true}},

@@ -20,6 +20,7 @@ type Fake struct {
 	fail  func(op string) error
 	table *fakeTable // nil: no rules of ours, as before the first Sync
 	calls FakeCalls
+	known []lease.Protocol
 
 	changed func() // of whoever watches; nil: nobody does
 }
@@ -38,7 +39,10 @@ type FakeCalls struct {
 	Failed int // calls that returned an error
 }
 
-var _ Backend = (*Fake)(nil)
+var (
+	_ Backend      = (*Fake)(nil)
+	_ lease.Mapper = (*Fake)(nil)
+)
 
 // NewFake returns a firewall without rules.
 func NewFake() *Fake { return &Fake{} }
@@ -180,6 +184,20 @@ func (t *fakeTable) remove(leases []lease.Lease) error {
 // Cleanup removes all rules. Apply fails until the next Sync.
 func (f *Fake) Cleanup(ctx context.Context) error {
 	return f.do(ctx, "cleanup", "", func(*fakeTable) (*fakeTable, error) { return nil, nil })
+}
+
+// Know adds protocols whose ports it can map, beside TCP and UDP.
+func (f *Fake) Know(protocols ...lease.Protocol) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.known = append(f.known, protocols...)
+}
+
+// Maps tells that all can be done but for the ports of protocols that it does not know.
+func (f *Fake) Maps(m lease.Mapping) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return m.Whole() || m.Protocol == lease.TCP || m.Protocol == lease.UDP || slices.Contains(f.known, m.Protocol)
 }
 
 // Name returns "fake".

@@ -40,10 +40,14 @@ func (m Mappings) closed(f flow) bool {
 	}
 }
 
-// outdated tells of a connection whether it would go another way if it began now that there are these mappings. Only UDP
-// of IPv4 goes on for ever, and is translated.
+// endless tells of a protocol whether what it sends is one connection to the kernel for as long as it goes on. An attempt of
+// SCTP that nobody answers is repeated for minutes; one of TCP is refused, and over.
+func endless(p lease.Protocol) bool { return p.HasPorts() && p != lease.TCP }
+
+// outdated tells of a connection whether it would go another way if it began now that there are these mappings. Only
+// those of IPv4 are translated.
 func (m Mappings) outdated(f flow) bool {
-	if f.protocol != lease.UDP || !f.source.Addr().Is4() || f.mark&Mark != 0 && f.server != f.asked {
+	if !endless(f.protocol) || !f.source.Addr().Is4() || f.mark&Mark != 0 && f.server != f.asked {
 		return false
 	}
 	holder, mapped := m.External(f.protocol, f.asked)

@@ -65,10 +65,10 @@ func emptyState(t lease.Topology, size int) *State {
 // NAT returns what the router shall do besides mappings.
 func (s *State) NAT() lease.NAT { return s.nat }
 
-// IsBroad tells whether a lease is not taken port by port: it is for all protocols, or has more ports than
-// [lease.MaxPorts].
+// IsBroad tells whether a lease is not taken port by port: it is for all of a protocol, or for all protocols, or has more
+// ports than [lease.MaxPorts].
 func IsBroad(l lease.Lease) bool {
-	return l.Protocol == lease.AllProtocols || l.PortCount() > lease.MaxPorts
+	return l.Whole() || l.PortCount() > lease.MaxPorts
 }
 
 // Broad returns the leases that are not taken port by port (see [IsBroad]), of both families, the oldest first. There are
@@ -285,10 +285,10 @@ func (s *State) pinholesTo(p lease.Protocol, addr netip.AddrPort) (found []lease
 
 // holder returns the lease that gets what comes to a port of one of our addresses outside: one for this address before one
 // for any, since an address that is given away is not the WAN's any more; then one for the port before one for all of
-// them. What a DMZ host does not get is nobody's.
+// them, and one for the protocol before one for all. What a DMZ host does not get is nobody's.
 func (s *State) holder(port lease.Port, addr netip.Addr) (lease.Lease, bool) {
-	var all lease.Port
-	for _, place := range []lease.Place{{Port: port, Addr: addr}, {Port: all, Addr: addr}, {Port: port}, {Port: all}} {
+	all, ports := lease.Port{}, lease.Port{Protocol: port.Protocol}
+	for _, place := range []lease.Place{{Port: port, Addr: addr}, {Port: ports, Addr: addr}, {Port: all, Addr: addr}, {Port: port}, {Port: all}} {
 		for _, l := range s.byPlace[place] {
 			switch {
 			case l.Pinhole(), l.WAN != "" && !slices.Contains(Addrs(s.Topology, l.WAN), addr):

@@ -49,8 +49,8 @@ func validateInterface(name string) error {
 
 func isPlain(a netip.Addr) bool { return a.IsValid() && !a.Is4In6() && a.Zone() == "" }
 
-// ValidateLease checks that a backend can make rules of a lease: an ID of letters and digits, TCP or UDP with ports from 1 to
-// 65535 or all protocols without, a host inside, the same outside for IPv6, a WAN whose name can be written, and at most
+// ValidateLease checks that a backend can make rules of a lease: an ID of letters and digits, a protocol with ports from 1 to
+// 65535, or all of one or of all without, a host inside, the same outside for IPv6, a WAN whose name can be written, and at most
 // [lease.MaxFilters] filters with prefixes of the host's family. More than [lease.MaxPorts] ports must be the same outside
 // and inside.
 func ValidateLease(l lease.Lease) error {
@@ -61,8 +61,15 @@ func ValidateLease(l lease.Lease) error {
 		return fault("the ID must be 1 to 16 of 0-9 and a-z")
 	}
 	low, high := min(l.External.Port(), l.Internal.Port()), max(l.External.Port(), l.Internal.Port())
-	switch l.Protocol {
-	case lease.TCP, lease.UDP:
+	switch {
+	case l.Whole():
+		if high != 0 || l.Ports != 0 {
+			return fault("what is for all ports has none")
+		}
+		if l.Protocol != lease.AllProtocols && (!l.External.Addr().Is4() || len(l.Except) > 0) {
+			return fault("all of one protocol is for IPv4, at an address beside the WAN's own, without exceptions")
+		}
+	case l.Protocol.HasPorts():
 		if low == 0 || int(high)+l.PortCount()-1 > 65535 {
 			return fault("ports must be 1 to 65535")
 		}
@@ -72,12 +79,8 @@ func ValidateLease(l lease.Lease) error {
 		if len(l.Except) > 0 {
 			return fault("exceptions are for all protocols")
 		}
-	case lease.AllProtocols:
-		if high != 0 || l.Ports != 0 {
-			return fault("all protocols have no ports")
-		}
 	default:
-		return fault("the protocol must be tcp or udp, or all")
+		return fault("%s has no ports", l.Protocol)
 	}
 	a, outside := l.Internal.Addr(), l.External.Addr()
 	if !isPlain(a) || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {

@@ -43,18 +43,21 @@ func TestValidateLease(t *testing.T) {
 	}
 	for what, change := range map[string]func(*lease.Lease){
 		"the ID":           func(l *lease.Lease) { l.ID = "a\" b" },
-		"tcp or udp":       func(l *lease.Lease) { l.Protocol = 47 },
+		"has no ports":     func(l *lease.Lease) { l.Protocol = 47 },
 		"ports must":       func(l *lease.Lease) { l.External = netip.AddrPort{} },
-		"1 to 65535":       func(l *lease.Lease) { l.Internal = netip.AddrPortFrom(l.Internal.Addr(), 0) },
+		"all ports has":    func(l *lease.Lease) { l.Internal = netip.AddrPortFrom(l.Internal.Addr(), 0) },
 		"internal address": func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("[ff02::1]:1") },
 		"address must be":  func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("224.0.0.1:1") },
 		"that of a host":   func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("255.255.255.255:1") },
 		"must be that of":  func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("127.0.0.1:1") },
 		"the same outside": func(l *lease.Lease) { l.Internal = netip.MustParseAddrPort("[2001:db8::1]:1") },
 		"address there or": func(l *lease.Lease) { l.External = netip.MustParseAddrPort("[2001:db8::1]:1") },
-		"have no ports":    func(l *lease.Lease) { l.Protocol = lease.AllProtocols },
-		"exceptions are":   func(l *lease.Lease) { l.Except = lease.PortSet{{First: 1, Last: 2}} },
-		"to 65535":         func(l *lease.Lease) { l.External, l.Ports = netip.AddrPortFrom(netip.Addr{}, 65535), 2 },
+		"all has no ports": func(l *lease.Lease) { l.Protocol = lease.AllProtocols },
+		"one protocol is": func(l *lease.Lease) {
+			l.External, l.Internal = netip.AddrPort{}, netip.AddrPortFrom(l.Internal.Addr(), 0)
+		},
+		"exceptions are": func(l *lease.Lease) { l.Except = lease.PortSet{{First: 1, Last: 2}} },
+		"to 65535":       func(l *lease.Lease) { l.External, l.Ports = netip.AddrPortFrom(netip.Addr{}, 65535), 2 },
 		"1025 ports": func(l *lease.Lease) {
 			l.Ports, l.Internal = lease.MaxPorts+1, netip.MustParseAddrPort("192.168.1.10:1")
 		},

@@ -360,8 +360,12 @@ func (m *Manager) logEvents(events []Event) {
 			level = slog.LevelDebug
 		}
 		l := e.Lease
+		var outside any = l.External.Port()
+		if l.Whole() {
+			outside = l.External.Addr()
+		}
 		m.log.Log(context.Background(), level, "mapping "+string(e.Kind), "lease", l.ID, "via", e.By, "proto", l.Protocol,
-			"ext", l.External.Port(), "int", l.Internal, "client", l.Client, "device", l.Device, "desc", l.Description,
+			"ext", outside, "int", l.Internal, "client", l.Client, "device", l.Device, "desc", l.Description,
 			"agent", l.Agent, "reason", e.Reason)
 	}
 }

@@ -17,18 +17,16 @@ func (r *Request) validate() error {
 		return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
 	}
 	target := r.Internal.Addr()
-	if r.Protocol == AllProtocols {
+	if r.Protocol == AllProtocols || r.Whole() {
 		return r.validateAddress()
 	}
 	switch {
-	case r.Protocol != TCP && r.Protocol != UDP:
-		return fmt.Errorf("%w: %s, allowed are tcp and udp", ErrProtocol, r.Protocol)
+	case !r.Protocol.HasPorts():
+		return fmt.Errorf("%w: %s has no ports", ErrProtocol, r.Protocol)
 	case !r.Client.IsValid() || r.Client.Is4In6():
 		return invalid("client address %s, allowed is an IPv4 or IPv6 address", r.Client)
 	case !target.Is4() && !isPinholeTarget(target):
 		return invalid("internal address %s, allowed is an IPv4 address or a global IPv6 address", target)
-	case r.Internal.Port() == 0:
-		return invalid("internal port 0, allowed are 1 to 65535")
 	case r.External.Port() == 0 && r.Choice == Exact:
 		return invalid("external port 0, allowed are 1 to 65535")
 	case r.PortCount() > MaxPorts:
@@ -56,15 +54,17 @@ func (r *Request) validate() error {
 	return nil
 }
 
-// validateAddress is [Request.validate] for a request of a public address of one's own: all protocols with all ports.
+// validateAddress is [Request.validate] for a request of a public address of one's own, for one protocol or for all.
 func (r *Request) validateAddress() error {
 	target, wish := r.Internal.Addr(), r.External.Addr()
 	switch {
 	case !r.Client.IsValid() || r.Client.Is4In6():
 		return fmt.Errorf("%w: client address %s, allowed is an IPv4 or IPv6 address", ErrInvalid, r.Client)
+	case r.Protocol != AllProtocols && r.Origin != OriginPCP:
+		return fmt.Errorf("%w: internal port 0, allowed are 1 to 65535", ErrInvalid) // the others cannot say such a thing
 	case !target.Is4():
-		return fmt.Errorf("%w: internal address %s for all protocols, allowed is an IPv4 address", ErrInvalid, target)
-	case r.Internal.Port() != 0 || r.External.Port() != 0 || r.PortCount() != 1:
+		return fmt.Errorf("%w: all ports of %s, which are opened for IPv4 addresses only", ErrProtocol, target)
+	case !r.Whole() || r.External.Port() != 0 || r.PortCount() != 1:
 		return fmt.Errorf("%w: ports for all protocols, allowed is 0", ErrInvalid)
 	case wish.IsValid() && !wish.Is4():
 		return fmt.Errorf("%w: external address %s, allowed is an IPv4 address", ErrInvalid, wish)
@@ -72,8 +72,6 @@ func (r *Request) validateAddress() error {
 		return fmt.Errorf("%w: no external address is named, and no other will do", ErrInvalid)
 	case r.Key != ByInternal:
 		return fmt.Errorf("%w: all protocols by their external port, allowed is by the internal host", ErrInvalid)
-	case len(r.Filters) > 0:
-		return fmt.Errorf("%w: filters for a whole address, allowed are those for ports", ErrInvalid)
 	case r.Lifetime <= 0 && !r.Permanent:
 		return fmt.Errorf("%w: lifetime %s, allowed is more than 0", ErrInvalid, r.Lifetime)
 	}
@@ -145,7 +143,7 @@ func (p Policy) open(t *tx, r Request, d devices, f facts) (Lease, Trace, error)
 	}
 	external := r.External
 	switch {
-	case r.Protocol == AllProtocols:
+	case r.Whole():
 		external, err = p.pickAddress(t, r)
 	case r.Choice == Nearest && !r.Pinhole():
 		external, err = p.pick(t, r, facts)
@@ -170,7 +168,7 @@ func (t *tx) find(r Request, device string) (*Lease, error) {
 	if r.Key == ByInternal {
 		current := t.atInternal(endpoint{r.Protocol, r.Internal}, r.Origin, r.WAN)
 		switch {
-		case current == nil, current.PortCount() != r.PortCount(), r.Protocol == AllProtocols && !current.External.Addr().IsValid(), !current.Origin.sameFamily(r.Origin) && !slices.Equal(current.Filters, r.Filters):
+		case current == nil, current.PortCount() != r.PortCount(), r.Whole() && !current.External.Addr().IsValid(), !current.Origin.sameFamily(r.Origin) && !slices.Equal(current.Filters, r.Filters):
 			return nil, t.conflict(r)
 		case current.Origin == OriginPCP && r.Origin == OriginPCP && current.Nonce != r.Nonce:
 			return nil, fmt.Errorf("%w for %s", ErrNonce, current.Mapping)
@@ -213,7 +211,7 @@ func (t *tx) takenBy(r Request, place Place) *Lease {
 	if l := sharing(t.at(place), r.Mapping); l != nil {
 		return l
 	}
-	if r.Pinhole() {
+	if r.Pinhole() || r.Protocol != TCP && r.Protocol != UDP { // NAT-PMP knows no others
 		return nil
 	}
 	place.Protocol = TCP + UDP - r.Protocol
@@ -252,23 +250,31 @@ func (p Policy) pick(t *tx, r Request, f Facts) (netip.AddrPort, error) {
 	return netip.AddrPort{}, fmt.Errorf("%w: every allowed %s port is taken", ErrFull, r.Protocol)
 }
 
-// pickAddress returns a free address of the pool, the wanted one if it can be had.
+// pickAddress returns an address of the pool that nobody else has: the wanted one if it can be had, or one that the host has
+// for another protocol already, so that it is known by one address.
 func (p Policy) pickAddress(t *tx, r Request) (netip.AddrPort, error) {
 	wish := r.External.Addr()
 	if r.Choice == Exact && !slices.Contains(p.Pool, wish) {
 		return netip.AddrPort{}, fmt.Errorf("%w: %s is not in the pool", ErrPort, wish)
 	}
-	candidates := p.Pool
+	taken := map[netip.Addr]*Lease{} // by whom it cannot be had
+	var candidates []netip.Addr
 	if slices.Contains(p.Pool, wish) {
-		candidates = append([]netip.Addr{wish}, p.Pool...)
+		candidates = append(candidates, wish)
 	}
-	for _, a := range candidates {
-		place := Place{Addr: a}
-		switch {
-		case len(t.at(place)) == 0:
+	for _, l := range t.where(func(l *Lease) bool { return l.Whole() && slices.Contains(p.Pool, l.External.Addr()) }) {
+		if own := l.Internal.Addr() == r.Internal.Addr(); !own || l.Protocol == r.Protocol {
+			taken[l.External.Addr()] = l
+		} else {
+			candidates = append(candidates, l.External.Addr())
+		}
+	}
+	for _, a := range append(candidates, p.Pool...) {
+		switch holder := taken[a]; {
+		case holder == nil:
 			return netip.AddrPortFrom(a, 0), nil
 		case r.Choice == Exact:
-			return netip.AddrPort{}, fmt.Errorf("%w: %s is held by %s", ErrConflict, a, t.at(place)[0].Internal.Addr())
+			return netip.AddrPort{}, fmt.Errorf("%w: %s is held by %s", ErrConflict, a, holder.Internal.Addr())
 		}
 	}
 	return netip.AddrPort{}, fmt.Errorf("%w: the %d addresses of the pool are given away", ErrFull, len(p.Pool))

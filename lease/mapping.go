@@ -16,9 +16,23 @@ const (
 	AllProtocols Protocol = 0
 	TCP          Protocol = 6
 	UDP          Protocol = 17
+	DCCP         Protocol = 33 // this and the next two only where the kernel can, see [Mapper]
+	SCTP         Protocol = 132
+	UDPLite      Protocol = 136
 )
 
-// String returns "tcp", "udp", "all", or the number of any other protocol.
+// HasPorts tells whether the protocol's packets begin with a source and a destination port, as far as this program knows:
+// those of TCP, UDP, DCCP (RFC 4340), SCTP (RFC 9260) and UDP-Lite (RFC 3828) do.
+func (p Protocol) HasPorts() bool {
+	switch p {
+	case TCP, UDP, DCCP, SCTP, UDPLite:
+		return true
+	default:
+		return false
+	}
+}
+
+// String returns "tcp", "udp", "dccp", "sctp", "udplite", "all", or the number of any other protocol.
 func (p Protocol) String() string {
 	switch p {
 	case AllProtocols:
@@ -27,12 +41,19 @@ func (p Protocol) String() string {
 		return "tcp"
 	case UDP:
 		return "udp"
+	case DCCP:
+		return "dccp"
+	case SCTP:
+		return "sctp"
+	case UDPLite:
+		return "udplite"
 	default:
 		return fmt.Sprintf("protocol-%d", uint8(p))
 	}
 }
 
-// ParseProtocol reads "tcp" or "udp" in any case. Anything else is [ErrProtocol].
+// ParseProtocol reads "tcp" or "udp" in any case: what UPnP knows, and what owners open by hand. Anything else is
+// [ErrProtocol].
 func ParseProtocol(s string) (Protocol, error) {
 	switch {
 	case strings.EqualFold(s, "tcp"):
@@ -82,7 +103,7 @@ type Mapping struct {
 	// External is where peers connect to. But for a pinhole, and for a mapping on a public address that is not the
 	// WAN's own, its address is left invalid: a mapping is made on whatever address the WAN has at the moment, so that
 	// it survives a change of that address.
-	// Port 0 in a [Request] means any port; in a [Lease] it occurs with AllProtocols only, as does Internal's.
+	// Port 0 in a [Request] means any port; in a [Lease] it occurs only where Internal has it too, see [Mapping.Whole].
 	External netip.AddrPort
 
 	// Internal is the LAN endpoint (InternalClient and InternalPort) that receives the packets.

@@ -68,7 +68,7 @@ func ifDecided[T any](value *T, err error) (v T) {
 // When it returns a lease, that lease is in the store and in the kernel. Otherwise nothing has changed and the
 // error wraps one of the package's sentinels.
 func (m *Manager) Open(ctx context.Context, r Request) (Lease, error) {
-	if err := r.validate(); err != nil {
+	if err := m.validate(&r); err != nil {
 		return Lease{}, err
 	}
 	d := m.devicesOf(r)
@@ -91,7 +91,7 @@ func (m *Manager) Open(ctx context.Context, r Request) (Lease, error) {
 // Try tells what [Manager.Open] would answer now, and why. Nothing changes, and the history does not know of it. The lease
 // has an ID that it will not get.
 func (m *Manager) Try(ctx context.Context, r Request) (Lease, Trace, error) {
-	if err := r.validate(); err != nil {
+	if err := m.validate(&r); err != nil {
 		return Lease{}, nil, err
 	}
 	d := m.devicesOf(r)
@@ -102,6 +102,23 @@ func (m *Manager) Try(ctx context.Context, r Request) (Lease, Trace, error) {
 		return nil, err
 	}})
 	return ifDecided(&l, err), ifDecided(&trace, err), err
+}
+
+// validate refuses what no policy could allow, and what the kernel cannot do.
+func (m *Manager) validate(r *Request) error {
+	if err := r.validate(); err != nil {
+		return err
+	}
+	switch mapper, more := m.cfg.Firewall.(Mapper); {
+	case r.Protocol == AllProtocols, !r.Whole() && (r.Protocol == TCP || r.Protocol == UDP):
+		return nil
+	case more && mapper.Maps(r.Mapping):
+		return nil
+	case r.Whole():
+		return fmt.Errorf("%w: the firewall cannot give all of %s to one host", ErrProtocol, r.Protocol)
+	default:
+		return fmt.Errorf("%w: the kernel or its firewall cannot map ports of %s", ErrProtocol, r.Protocol)
+	}
 }
 
 // devicesOf finds out which devices a request is about.

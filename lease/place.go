@@ -23,6 +23,10 @@ func (m Mapping) PortCount() int { return max(1, int(m.Ports)) }
 // Internal are the same.
 func (m Mapping) Pinhole() bool { return m.Internal.Addr().Is6() }
 
+// Whole tells whether the mapping is not about ports, but gives its host all of a protocol, or all protocols, at an address
+// outside. Internal has port 0 then. With a protocol that has ports it leads each to the same one inside.
+func (m Mapping) Whole() bool { return m.Internal.Port() == 0 }
+
 // Singles yields the mapping port by port, each as a mapping of its own. The ports count up outside and inside alike.
 func (m Mapping) Singles() iter.Seq[Mapping] {
 	return func(yield func(Mapping) bool) {

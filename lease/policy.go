@@ -125,7 +125,7 @@ func (p Policy) Authorize(r Request, f Facts) Decision {
 	a.check(f.Topology.isHost(target), ErrNotAuthorized, "internal host",
 		"%s must be a host on a LAN and not the router itself", target)
 	v := p.checkRules(&a, r, f)
-	if r.Protocol == AllProtocols {
+	if r.Whole() {
 		a.check(len(p.Pool) > 0, ErrProtocol, "address pool", "the pool has %d addresses", len(p.Pool))
 	} else if r.Choice == Exact && !r.Pinhole() {
 		a.checkOwnPorts(r, f.Listeners)
@@ -156,7 +156,7 @@ func (p Policy) checkRules(a *authorization, r Request, f Facts) (v verdict) {
 		return v // the policy is for devices
 	}
 	asking := askerOf(r, f)
-	if r.Protocol == AllProtocols || r.Choice != Exact && !r.Pinhole() {
+	if r.Whole() || r.Choice != Exact && !r.Pinhole() {
 		why, hopeless := p.hopeless(asking)
 		if v = p.judge(asking, r.Internal.Port()); hopeless || len(p.Rules) > 0 {
 			a.check(!hopeless, ErrNotAuthorized, "policy rules", "%s", cmp.Or(why, "some port may be opened"))

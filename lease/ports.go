@@ -28,6 +28,14 @@ type Refresher interface {
 	Refresh(ctx context.Context, leases []Lease) error
 }
 
+// Mapper is a [Firewall] that can do more than the least: ports of TCP and UDP, and addresses with all protocols. Its
+// kernel decides what.
+type Mapper interface {
+	// Maps tells whether there can be mappings like that one. It waits for neither disk nor network, and may be called
+	// from any goroutine.
+	Maps(m Mapping) bool
+}
+
 // Ruleset is the whole state that the kernel shall have.
 type Ruleset struct {
 	Topology

@@ -93,12 +93,12 @@ func (s *Server) mapping(ctx context.Context, client netip.Addr, m MapRequest) (
 
 // possible tells what stands against a mapping before anybody asks for leases, nil if nothing does.
 func (s *Server) possible(m MapRequest, w wish) *refusal {
-	wanted, addr := m.Suggested, s.externalAddr(w.target)
+	wanted, addr, whole := m.Suggested, s.externalAddr(w.target), m.InternalPort == 0
 	switch {
 	case w.choice == lease.Exact && wanted.Port() == 0 && wanted.Addr().IsUnspecified():
 		return because(ResultMalformedOption, "PREFER_FAILURE without a preference")
-	case m.Protocol != lease.AllProtocols && m.InternalPort == 0:
-		return because(ResultUnsuppProtocol, "all ports of %s", m.Protocol)
+	case whole && w.target.Is6():
+		return because(ResultUnsuppProtocol, "all ports of %s", w.target)
 	case m.Protocol == lease.UDP && (m.InternalPort == Port || m.InternalPort == ClientPort):
 		// Packets from outside could pass for those of a server, or of a client (RFC 6887, section 18.3.2).
 		return because(ResultNotAuthorized, "port %d is that of this protocol", m.InternalPort)
@@ -106,7 +106,7 @@ func (s *Server) possible(m MapRequest, w wish) *refusal {
 		return because(ResultNotAuthorized, "%s is reached from the LAN only", w.target)
 	case w.target.Is4() && !addr.IsValid():
 		return because(ResultNetworkFailure, "there is no address outside")
-	case w.choice == lease.Exact && m.Protocol != lease.AllProtocols && !wanted.Addr().IsUnspecified() && wanted.Addr() != s.outsideOf(w.target):
+	case w.choice == lease.Exact && !whole && !wanted.Addr().IsUnspecified() && wanted.Addr() != s.outsideOf(w.target):
 		return &refusal{ResultCannotProvideExternal, longError, "the address outside is another one"}
 	default:
 		return nil
@@ -153,11 +153,14 @@ func (s *Server) request(client netip.Addr, m MapRequest, w wish) lease.Request 
 		Nonce:    m.Nonce,
 		Lifetime: m.Lifetime,
 	}
-	if r.Choice == lease.Exact && m.Suggested.Port() == 0 && m.Protocol != lease.AllProtocols {
+	if r.Choice == lease.Exact && m.Suggested.Port() == 0 && !r.Whole() {
 		r.Choice = lease.Nearest // only the address matters, and possible has found it right
 	}
-	if wanted := m.Suggested.Addr(); m.Protocol == lease.AllProtocols && wanted.Is4() && !wanted.IsUnspecified() {
-		r.External = netip.AddrPortFrom(wanted, 0) // an address of its own
+	if wanted := m.Suggested.Addr(); r.Whole() {
+		// An address of its own, of which a port outside would be the same one inside.
+		if r.External = (netip.AddrPort{}); wanted.Is4() && !wanted.IsUnspecified() {
+			r.External = netip.AddrPortFrom(wanted, 0)
+		}
 	}
 	if w.description != nil {
 		r.Description = *w.description
@@ -170,7 +173,7 @@ func (s *Server) first(ctx context.Context, r *lease.Request, m MapRequest, w wi
 	if r.Filters, no = filters(nil, w); no != nil {
 		return no
 	}
-	if w.set != nil && w.set.Size > 1 {
+	if w.set != nil && w.set.Size > 1 && !r.Whole() {
 		r.Ports = s.room(ctx, *r, w.set.Size)
 	}
 	return nil

@@ -791,6 +791,58 @@ func TestAddressOfOnesOwn(t *testing.T) {
 	})
 }
 
+// All of one protocol is on an address of the pool too. A host has one address for all of them, and nobody else has it.
+func TestAllPortsOfAProtocol(t *testing.T) {
+	all := func(p lease.Protocol, host netip.Addr) MapRequest {
+		return with(mapRequest(), func(m *MapRequest) {
+			m.Protocol, m.InternalPort, m.Client = p, 0, host
+			m.Suggested = netip.AddrPortFrom(netip.IPv4Unspecified(), 5000) // a port is nothing to it
+		})
+	}
+	pool := []netip.Addr{netip.MustParseAddr("203.0.113.20"), netip.MustParseAddr("203.0.113.21")}
+	const gre, greedy = lease.Protocol(47), 1 << 10
+	synctest.Test(t, func(t *testing.T) {
+		s := newPCP(t, func(c *lease.Config) { c.Policy.Pool = pool })
+		for _, p := range []lease.Protocol{lease.TCP, gre, lease.AllProtocols} {
+			if r := s.mapped(t, all(p, client.Addr())); r.External != netip.AddrPortFrom(pool[0], 0) || r.InternalPort != 0 {
+				t.Errorf("%s: mapped to %s, want the first address of the pool", p, r.External)
+			}
+		}
+		filtered := with(all(lease.UDP, other.Addr()), func(m *MapRequest) {
+			m.Options = []Option{Filter{Prefix: netip.MustParsePrefix("198.51.100.0/24")}, PortSet{Size: greedy}}
+		})
+		if r := s.mapped(t, filtered); r.External.Addr() != pool[1] || len(r.Options) != 1 {
+			t.Errorf("another host: %+v, want the second address, with a filter", r)
+		}
+		if r := s.mapped(t, all(lease.TCP, client.Addr())); r.External.Addr() != pool[0] {
+			t.Errorf("renewed: %s, want the same address", r.External)
+		}
+		s.refused(t, all(lease.TCP, third), ResultNoResources)
+		s.refused(t, with(all(lease.TCP, third), func(m *MapRequest) {
+			m.Suggested, m.Options = netip.AddrPortFrom(pool[0], 0), []Option{PreferFailure{}}
+		}), ResultCannotProvideExternal)
+		s.mapped(t, with(all(lease.UDP, other.Addr()), func(m *MapRequest) { m.Lifetime = 0 }))
+		s.mapped(t, all(lease.TCP, third))
+	})
+	synctest.Test(t, func(t *testing.T) {
+		s := newPCP(t, nil)
+		s.refused(t, all(lease.TCP, client.Addr()), ResultUnsuppProtocol) // no pool
+	})
+}
+
+// What the kernel knows the ports of can be mapped.
+func TestOtherProtocols(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newPCP(t, nil)
+		sctp := with(mapRequest(), func(m *MapRequest) { m.Protocol = lease.SCTP })
+		s.refused(t, sctp, ResultUnsuppProtocol)
+		s.fake.Know(lease.SCTP)
+		s.mapped(t, sctp)
+		s.refused(t, with(sctp, func(m *MapRequest) { m.Protocol = lease.DCCP }), ResultUnsuppProtocol)
+		s.refused(t, with(sctp, func(m *MapRequest) { m.Protocol = 47 }), ResultUnsuppProtocol)
+	})
+}
+
 func TestFailuresBehindPCP(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newPCP(t, nil)

@@ -173,8 +173,8 @@ func TestMarshalRefusesWhatTheWireCannotHold(t *testing.T) {
 		m    pcp.Message
 		want string
 	}{
-		{"a protocol without an opcode", pcp.PMPMapRequest{Protocol: 132}, "protocol-132"},
-		{"the answer to it", pcp.PMPMapResponse{Protocol: 132}, "protocol-132"},
+		{"a protocol without an opcode", pcp.PMPMapRequest{Protocol: 132}, "protocol sctp"},
+		{"the answer to it", pcp.PMPMapResponse{Protocol: 132}, "protocol sctp"},
 		{"a lifetime of 137 years", pcp.PMPMapRequest{Protocol: lease.TCP, Lifetime: 1 << 32 * time.Second}, "lifetime"},
 		{"a negative lifetime", pcp.PMPMapResponse{Protocol: lease.TCP, Lifetime: -time.Second}, "lifetime"},
 		{"a negative epoch", pcp.PMPAddressResponse{Epoch: -1}, "epoch"},

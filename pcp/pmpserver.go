@@ -48,8 +48,12 @@ func (s *Server) pmpAddress(client netip.Addr) PMPAddressResponse {
 // has said of the mapping beyond what NAT-PMP can say stays as it is.
 func (s *Server) pmpMap(ctx context.Context, client netip.Addr, m PMPMapRequest) PMPMapResponse {
 	response := PMPMapResponse{Protocol: m.Protocol, InternalPort: m.InternalPort}
-	if !s.externalAddr(client).IsValid() {
+	switch {
+	case !s.externalAddr(client).IsValid():
 		response.Result, response.Epoch = PMPNetworkFailure, s.pmpEpoch()
+		return response
+	case m.InternalPort == 0: // which means all ports to PCP, and something only for deleting here
+		response.Result, response.Epoch = PMPRefused, s.pmpEpoch()
 		return response
 	}
 	request := lease.Request{

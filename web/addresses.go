@@ -28,7 +28,7 @@ func (v view) publicAddresses(pool []netip.Addr) []PublicAddress {
 		return &all[i]
 	}
 	for _, l := range v.Leases {
-		if l.Protocol == lease.AllProtocols && l.External.Addr().IsValid() && !l.Pinhole() {
+		if l.Whole() && l.External.Addr().IsValid() && !l.Pinhole() {
 			p, own := at(l.External.Addr()), v.lease(l)
 			p.Lease, p.Via, p.InternalAddress, p.Device, p.DeviceName = l.ID, l.Origin, own.InternalAddress, own.Device, own.DeviceName
 			if p.Permanent = l.Permanent; !l.Permanent {

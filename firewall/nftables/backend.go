@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,6 +62,7 @@ var (
 	_ firewall.Backend = (*Backend)(nil)
 	_ firewall.Counter = (*Backend)(nil)
 	_ lease.Refresher  = (*Backend)(nil)
+	_ lease.Mapper     = (*Backend)(nil)
 )
 
 // Open asks the kernel whether it has nf_tables and whether this process may use it. It changes nothing.
@@ -97,6 +99,23 @@ func (b *Backend) Name() string { return "nftables" }
 
 // Why tells why this backend was chosen.
 func (b *Backend) Why() string { return b.why }
+
+// Maps tells whether the kernel can do what a mapping wants: to translate ports it must know those of the protocol. All of a
+// protocol it need not know: what goes by the address alone can be given to one host.
+func (b *Backend) Maps(m lease.Mapping) bool {
+	switch {
+	case m.Whole():
+		return m.Internal.Addr().Is4()
+	case m.Protocol == lease.TCP || m.Protocol == lease.UDP:
+		return true
+	default:
+		tracked, err := firewall.Tracked(m.Protocol)
+		if err != nil {
+			b.log.Debug("the kernel does not tell which protocols it knows", "err", err)
+		}
+		return len(tracked) > 0 && slices.Contains(others[:], m.Protocol)
+	}
+}
 
 // Sync reads our table and the chains that forwarded packets pass, and makes what differs in one transaction for the
 // table and one for each of those chains. If nothing differs it writes nothing. The exception is a kernel that cannot

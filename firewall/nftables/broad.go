@@ -14,7 +14,7 @@ import (
 func (y layout) broad(leases []*lease.Lease) []element {
 	var list []element
 	for _, l := range leases {
-		switch all := l.Protocol == lease.AllProtocols; {
+		switch all := l.Whole(); {
 		case all && l.Pinhole():
 			list = append(list, y.host6(*l)...)
 		case l.Pinhole():
@@ -48,7 +48,7 @@ func (y layout) wide(l lease.Lease) []element {
 	return append(list, y.held(l)...)
 }
 
-// address returns the way in by an address that is a host's own.
+// address returns the way in by an address that is a host's own, wholly or for one protocol.
 func (y layout) address(l lease.Lease) []element {
 	var list []element
 	sources := orEverybody(y.sources(l), netip.IPv4Unspecified())
@@ -56,7 +56,11 @@ func (y layout) address(l lease.Lease) []element {
 		given, e := newElement(l), newElement(l)
 		given.elementKey = elementKey{set: setGiven, key: addr(a)}
 		e.value = addr(l.Internal.Addr())
-		list = append(append(list, given), e.withPeers(sources, mapAddresses, addr(a), addr(a))...)
+		set, key := mapAddresses, addr(a)
+		if l.Protocol != lease.AllProtocols {
+			set, key = mapProtocols, concat(key, proto(l.Protocol))
+		}
+		list = append(append(list, given), e.withPeers(sources, set, key, key)...)
 		list = append(list, excepted(l, setAddressExcept, addr(a), addr(a))...)
 	}
 	return list
@@ -126,6 +130,9 @@ func (y layout) publics(leases []*lease.Lease) []element {
 	add := func(l *lease.Lease, name string) {
 		e := newElement(*l)
 		e.elementKey = elementKey{set: mapPublics, key: concat(ifname(name), addr(l.Internal.Addr()))}
+		if l.Protocol != lease.AllProtocols {
+			e.elementKey = elementKey{set: mapPublicsOf, key: concat(ifname(name), addr(l.Internal.Addr()), proto(l.Protocol))}
+		}
 		if e.value = addr(l.External.Addr()); !seen[e.elementKey] {
 			list = append(list, e)
 		}
@@ -133,7 +140,7 @@ func (y layout) publics(leases []*lease.Lease) []element {
 	}
 	for _, l := range leases {
 		wans := y.wans(*l)
-		if l.Protocol != lease.AllProtocols || l.Pinhole() || !l.External.Addr().IsValid() || len(wans) == 0 {
+		if !l.Whole() || l.Pinhole() || !l.External.Addr().IsValid() || len(wans) == 0 {
 			continue
 		}
 		for _, w := range wans {

@@ -186,10 +186,7 @@ func (y layout) held(l lease.Lease) []element {
 func (y layout) pinhole(l lease.Lease) []element {
 	e, sources := newElement(l), disjoint(l.Filters)
 	host, number := addr(l.Internal.Addr()), port(l.Internal.Port())
-	last, some := port(l.Internal.Port()+uint16(l.PortCount()-1)), setPinholesTCP
-	if l.Protocol == lease.UDP {
-		some = setPinholesUDP
-	}
+	last, some := port(l.Internal.Port()+uint16(l.PortCount()-1)), pinholesOf(l.Protocol)
 	var list []element
 	for _, w := range y.wans(l) {
 		if sources == nil && number == last {

@@ -172,7 +172,7 @@ func (y layout) mapping() []rule {
 	return append(rules, rule{setMark(false), "no lease"})
 }
 
-// address lets packets in by an address that is a host's own, of every protocol.
+// address lets packets in by an address that is a host's own, of one protocol or of every one.
 func address(has shape) []rule {
 	var rules []rule
 	if has.at {
@@ -180,6 +180,10 @@ func address(has shape) []rule {
 	}
 	if has.addressExcept {
 		rules = append(rules, unless(setAddressExcept, loadTarget, loadProtocol, loadDport))
+	}
+	if has.allOf {
+		match := slices.Concat(ipv4(), loads(0, loadTarget, loadProtocol, loadSource, loadSport))
+		rules = append(rules, rule{append(match, lookUp(mapProtocols, 0), toAddress()), ""})
 	}
 	match := append(slices.Concat(ipv4(), loads(0, loadTarget, loadSource, loadSport)), lookUp(mapAddresses, 0), toAddress())
 	return append(rules, rule{match, ""}, rule{setMark(false), "no lease"})
@@ -227,12 +231,9 @@ func dmz(has shape) []rule {
 func pinholes(has shape) []rule {
 	anybody := append(ipv6(), loadInterface(expr.MetaKeyIIFNAME, 0), loadTarget6(4), loadLayer4(8), loadDport(9), among(setPinholes, 0))
 	rules := []rule{{append(anybody, setMark(true)...), ""}}
-	for _, some := range []struct {
-		protocol lease.Protocol
-		set      string
-	}{{lease.TCP, setPinholesTCP}, {lease.UDP, setPinholesUDP}} {
-		peer := append(slices.Concat(ipv6(), layer4(some.protocol)),
-			loadInterface(expr.MetaKeyIIFNAME, 0), loadTarget6(4), loadDport(8), loadSource6(9), loadSport(13), among(some.set, 0))
+	for _, p := range has.protocols() {
+		peer := append(slices.Concat(ipv6(), layer4(p)),
+			loadInterface(expr.MetaKeyIIFNAME, 0), loadTarget6(4), loadDport(8), loadSource6(9), loadSport(13), among(pinholesOf(p), 0))
 		rules = append(rules, rule{append(peer, setMark(true)...), ""})
 	}
 	if has.hosts6Except {
@@ -267,7 +268,7 @@ func (y layout) postrouting() []rule {
 }
 
 // source makes packets from a mapped port leave with the mapped external port towards every peer (RFC 4787, REQ-1:
-// endpoint-independent mapping), whatever address the WAN has. The two protocols have a rule each because nft refuses
+// endpoint-independent mapping), whatever address the WAN has. The protocols have a rule each because nft refuses
 // to load a port from a map where nothing says that there are ports.
 //
 // A host with an address of its own leaves with that, whatever it sends; a port with an address beside the WAN's own with both.
@@ -278,7 +279,7 @@ func (y layout) source() []rule {
 		port = mappedPortAt(0)
 	}
 	rules := y.ownAddress()
-	for _, p := range []lease.Protocol{lease.TCP, lease.UDP} {
+	for _, p := range y.shape().protocols() {
 		rules = append(rules, rule{append(slices.Concat(ipv4(), layer4(p), port), masquerade), ""})
 	}
 	return rules
@@ -296,7 +297,7 @@ func (y layout) hairpin() []rule {
 	withPort := snat
 	withPort.RegProtoMin, withPort.RegProtoMax, withPort.Specified = word(second), word(second), true
 	rules := y.ownAddress()
-	for _, p := range []lease.Protocol{lease.TCP, lease.UDP} {
+	for _, p := range y.shape().protocols() {
 		match := append(slices.Concat(ipv4(), layer4(p)), address)
 		rules = append(rules, rule{append(slices.Concat(match, mappedPort(second)), &withPort), ""})
 	}
@@ -310,12 +311,16 @@ func (y layout) ownAddress() []rule {
 	withPort.RegProtoMin, withPort.RegProtoMax, withPort.Specified = word(1), word(1), true
 	var rules []rule
 	has := y.shape()
+	if has.allOf {
+		match := []expr.Any{loadInterface(expr.MetaKeyOIFNAME, 0), loadSource(4), loadLayer4(5), lookUp(mapPublicsOf, 0), &snat}
+		rules = append(rules, rule{append(ipv4(), match...), ""})
+	}
 	if has.addresses {
 		match := []expr.Any{loadInterface(expr.MetaKeyOIFNAME, 0), loadSource(4), lookUp(mapPublics, 0), &snat}
 		rules = append(rules, rule{append(ipv4(), match...), ""})
 	}
 	if has.at {
-		for _, p := range []lease.Protocol{lease.TCP, lease.UDP} {
+		for _, p := range has.protocols() {
 			match := []expr.Any{loadInterface(expr.MetaKeyOIFNAME, 0), loadSource(4), loadLayer4(5), loadSport(6), lookUp(mapSources, 0), &withPort}
 			rules = append(rules, rule{append(slices.Concat(ipv4(), layer4(p)), match...), ""})
 		}

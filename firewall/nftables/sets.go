@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"github.com/google/nftables"
+
+	"github.com/portreeve/portreeve/lease"
 )
 
 // The sets and maps of our table. What changes with the leases is an element of one of them.
@@ -17,8 +19,11 @@ const (
 
 	setPinholes    = "pinholes"     // WAN, LAN host and its port, for everybody
 	setPinholesTCP = "pinholes_tcp" // the same with the peer, for leases with filters; there is room for five fields,
-	setPinholesUDP = "pinholes_udp" // so each protocol has a set
+	setPinholesUDP = "pinholes_udp" // so each protocol has a set, see [pinholesOf]
 )
+
+// pinholesOf returns the name of the set for pinholes of a protocol with filters.
+func pinholesOf(p lease.Protocol) string { return setPinholes + "_" + p.String() }
 
 // Those that are there while a lease needs them, see [needs].
 const (
@@ -30,6 +35,8 @@ const (
 	setGiven         = "given"          // external addresses that are a host's own
 	mapAddresses     = "addresses"      // such an address and peer -> LAN host
 	mapPublics       = "publics"        // interface and LAN host -> such an address
+	mapProtocols     = "protocols"      // such an address, protocol and peer -> LAN host
+	mapPublicsOf     = "publics_of"     // interface, LAN host and protocol -> such an address
 	setAddressExcept = "address_except" // what of such an address the host does not get
 
 	mapDMZ       = "dmz"        // external address and peer -> the host that gets what nothing else takes
@@ -130,6 +137,14 @@ func optionalSets() []optionalSet {
 		Name: mapPublics, Comment: "interface and LAN host to the external address that is its own",
 		KeyType: concatType(ifname, ip), DataType: ip,
 	})
+	add(func(s shape) bool { return s.allOf }, nftables.Set{
+		Name: mapProtocols, Comment: "external address, protocol and peer to the LAN host whose own these are",
+		KeyType: concatType(ip, proto, ip, port), DataType: ip, Interval: true,
+	})
+	add(func(s shape) bool { return s.allOf }, nftables.Set{
+		Name: mapPublicsOf, Comment: "interface, LAN host and protocol to the external address that is its own",
+		KeyType: concatType(ifname, ip, proto), DataType: ip,
+	})
 	add(func(s shape) bool { return s.addressExcept }, nftables.Set{
 		Name: setAddressExcept, Comment: "what of its address a LAN host does not get", KeyType: portsAt, Interval: true,
 	})
@@ -153,6 +168,12 @@ func optionalSets() []optionalSet {
 		Name: setHosts6Except, Comment: "WAN and ports of LAN hosts that are not reached there",
 		KeyType: concatType(ifname, ip6, proto, port), Interval: true,
 	})
+	for i, p := range others {
+		add(func(s shape) bool { return s.others[i] }, nftables.Set{
+			Name: pinholesOf(p), Comment: "WAN, LAN host and the peer that may reach it there",
+			KeyType: concatType(ifname, ip6, port, ip6, port), Interval: true,
+		})
+	}
 	return list
 }
 
