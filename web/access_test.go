@@ -179,35 +179,35 @@ func TestLostPassword(t *testing.T) {
 func TestPasswordOutlivesTheServer(t *testing.T) {
 	h := newHome(t)
 	h.owner()
-	again := newHome(t, func(c *web.Config) { c.Accounts = h.accounts })
+	again := newHome(t, func(c *web.Config) { c.Records = h.records })
 	b := again.browser()
 	b.want(http.StatusOK, b.post("/api/v1/login", web.LoginRequest{Password: password}))
 	c := again.cli()
 	c.refused(web.CodeNoCode, c.get("/api/v1/setup-code"))
-	hash, err := h.accounts.PasswordHash(t.Context())
+	users, err := h.records.Records(t.Context(), "users")
 	must(t, err)
-	if !strings.HasPrefix(hash, "$argon2id$v=19$m=19456,t=2,p=1$") {
-		t.Errorf("hash = %q, want argon2id of 19 MiB in PHC format", hash)
+	if text := string(users["admin"]); !strings.Contains(text, `"$argon2id$v=19$m=19456,t=2,p=1$`) {
+		t.Errorf("account = %q, want a hash by argon2id of 19 MiB in PHC format", text)
 	}
 }
 
 func TestPasswordThatCannotBeStoredIsNotSet(t *testing.T) {
-	accounts := &brokenAccounts{}
-	h := newHome(t, func(c *web.Config) { c.Accounts = accounts })
-	accounts.broken.Store(true)
+	records := newBrokenRecords()
+	h := newHome(t, func(c *web.Config) { c.Records = records })
+	records.broken.Store(true)
 	b := h.browser()
 	code := h.code()
 	b.refused(web.CodeUnavailable, b.post("/api/v1/setup", web.SetupRequest{Code: code, Password: password}))
 	b.refused(web.CodeSetup, b.get("/api/v1/leases"))
-	accounts.broken.Store(false)
+	records.broken.Store(false)
 	b.want(http.StatusOK, b.post("/api/v1/setup", web.SetupRequest{Code: code, Password: password}))
 }
 
 func TestUnreadableAccountsStopTheStart(t *testing.T) {
-	accounts := &brokenAccounts{}
-	accounts.broken.Store(true)
+	records := newBrokenRecords()
+	records.broken.Store(true)
 	_, err := web.New(t.Context(), web.Config{
-		Leases: newHome(t).manager, Accounts: accounts, Facts: func() web.Facts { return web.Facts{} },
+		Leases: newHome(t).manager, Records: records, Facts: func() web.Facts { return web.Facts{} },
 	})
 	if err == nil || !strings.Contains(err.Error(), errDisk.Error()) {
 		t.Errorf("err = %v, want %v", err, errDisk)
@@ -222,7 +222,8 @@ func TestDamagedHashRefusesAndTellsTheLog(t *testing.T) {
 		"$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$",
 	} {
 		h := newHome(t, func(c *web.Config) {
-			must(t, c.Accounts.SetPasswordHash(t.Context(), hash))
+			record := fmt.Appendf(nil, `{"v":1,"password_hash":%q}`, hash)
+			must(t, c.Records.PutRecords(t.Context(), map[string]map[string][]byte{"users": {"admin": record}}))
 		})
 		b := h.browser()
 		b.refused(web.CodeInternal, b.post("/api/v1/login", web.LoginRequest{Password: password}))
@@ -374,24 +375,26 @@ func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
 func (c *clock) Now() time.Time { return c.Leases.Now().Add(time.Duration(c.ahead.Load())) }
 
-// brokenAccounts fails on demand.
-type brokenAccounts struct {
-	web.MemoryAccounts
+// brokenRecords fails on demand.
+type brokenRecords struct {
+	*web.MemoryRecords
 	broken atomic.Bool
 }
 
-func (a *brokenAccounts) PasswordHash(ctx context.Context) (string, error) {
-	if a.broken.Load() {
-		return "", errDisk
+func newBrokenRecords() *brokenRecords { return &brokenRecords{MemoryRecords: web.NewMemoryRecords()} }
+
+func (b *brokenRecords) Records(ctx context.Context, kind string) (map[string][]byte, error) {
+	if b.broken.Load() {
+		return nil, errDisk
 	}
-	return a.MemoryAccounts.PasswordHash(ctx)
+	return b.MemoryRecords.Records(ctx, kind)
 }
 
-func (a *brokenAccounts) SetPasswordHash(ctx context.Context, hash string) error {
-	if a.broken.Load() {
+func (b *brokenRecords) PutRecords(ctx context.Context, c map[string]map[string][]byte) error {
+	if b.broken.Load() {
 		return errDisk
 	}
-	return a.MemoryAccounts.SetPasswordHash(ctx, hash)
+	return b.MemoryRecords.PutRecords(ctx, c)
 }
 
 var _ web.Leases = (*lease.Manager)(nil)

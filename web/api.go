@@ -220,6 +220,8 @@ type EventMapping struct {
 // Session answers GET session, and the requests that change it.
 type Session struct {
 	State SessionState `json:"state"`
+	User  string       `json:"user"` // the account; "" unless open
+	Role  Role         `json:"role"` // what it may; "" unless open
 }
 
 // SessionState says what a visitor of the UI has to do next.
@@ -246,11 +248,13 @@ type SetupCode struct {
 // SetupRequest is the body of POST setup.
 type SetupRequest struct {
 	Code     string `json:"code"`
+	User     string `json:"user"` // the account; one that does not exist may everything; "": admin
 	Password string `json:"password"`
 }
 
 // LoginRequest is the body of POST login.
 type LoginRequest struct {
+	User     string `json:"user"` // "": admin, or the first account that was made
 	Password string `json:"password"`
 }
 

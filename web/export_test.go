@@ -23,6 +23,22 @@ func APIRoutes(s *Server) map[string][]string {
 	return map[string][]string{"lan": list(s.lanRoutes()), "local": list(s.localRoutes())}
 }
 
+// Right is what a route of the API needs.
+type Right struct {
+	Method, Path string // with {id}
+	Role         Role
+	Area         Area
+	Changes      bool // it is in the audit log
+}
+
+// Rights lists the routes of the API that need a role, those of the command line alone last.
+func Rights(s *Server) (rights []Right) {
+	for _, rt := range s.routes(s.lanAccess()) {
+		rights = append(rights, Right{rt.method, strings.ReplaceAll(rt.path, ":id", "{id}"), rt.role, rt.area, rt.action != ""})
+	}
+	return rights
+}
+
 // LocalAs is the handler of the Unix socket for a user, as the kernel would name it.
 func LocalAs(s *Server, uid uint32) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

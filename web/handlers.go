@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"math"
 	"net/http"
 
@@ -61,7 +62,7 @@ func (s *Server) getHistory(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) getSession(w http.ResponseWriter, r *http.Request) error {
-	return writeJSON(w, Session{s.sessionState(r)})
+	return writeJSON(w, s.sessionOf(r))
 }
 
 func (s *Server) postSetup(w http.ResponseWriter, r *http.Request) error {
@@ -69,12 +70,28 @@ func (s *Server) postSetup(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	session, err := s.owner.setup(r.Context(), source(r), body.Code, body.Password)
-	if err != nil {
+	if err := s.setUp(w, r, body); err != nil {
 		return err
 	}
-	setCookie(w, r, session)
-	return writeJSON(w, Session{SessionOpen})
+	u, _ := s.owner.user(cmp.Or(body.User, DefaultUser))
+	return writeJSON(w, Session{SessionOpen, u.name, u.role})
+}
+
+// setUp sets the password of whoever knows the setup code, and opens a session.
+func (s *Server) setUp(w http.ResponseWriter, r *http.Request, body SetupRequest) error {
+	v := visitorOf(r)
+	token, err := s.owner.setup(r.Context(), v, body.User, body.Code, body.Password)
+	who := identity{visitor: v, origin: lease.OriginWeb}
+	if err != nil {
+		if isWrong(err) {
+			s.audit.refused(r.Context(), who, "setup", err)
+		}
+		return err
+	}
+	who.name = cmp.Or(body.User, DefaultUser)
+	s.audit.add(r.Context(), who, "setup", who.name, "", "password set with the setup code")
+	setCookie(w, r, token)
+	return nil
 }
 
 func (s *Server) postLogin(w http.ResponseWriter, r *http.Request) error {
@@ -82,31 +99,42 @@ func (s *Server) postLogin(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.signIn(w, r, body.Password); err != nil {
+	u, err := s.signIn(w, r, body.User, body.Password)
+	if err != nil {
 		return err
 	}
-	return writeJSON(w, Session{SessionOpen})
+	return writeJSON(w, Session{SessionOpen, u.name, u.role})
 }
 
 // signIn opens a session with a new token and ends the one that the browser came with, if any: a token that
 // was known before signing in is worth nothing afterwards.
-func (s *Server) signIn(w http.ResponseWriter, r *http.Request, password string) error {
-	session, err := s.owner.login(r.Context(), source(r), password)
+func (s *Server) signIn(w http.ResponseWriter, r *http.Request, name, password string) (user, error) {
+	v := visitorOf(r)
+	u, session, err := s.owner.login(r.Context(), v, name, password)
+	who := identity{visitor: v, origin: lease.OriginWeb}
 	if err != nil {
-		return err
+		if isWrong(err) {
+			s.audit.refused(r.Context(), who, "login", err)
+		}
+		return user{}, err
 	}
-	s.owner.sessions.end(token(r))
+	s.owner.sessions.end(r.Context(), token(r))
+	who.name = u.name
+	s.audit.add(r.Context(), who, "login", u.name, "", "")
 	setCookie(w, r, session)
-	return nil
+	return u, nil
 }
 
 func (s *Server) postLogout(w http.ResponseWriter, r *http.Request) error {
 	s.signOut(w, r)
-	return writeJSON(w, Session{s.sessionState(r)})
+	return writeJSON(w, s.sessionOf(r))
 }
 
 func (s *Server) signOut(w http.ResponseWriter, r *http.Request) {
-	s.owner.sessions.end(token(r))
+	if one, ok := s.owner.sessions.valid(r.Context(), token(r)); ok {
+		s.owner.sessions.end(r.Context(), token(r))
+		s.audit.add(r.Context(), identity{visitor: visitorOf(r), name: one.user, origin: lease.OriginWeb}, "logout", one.user, "", "")
+	}
 	setCookie(w, r, "")
 }
 

@@ -36,7 +36,7 @@ type home struct {
 	t        *testing.T
 	manager  *lease.Manager
 	firewall *firewall.Fake
-	accounts *web.MemoryAccounts
+	records  *web.MemoryRecords
 	server   *web.Server
 	lan      string // address of the UI
 	url      string // of the UI
@@ -57,7 +57,7 @@ func newHome(t *testing.T, change ...func(*web.Config)) *home {
 func newHomeWith(t *testing.T, core func(*lease.Config), change ...func(*web.Config)) *home {
 	t.Helper()
 	h := &home{
-		t: t, firewall: firewall.NewFake(), accounts: web.NewMemoryAccounts(), log: new(syncBuffer),
+		t: t, firewall: firewall.NewFake(), records: web.NewMemoryRecords(), log: new(syncBuffer),
 		facts: web.Facts{
 			Version: "1.0.0-test", Backend: "fake",
 			WANs: []web.WANFacts{{Name: "wan", Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.5")}, State: web.WANPublic}},
@@ -90,7 +90,7 @@ func newHomeWith(t *testing.T, core func(*lease.Config), change ...func(*web.Con
 	<-h.manager.Ready()
 
 	config := web.Config{
-		Leases: h.manager, Accounts: h.accounts,
+		Leases: h.manager, Records: h.records,
 		Facts: func() web.Facts {
 			h.mu.Lock()
 			defer h.mu.Unlock()

@@ -11,24 +11,24 @@ func TestLimiterPerSource(t *testing.T) {
 	l, now := newLimiter(), time.Now()
 	from := netip.MustParseAddr("192.168.1.20")
 	for n := range sourceBurst {
-		if wait := l.take(now, from); wait != 0 {
+		if wait := l.take(now, from, ""); wait != 0 {
 			t.Fatalf("try %d has to wait %s", n, wait)
 		}
 	}
 	// Refused tries cost nothing: the wait does not grow by asking.
 	for range 10 {
-		if wait := l.take(now, from); wait != sourceEvery {
+		if wait := l.take(now, from, ""); wait != sourceEvery {
 			t.Fatalf("wait = %s, want %s", wait, sourceEvery)
 		}
 	}
-	if wait := l.take(now, netip.MustParseAddr("192.168.1.21")); wait != 0 {
+	if wait := l.take(now, netip.MustParseAddr("192.168.1.21"), ""); wait != 0 {
 		t.Errorf("another host has to wait %s", wait)
 	}
-	if wait := l.take(now.Add(sourceEvery), from); wait != 0 {
+	if wait := l.take(now.Add(sourceEvery), from, ""); wait != 0 {
 		t.Errorf("who waited as told has to wait %s more", wait)
 	}
-	l.forgive(from)
-	if wait := l.take(now, from); wait != 0 {
+	l.forgive(from, "anna")
+	if wait := l.take(now, from, ""); wait != 0 {
 		t.Errorf("who has signed in has to wait %s", wait)
 	}
 }
@@ -37,13 +37,13 @@ func TestLimiterOverAllSources(t *testing.T) {
 	l, now := newLimiter(), time.Now()
 	from := netip.MustParseAddr("10.0.0.1")
 	for range globalBurst {
-		if wait := l.take(now, from); wait != 0 {
+		if wait := l.take(now, from, ""); wait != 0 {
 			t.Fatalf("%s has to wait %s", from, wait)
 		}
 		from = from.Next()
 	}
 	for range 10 {
-		if wait := l.take(now, from); wait != globalEvery {
+		if wait := l.take(now, from, ""); wait != globalEvery {
 			t.Fatalf("wait = %s, want %s", wait, globalEvery)
 		}
 	}
@@ -53,7 +53,7 @@ func TestLimiterIsBounded(t *testing.T) {
 	l, now := newLimiter(), time.Now()
 	from := netip.MustParseAddr("10.0.0.1")
 	for range 3 * maxSources {
-		l.take(now, from)
+		l.take(now, from, "")
 		from = from.Next()
 	}
 	if len(l.sources) > maxSources {
@@ -119,5 +119,28 @@ func TestSetupCodesAreTypable(t *testing.T) {
 	}
 	if c := newSetupCode(time.Now(), false); c.matches("") || c.matches(c.text+"X") || c.matches(c.text[:7]) {
 		t.Error("half a code is a code")
+	}
+}
+
+func TestLimiterPerAccount(t *testing.T) {
+	l, now := newLimiter(), time.Now()
+	home := netip.MustParseAddr("192.168.1.2")
+	l.forgive(home, "anna")
+	from := netip.MustParseAddr("10.0.0.1")
+	for n := range accountBurst {
+		if wait := l.take(now, from, "anna"); wait != 0 {
+			t.Fatalf("try %d has to wait %s", n, wait)
+		}
+		from = from.Next()
+	}
+	if wait := l.take(now, from, "anna"); wait != accountEvery {
+		t.Errorf("from many addresses: wait = %s, want %s", wait, accountEvery)
+	}
+	if wait := l.take(now, from, "bob"); wait != 0 {
+		t.Errorf("another account has to wait %s", wait)
+	}
+	// Nobody keeps anna out by guessing: where she has signed in before, the guesses of others do not count.
+	if wait := l.take(now, home, "anna"); wait != 0 {
+		t.Errorf("who has signed in before has to wait %s", wait)
 	}
 }

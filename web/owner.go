@@ -2,46 +2,96 @@ package web
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/portreeve/portreeve/lease"
 )
 
-// owner guards the one account: first password, sign-in, lost password.
+// DefaultUser is the name of the first account, and of the one that signs in without telling a name.
+const DefaultUser = "admin"
+
+// maxUsers bounds the accounts.
+const maxUsers = 64
+
+// owner guards who comes in: the accounts, the first password, sign-in, lost passwords.
 type owner struct {
-	accounts Accounts
+	records  Records
 	hasher   *hasher
 	limiter  *limiter
 	sessions *sessions
+	tokens   *tokens
 	now      func() time.Time
 	log      *slog.Logger
 
-	mu   sync.Mutex
-	hash string // as stored; "" before the first setup
-	code setupCode
+	mu    sync.Mutex
+	users map[string]user
+	code  setupCode
 }
 
-func newOwner(ctx context.Context, accounts Accounts, now func() time.Time, log *slog.Logger) (*owner, error) {
-	hash, err := accounts.PasswordHash(ctx)
+// user is an account.
+type user struct {
+	name    string
+	role    Role
+	hash    string // of the password
+	created time.Time
+	version uint64 // counts up with each change
+}
+
+// userRecord is how an account is stored. The first versions had one account, without a role.
+type userRecord struct {
+	Version int    `json:"v"`
+	Hash    string `json:"password_hash"`
+	Role    Role   `json:"role,omitempty"`
+	Created int64  `json:"created_ms,omitempty"`
+	Changes uint64 `json:"version,omitempty"`
+}
+
+func (u user) record() []byte {
+	return encode(userRecord{recordVersion, u.hash, u.role, u.created.UnixMilli(), u.version})
+}
+
+func newOwner(ctx context.Context, c Config, o *outbox) (*owner, error) {
+	own := &owner{
+		records: c.Records, hasher: newHasher(), limiter: newLimiter(), now: c.Leases.Now, log: c.Logger, users: map[string]user{},
+	}
+	stored, err := c.Records.Records(ctx, kindUsers)
 	if err != nil {
-		return nil, fmt.Errorf("web: read the password: %w", err)
+		return nil, fmt.Errorf("web: read the accounts: %w", err)
 	}
-	o := &owner{
-		accounts: accounts, hasher: newHasher(), limiter: newLimiter(), sessions: newSessions(now),
-		now: now, log: log, hash: hash,
+	for name, text := range stored {
+		var r userRecord
+		if err := json.Unmarshal(text, &r); err != nil {
+			return nil, fmt.Errorf("web: read the account %.64q: %w", name, err)
+		}
+		if r.Role == "" {
+			r.Role = RoleAdmin
+		}
+		own.users[name] = user{name, r.Role, r.Hash, time.UnixMilli(r.Created), max(1, r.Changes)}
 	}
-	if hash == "" {
-		o.replaceCode()
+	if own.sessions, err = loadSessions(ctx, c.Records, own.now, c.Clock, o); err != nil {
+		return nil, fmt.Errorf("web: %w", err)
 	}
-	return o, nil
+	if own.tokens, err = loadTokens(ctx, c.Records, own.now, c.Clock, o); err != nil {
+		return nil, fmt.Errorf("web: %w", err)
+	}
+	if !own.configured() {
+		own.replaceCode()
+	}
+	return own, nil
 }
 
 // replaceCode makes a new setup code and logs it, which is how it reaches the owner. The caller holds mu,
 // or is the only one who knows o.
 func (o *owner) replaceCode() {
-	o.code = newSetupCode(o.now(), o.hash != "")
+	o.code = newSetupCode(o.now(), len(o.users) > 0)
 	o.log.Info("open the admin page and set a password with this code", "setup_code", o.code.String())
 }
 
@@ -49,7 +99,27 @@ func (o *owner) replaceCode() {
 func (o *owner) configured() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.hash != ""
+	return len(o.users) > 0
+}
+
+// user returns an account; false if there is none of that name.
+func (o *owner) user(name string) (user, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	u, ok := o.users[name]
+	return u, ok
+}
+
+// list returns the accounts by name.
+func (o *owner) list() []user {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	all := make([]user, 0, len(o.users))
+	for _, u := range o.users {
+		all = append(all, u)
+	}
+	slices.SortFunc(all, func(a, b user) int { return strings.Compare(a.name, b.name) })
+	return all
 }
 
 // currentCode returns the setup code, if there is one that can be used.
@@ -71,26 +141,34 @@ func (o *owner) newCode() SetupCode {
 	return o.code.json(o.now())
 }
 
-// setup sets the password of whoever knows the setup code, ends all sessions and opens one.
-func (o *owner) setup(ctx context.Context, from netip.Addr, code, password string) (token string, err error) {
-	// A password that would be refused must not cost the code.
+// setup sets the password of whoever knows the setup code, ends all sessions and opens one. An account that does not exist
+// becomes one that may everything; name "" is [DefaultUser].
+func (o *owner) setup(ctx context.Context, v visitor, name, code, password string) (token string, err error) {
+	if name == "" {
+		name = DefaultUser
+	}
+	// What would be refused must not cost the code.
+	if err := checkUserName(name); err != nil {
+		return "", err
+	}
 	if err := checkPassword(password); err != nil {
 		return "", err
 	}
-	if err := o.allow(from); err != nil {
+	if err := o.allow(v.from, ""); err != nil {
 		return "", err
 	}
-	taken, err := o.takeCode(from, code)
+	taken, err := o.takeCode(v.from, code)
 	if err != nil {
 		return "", err
 	}
-	var hash string
-	err = o.hasher.do(ctx, func() { hash = newHash(password) })
+	c := changes{}
+	var u user
+	hash, err := o.hash(ctx, password)
 	if err == nil {
-		if err = o.accounts.SetPasswordHash(ctx, hash); err != nil {
-			o.log.Error("the password could not be stored", "err", err)
-			err = problem(CodeUnavailable, "the password could not be stored; the log says why")
-		}
+		u = o.withPassword(name, hash)
+		c.put(kindUsers, name, u.record())
+		o.sessions.drop(c, func(*session) bool { return true })
+		err = o.store(ctx, c)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -102,11 +180,36 @@ func (o *owner) setup(ctx context.Context, from netip.Addr, code, password strin
 		return "", err
 	}
 	// Any code made meanwhile goes too: one for the first password would be valid for ever.
-	o.hash, o.code = hash, setupCode{}
-	o.sessions.endAll()
-	o.limiter.forgive(from)
-	o.log.Info("the owner's password was set", "client", from)
-	return o.sessions.open(), nil
+	o.users[name], o.code = u, setupCode{}
+	o.limiter.forgive(v.from, name)
+	o.log.Info("the owner's password was set", "client", v.from, "user", name)
+	return o.sessions.open(ctx, name, v), nil
+}
+
+// withPassword returns an account with another password; a new one that may everything if there is none of that name.
+func (o *owner) withPassword(name, hash string) user {
+	u, ok := o.user(name)
+	if !ok {
+		u = user{name: name, role: RoleAdmin, created: o.now().Round(0)}
+	}
+	u.hash = hash
+	u.version++
+	return u
+}
+
+// hash computes the hash of a new password when it is its turn.
+func (o *owner) hash(ctx context.Context, password string) (hash string, err error) {
+	err = o.hasher.do(ctx, func() { hash = newHash(password) })
+	return hash, err
+}
+
+// store makes changes of accounts durable.
+func (o *owner) store(ctx context.Context, c changes) error {
+	if err := o.records.PutRecords(ctx, c); err != nil {
+		o.log.Error("the accounts could not be stored", "err", err)
+		return problem(CodeUnavailable, "it could not be stored; the log says why")
+	}
+	return nil
 }
 
 // takeCode makes the code void for everybody else if it is the right one.
@@ -128,52 +231,185 @@ func (o *owner) takeCode(from netip.Addr, typed string) (setupCode, error) {
 	return taken, nil
 }
 
-// login opens a session for whoever knows the password.
-func (o *owner) login(ctx context.Context, from netip.Addr, password string) (token string, err error) {
-	o.mu.Lock()
-	stored := o.hash
-	o.mu.Unlock()
-	if stored == "" {
-		return "", setupRequired()
+// login opens a session for whoever knows the password of an account; name "" is the one that was there first.
+func (o *owner) login(ctx context.Context, v visitor, name, password string) (u user, token string, err error) {
+	if !o.configured() {
+		return user{}, "", setupRequired()
 	}
-	if err := o.allow(from); err != nil {
-		return "", err
+	if name == "" {
+		name = o.firstUser()
+	}
+	u, err = o.prove(ctx, v, name, password)
+	if err != nil {
+		return user{}, "", err
+	}
+	return o.admit(ctx, v, u)
+}
+
+// firstUser is the name of the account that signs in without telling one.
+func (o *owner) firstUser() string {
+	first := user{name: DefaultUser}
+	for _, u := range o.list() {
+		if u.name == DefaultUser {
+			return DefaultUser
+		}
+		if first.hash == "" || u.created.Before(first.created) {
+			first = u
+		}
+	}
+	return first.name
+}
+
+// prove returns the account of a name if the password is right. Whether there is such an account the answer does not tell,
+// nor the time that it takes.
+func (o *owner) prove(ctx context.Context, v visitor, name, password string) (user, error) {
+	if err := o.allow(v.from, name); err != nil {
+		return user{}, err
 	}
 	if len(password) > MaxPassword {
-		return "", wrongPassword()
+		return user{}, wrongPassword()
+	}
+	u, known := o.user(name)
+	stored := u.hash
+	if !known {
+		stored = hashOfNobody
 	}
 	var ok bool
 	var damaged error
 	if err := o.hasher.do(ctx, func() { ok, damaged = verify(password, stored) }); err != nil {
-		return "", err
+		return user{}, err
 	}
 	if damaged != nil {
-		return "", fmt.Errorf("sign in: %w; set a new password with: portreeve setup-code", damaged)
+		return user{}, fmt.Errorf("sign in: %w; set a new password with: portreeve setup-code", damaged)
 	}
-	if !ok {
-		o.log.Warn("wrong password", "client", from)
-		return "", wrongPassword()
+	if !ok || !known {
+		o.log.Warn("wrong password", "client", v.from, "user", lease.CleanText(name, maxName))
+		return user{}, wrongPassword()
 	}
-	return o.admit(from, stored)
+	return u, nil
 }
 
-// admit opens the session, unless the password was changed while its hash was computed.
-func (o *owner) admit(from netip.Addr, proven string) (token string, err error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.hash != proven {
-		return "", wrongPassword()
+// hashOfNobody costs as much to compare with as that of an account, and fits no password.
+const hashOfNobody = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+// admit opens the session, unless the account was changed while the hash was computed.
+func (o *owner) admit(ctx context.Context, v visitor, proven user) (user, string, error) {
+	if u, ok := o.user(proven.name); !ok || u.hash != proven.hash {
+		return user{}, "", wrongPassword()
 	}
-	o.limiter.forgive(from)
-	o.log.Info("the owner signed in", "client", from)
-	return o.sessions.open(), nil
+	o.limiter.forgive(v.from, proven.name)
+	o.log.Info("somebody signed in", "client", v.from, "user", proven.name)
+	return proven, o.sessions.open(ctx, proven.name, v), nil
 }
 
-func (o *owner) allow(from netip.Addr) error {
-	if wait := o.limiter.take(o.now(), from); wait > 0 {
+// allow counts a try to come in from an address to an account, "" for none.
+func (o *owner) allow(from netip.Addr, account string) error {
+	if wait := o.limiter.take(o.now(), from, account); wait > 0 {
 		p := problem(CodeRate, "").after(wait)
 		p.Detail = fmt.Sprintf("too many tries; wait %d s", p.RetryAfter)
 		return p
+	}
+	return nil
+}
+
+// userChange says what shall become of an account.
+type userChange struct {
+	name    string
+	ifMatch string // the versions of which it must have one; "": any
+	dryRun  bool
+	change  func(*user)   // a role of "" removes it
+	also    func(changes) // ends what must not go on, and adds to the changes that it goes from the store too; may be nil
+}
+
+// changeUser changes an account, stores it and makes it so. It returns the account as it is then.
+func (o *owner) changeUser(ctx context.Context, what userChange) (user, error) {
+	name := what.name
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	u, ok := o.users[name]
+	if !ok {
+		return user{}, noUser()
+	}
+	if what.ifMatch != "" && what.ifMatch != "*" && !matches(what.ifMatch, u.version) {
+		return user{}, problem(CodeChanged, "the account has version %d, which is none of those in If-Match: look at it again", u.version)
+	}
+	next := u
+	what.change(&next)
+	if u.role == RoleAdmin && next.role != RoleAdmin && !o.otherAdmin(name) {
+		return user{}, problem(CodeLastAdmin, "%s is the only account that may set accounts: make another one %s first", name, RoleAdmin)
+	}
+	next.version++
+	if what.dryRun {
+		return next, nil
+	}
+	c := changes{}
+	if what.also != nil {
+		what.also(c)
+	}
+	record := next.record()
+	if next.role == "" { // it goes
+		record = nil
+	}
+	c.put(kindUsers, name, record)
+	if err := o.store(ctx, c); err != nil {
+		return user{}, err
+	}
+	if o.users[name] = next; next.role == "" {
+		delete(o.users, name)
+	}
+	return next, nil
+}
+
+// endOthers ends the sessions of an account but one.
+func (o *owner) endOthers(c changes, name, kept string) {
+	o.sessions.drop(c, func(one *session) bool { return one.user == name && one.id != kept })
+}
+
+// otherAdmin tells whether somebody else may everything. The caller holds mu.
+func (o *owner) otherAdmin(name string) bool {
+	for _, u := range o.users {
+		if u.name != name && u.role == RoleAdmin {
+			return true
+		}
+	}
+	return false
+}
+
+// addUser makes an account.
+func (o *owner) addUser(ctx context.Context, u user, dryRun bool) (user, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch _, exists := o.users[u.name]; {
+	case exists:
+		return user{}, problem(CodeExists, "there is an account %q already", u.name)
+	case len(o.users) >= maxUsers:
+		return user{}, problem(CodeExhausted, "there are %d accounts, allowed are %d: remove one that is of no use", len(o.users), maxUsers)
+	case len(o.users) == 0 && u.role != RoleAdmin:
+		return user{}, problem(CodeLastAdmin, "the first account must have the role %s", RoleAdmin)
+	}
+	u.version, u.created = 1, o.now().Round(0)
+	if dryRun {
+		return u, nil
+	}
+	c := changes{}
+	c.put(kindUsers, u.name, u.record())
+	if err := o.store(ctx, c); err != nil {
+		return user{}, err
+	}
+	o.users[u.name] = u
+	if !o.code.reset { // that for the first password is of no use any more
+		o.code = setupCode{}
+	}
+	return u, nil
+}
+
+// checkUserName tells what is wrong with a name of an account, or nil.
+func checkUserName(name string) error {
+	const allowed = "abcdefghijklmnopqrstuvwxyz0123456789._-"
+	if name == "" || len(name) > 32 || strings.Trim(name, allowed) != "" || strings.ContainsAny(name[:1], "._-") {
+		var f faults
+		f.add("name", "is %q, allowed are 1 to 32 of a-z, 0-9, dot, underscore and hyphen, the first a letter or digit", lease.CleanText(name, maxName))
+		return f.problem()
 	}
 	return nil
 }
@@ -182,28 +418,12 @@ func setupRequired() *Problem {
 	return problem(CodeSetup, "no password is set yet; set one with the setup code from the log or from: portreeve setup-code")
 }
 
-func wrongPassword() *Problem { return problem(CodeWrong, "wrong password") }
+func wrongPassword() *Problem { return problem(CodeWrong, "wrong name or password") }
 
-// MemoryAccounts keeps the password hash until the program ends, for a daemon that shall write nothing.
-type MemoryAccounts struct {
-	mu   sync.Mutex
-	hash string
-}
+func noUser() *Problem { return problem(CodeNoUser, "there is no such account (any more)") }
 
-// NewMemoryAccounts returns accounts without a password.
-func NewMemoryAccounts() *MemoryAccounts { return &MemoryAccounts{} }
-
-// PasswordHash implements [Accounts]; it never fails.
-func (a *MemoryAccounts) PasswordHash(context.Context) (string, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.hash, nil
-}
-
-// SetPasswordHash implements [Accounts]; it never fails.
-func (a *MemoryAccounts) SetPasswordHash(_ context.Context, hash string) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.hash = hash
-	return nil
+// isWrong tells whether somebody could not show who they are.
+func isWrong(err error) bool {
+	p, ok := errors.AsType[*Problem](err)
+	return ok && slices.Contains([]Code{CodeWrong, CodeWrongCode, CodeRate}, p.Code)
 }

@@ -158,13 +158,11 @@ func (s *Server) setupForm(w http.ResponseWriter, r *http.Request) error {
 	if err := readForm(r); err != nil {
 		return err
 	}
-	session, err := s.owner.setup(r.Context(), source(r), r.PostForm.Get("code"), r.PostForm.Get("password"))
-	if err != nil {
+	if err := s.setUp(w, r, SetupRequest{r.PostForm.Get("code"), r.PostForm.Get("user"), r.PostForm.Get("password")}); err != nil {
 		why := s.answerError(r, err)
 		setRetryAfter(w, why)
 		return s.writeSetup(w, why.Status, why)
 	}
-	setCookie(w, r, session)
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 	return nil
 }
@@ -185,7 +183,7 @@ func (s *Server) loginForm(w http.ResponseWriter, r *http.Request) error {
 	if err := readForm(r); err != nil {
 		return err
 	}
-	if err := s.signIn(w, r, r.PostForm.Get("password")); err != nil {
+	if _, err := s.signIn(w, r, r.PostForm.Get("user"), r.PostForm.Get("password")); err != nil {
 		why := s.answerError(r, err)
 		setRetryAfter(w, why)
 		return s.writeLogin(w, why.Status, why)

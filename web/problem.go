@@ -49,6 +49,13 @@ const (
 	CodeNotOwner    Code = "not_owner"
 	CodeSetup       Code = "setup_required"
 	CodeLogin       Code = "login_required"
+	CodeToken       Code = "invalid_token"
+	CodeRole        Code = "role_required"
+	CodeNoUser      Code = "user_not_found"
+	CodeNoToken     Code = "token_not_found"
+	CodeNoSession   Code = "session_not_found"
+	CodeExists      Code = "exists"
+	CodeLastAdmin   Code = "last_admin"
 	CodeWrongCode   Code = "wrong_code"
 	CodeNoCode      Code = "no_setup_code"
 	CodeWeak        Code = "weak_password"
@@ -75,6 +82,7 @@ func Codes() []Code {
 		CodeSetup, CodeLogin, CodeWrongCode, CodeNoCode, CodeWeak, CodeWrong, CodeRate, CodeBusy, CodeStreams,
 		CodeNoLease, CodeNoRule, CodeNotAllowed, CodeConflict, CodeReserved, CodeExhausted, CodeChanged,
 		CodeUnavailable, CodeStopping, CodeInternal,
+		CodeToken, CodeRole, CodeNoUser, CodeNoToken, CodeNoSession, CodeExists, CodeLastAdmin,
 	}
 }
 
@@ -83,15 +91,15 @@ func httpStatus(c Code) int {
 	switch c {
 	case CodeInvalid:
 		return http.StatusBadRequest
-	case CodeLogin:
+	case CodeLogin, CodeToken:
 		return http.StatusUnauthorized
 	case CodeHost:
 		return http.StatusMisdirectedRequest
-	case CodeOrigin, CodeNotOwner, CodeSetup, CodeWrongCode, CodeWrong, CodeNotAllowed:
+	case CodeOrigin, CodeNotOwner, CodeSetup, CodeWrongCode, CodeWrong, CodeNotAllowed, CodeRole:
 		return http.StatusForbidden
-	case CodeNotFound, CodeNoLease, CodeNoRule, CodeNoCode:
+	case CodeNotFound, CodeNoLease, CodeNoRule, CodeNoCode, CodeNoUser, CodeNoToken, CodeNoSession:
 		return http.StatusNotFound
-	case CodeConflict, CodeReserved, CodeExhausted:
+	case CodeConflict, CodeReserved, CodeExhausted, CodeExists, CodeLastAdmin:
 		return http.StatusConflict
 	case CodeChanged:
 		return http.StatusPreconditionFailed
@@ -188,6 +196,9 @@ func setRetryAfter(w http.ResponseWriter, p *Problem) {
 // writeProblem answers with a problem as JSON.
 func writeProblem(w http.ResponseWriter, p *Problem) {
 	setRetryAfter(w, p)
+	if p.Status == http.StatusUnauthorized && p.Code == CodeToken {
+		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`) // RFC 6750, section 3
+	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
 	// The only errors left are those of a connection that is gone.

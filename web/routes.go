@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/gin-gonic/gin"
@@ -17,16 +18,51 @@ import (
 // handler answers a request or returns why it cannot; it has written nothing then.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
-// lanRoutes is what browsers get.
+// route is one operation of the API, or a page.
+type route struct {
+	method, path string // below /api/v1, or of the page
+	role         Role   // the least that may use it
+	area         Area   // for tokens that are not for all of them
+	action       string // what the audit log calls it; "" changes nothing
+
+	// short tells in short what there is of a name, "" if nothing, for the audit log. Nil: nothing is told.
+	short  func(id string) string
+	handle handler
+}
+
+// routes is the part of the API that browsers, programs and the command line have: who may do what is in this table and
+// nowhere else.
+func (s *Server) routes(by access) []route {
+	return slices.Concat([]route{
+		{http.MethodGet, "/status", RoleViewer, AreaState, "", nil, s.getStatus},
+		{http.MethodGet, "/leases", RoleViewer, AreaState, "", nil, s.getLeases},
+		{http.MethodGet, "/leases/:id", RoleViewer, AreaState, "", nil, s.getLease},
+		{http.MethodDelete, "/leases/:id", RoleOperator, AreaState, "lease.close", s.leaseShort, s.deleteLease(by.origin)},
+		{http.MethodGet, "/history", RoleViewer, AreaState, "", nil, s.getHistory},
+		{http.MethodGet, "/events", RoleViewer, AreaState, "", nil, s.stream(jsonFeed{}, by.lasts)},
+		{http.MethodGet, "/rules", RoleViewer, AreaRules, "", nil, s.getRules},
+		{http.MethodPost, "/rules", RoleOperator, AreaRules, "rule.add", s.ruleShort, s.postRule(by.origin)},
+		{http.MethodGet, "/rules/:id", RoleViewer, AreaRules, "", nil, s.getRule},
+		{http.MethodPut, "/rules/:id", RoleOperator, AreaRules, "rule.change", s.ruleShort, s.putRule(by.origin)},
+		{http.MethodDelete, "/rules/:id", RoleOperator, AreaRules, "rule.remove", s.ruleShort, s.deleteRule(by.origin)},
+		{http.MethodGet, "/addresses", RoleViewer, AreaRules, "", nil, s.getAddresses},
+		{http.MethodPost, "/addresses", RoleOperator, AreaRules, "address.assign", s.leaseShort, s.postAddress(by.origin)},
+		{http.MethodGet, "/policy", RoleViewer, AreaPolicy, "", nil, s.getPolicy},
+		{http.MethodPost, "/policy/test", RoleViewer, AreaPolicy, "", nil, s.postPolicyTest},
+	}, s.userRoutes(by), s.tokenRoutes(by))
+}
+
+// lanRoutes is what browsers and programs get.
 func (s *Server) lanRoutes() *gin.Engine {
-	e := s.newEngine()
+	e, by := s.newEngine(), s.lanAccess()
 	open := e.Group("/api/v1")
 	open.GET("/session", s.api(s.getSession))
 	open.POST("/setup", s.api(s.postSetup))
 	open.POST("/login", s.api(s.postLogin))
 	open.POST("/logout", s.api(s.postLogout))
-	visitor := access{lease.OriginWeb, s.signedIn, func(r *http.Request) bool { return s.owner.sessions.valid(token(r)) }}
-	s.ownerRoutes(open, visitor)
+	for _, rt := range s.routes(by) {
+		open.Handle(rt.method, rt.path, s.api(s.gate(by, rt)))
+	}
 
 	e.GET("/assets/*name", s.page(s.assets.serve))
 	e.GET("/setup", s.page(s.setupPage))
@@ -34,49 +70,49 @@ func (s *Server) lanRoutes() *gin.Engine {
 	e.GET("/login", s.page(s.loginPage))
 	e.POST("/login", s.page(s.loginForm))
 	e.POST("/logout", s.page(s.logoutForm))
-	e.GET("/", s.page(s.redirected(s.leasesPage)))
-	e.POST("/leases/:id/close", s.page(s.redirected(s.closeForm)))
-	e.GET("/live", s.page(s.signedIn(s.stream(s.pages, visitor.lasts))))
+	for _, rt := range []route{
+		{http.MethodGet, "/", RoleViewer, AreaState, "", nil, s.leasesPage},
+		{http.MethodPost, "/leases/:id/close", RoleOperator, AreaState, "lease.close", s.leaseShort, s.closeForm},
+	} {
+		e.Handle(rt.method, rt.path, s.page(s.redirected(s.gate(by, rt))))
+	}
+	e.GET("/live", s.page(s.gate(by, route{http.MethodGet, "/live", RoleViewer, AreaState, "", nil, s.stream(s.pages, by.lasts)})))
 	return e
 }
 
-// localRoutes is what the command line gets; whoever comes so far is the owner.
+// localRoutes is what the command line gets.
 func (s *Server) localRoutes() *gin.Engine {
-	e := s.newEngine()
+	e, by := s.newEngine(), s.localAccess()
 	g := e.Group("/api/v1")
-	s.ownerRoutes(g, access{
-		lease.OriginCLI, func(h handler) handler { return h }, func(*http.Request) bool { return true },
-	})
-	g.GET("/setup-code", s.api(s.getSetupCode))
-	g.POST("/setup-code", s.api(s.postSetupCode))
+	for _, rt := range slices.Concat(s.routes(by), []route{
+		{http.MethodGet, "/setup-code", RoleAdmin, AreaAccess, "", nil, s.getSetupCode},
+		{http.MethodPost, "/setup-code", RoleAdmin, AreaAccess, "setup-code.make", nil, s.postSetupCode},
+	}) {
+		g.Handle(rt.method, rt.path, s.api(s.gate(by, rt)))
+	}
 	return e
 }
 
-// access is a way by which the owner comes in.
-type access struct {
-	origin lease.Origin
-	check  func(handler) handler      // lets only the owner through
-	lasts  func(r *http.Request) bool // tells during an event stream whether that is still so
+// leaseShort tells in short what a lease is.
+func (s *Server) leaseShort(id string) string {
+	l, ok := s.Leases.Snapshot().ByID(lease.ID(id))
+	if !ok {
+		return ""
+	}
+	return l.String()
 }
 
-// ownerRoutes is the part of the API that both have.
-func (s *Server) ownerRoutes(g *gin.RouterGroup, by access) {
-	as := func(h handler) gin.HandlerFunc { return s.api(by.check(h)) }
-	g.GET("/status", as(s.getStatus))
-	g.GET("/leases", as(s.getLeases))
-	g.GET("/leases/:id", as(s.getLease))
-	g.DELETE("/leases/:id", as(s.deleteLease(by.origin)))
-	g.GET("/rules", as(s.getRules))
-	g.POST("/rules", as(s.postRule(by.origin)))
-	g.GET("/rules/:id", as(s.getRule))
-	g.PUT("/rules/:id", as(s.putRule(by.origin)))
-	g.DELETE("/rules/:id", as(s.deleteRule(by.origin)))
-	g.GET("/addresses", as(s.getAddresses))
-	g.POST("/addresses", as(s.postAddress(by.origin)))
-	g.GET("/policy", as(s.getPolicy))
-	g.POST("/policy/test", as(s.postPolicyTest))
-	g.GET("/history", as(s.getHistory))
-	g.GET("/events", as(s.stream(jsonFeed{}, by.lasts)))
+// ruleShort tells in short what a rule is.
+func (s *Server) ruleShort(id string) string {
+	state, ok := s.look().ruleByID(lease.ID(id))
+	if !ok {
+		return ""
+	}
+	text := state.Rule.String()
+	if !state.Enabled {
+		text += ", switched off"
+	}
+	return text
 }
 
 func (s *Server) newEngine() *gin.Engine {
@@ -110,43 +146,36 @@ func (s *Server) adapt(h handler, fail func(http.ResponseWriter, *Problem)) gin.
 	}
 }
 
-// signedIn lets only the owner's sessions through.
-func (s *Server) signedIn(next handler) handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		switch s.sessionState(r) {
-		case SessionOpen:
-			return next(w, r)
-		case SessionSetup:
-			return setupRequired()
-		default:
-			return problem(CodeLogin, "sign in first")
-		}
-	}
-}
-
-// redirected is like signedIn, and sends everybody else to the page that they need.
+// redirected sends those who have to sign in first to the page where they can.
 func (s *Server) redirected(next handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		switch s.sessionState(r) {
-		case SessionOpen:
-			return next(w, r)
-		case SessionSetup:
+		err := next(w, r)
+		switch p, _ := errors.AsType[*Problem](err); {
+		case p == nil:
+			return err
+		case p.Code == CodeSetup:
 			http.Redirect(w, r, "/setup", http.StatusSeeOther)
-		default:
+		case p.Code == CodeLogin:
 			http.Redirect(w, r, "/login", http.StatusSeeOther)
+		default:
+			return err
 		}
 		return nil
 	}
 }
 
-func (s *Server) sessionState(r *http.Request) SessionState {
-	switch {
-	case !s.owner.configured():
-		return SessionSetup
-	case s.owner.sessions.use(token(r)):
-		return SessionOpen
+func (s *Server) sessionState(r *http.Request) SessionState { return s.sessionOf(r).State }
+
+// sessionOf tells what a visitor has to do next.
+func (s *Server) sessionOf(r *http.Request) Session {
+	who, err := s.identify(r, true)
+	switch p, _ := errors.AsType[*Problem](err); {
+	case err == nil:
+		return Session{SessionOpen, who.user, who.role}
+	case p != nil && p.Code == CodeSetup:
+		return Session{State: SessionSetup}
 	default:
-		return SessionLogin
+		return Session{State: SessionLogin}
 	}
 }
 

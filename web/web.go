@@ -37,20 +37,13 @@ type Leases interface {
 	Now() time.Time
 }
 
-// Accounts keeps the owner's password hash. lease/boltstore implements it; [NewMemoryAccounts] forgets it at exit.
-// Both methods are called from several goroutines.
-type Accounts interface {
-	// PasswordHash returns what SetPasswordHash was given last, and "" when no password was ever set.
-	PasswordHash(ctx context.Context) (string, error)
-
-	// SetPasswordHash makes hash durable before it returns; on an error the old one stays.
-	SetPasswordHash(ctx context.Context, hash string) error
-}
-
 // Config is everything that the package needs from outside.
 type Config struct {
-	Leases   Leases   // required
-	Accounts Accounts // required
+	Leases  Leases  // required
+	Records Records // required
+
+	// Clock reads the clocks by which the ends of sessions and tokens are kept over restarts; nil: [lease.ReadClock].
+	Clock func() (lease.Instant, error)
 
 	// Facts tells what only the wiring knows. It is called for every page and every change of the state, so
 	// it must not block. Required.
@@ -76,7 +69,7 @@ type Config struct {
 	MAC   func(addr netip.Addr) string
 	Addrs func(mac string) []netip.Addr
 
-	// Policy is what the core decides by, to be shown.
+	// Policy is what the configuration file says of it. What the core decides by, with what the owner sets, is in its snapshots.
 	Policy lease.Policy
 
 	// Answer tells how a protocol words what the core has answered to a kind of request: the code on the wire and its
@@ -91,6 +84,7 @@ type Server struct {
 	Config
 	started time.Time
 	owner   *owner
+	audit   *auditLog
 	streams *streams
 	pages   *pages
 	assets  *assets
@@ -99,10 +93,10 @@ type Server struct {
 }
 
 // New prepares the server and opens no socket. When no password has been set yet it makes the first setup code
-// and logs it. It fails if the configuration is incomplete or the accounts cannot be read.
+// and logs it. It fails if the configuration is incomplete or the records cannot be read.
 func New(ctx context.Context, c Config) (*Server, error) {
-	if c.Leases == nil || c.Accounts == nil || c.Facts == nil {
-		return nil, errors.New("web: Leases, Accounts and Facts are required")
+	if c.Leases == nil || c.Records == nil || c.Facts == nil {
+		return nil, errors.New("web: Leases, Records and Facts are required")
 	}
 	if c.OwnAddrs == nil {
 		c.OwnAddrs = func() []netip.Addr { return nil }
@@ -122,13 +116,20 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	if c.Answer == nil {
 		c.Answer = func(Action, error) (int, string) { return 0, "" }
 	}
+	if c.Clock == nil {
+		c.Clock = lease.ReadClock
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{Config: c, started: c.Leases.Now(), streams: newStreams()}
 	var err error
-	if s.owner, err = newOwner(ctx, c.Accounts, c.Leases.Now, c.Logger); err != nil {
+	o := newOutbox(c.Records, c.Logger)
+	if s.owner, err = newOwner(ctx, c, o); err != nil {
 		return nil, err
+	}
+	if s.audit, err = loadAudit(ctx, c.Records, o, c.Leases.Now, c.Logger); err != nil {
+		return nil, fmt.Errorf("web: %w", err)
 	}
 	if s.assets, err = newAssets(); err != nil {
 		return nil, fmt.Errorf("web: %w", err)

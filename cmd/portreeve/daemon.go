@@ -135,12 +135,12 @@ func (d *daemon) newServers(ctx context.Context, o *options) (err error) {
 		}
 	}
 	d.pcp = d.newPCP(o.stateDir)
-	var accounts web.Accounts = web.NewMemoryAccounts()
+	var records web.Records = web.NewMemoryRecords()
 	if d.store != nil {
-		accounts = d.store
+		records = d.store
 	}
 	d.web, err = web.New(ctx, web.Config{
-		Leases: d.leases, Accounts: accounts, Facts: d.facts, OwnAddrs: d.ownAddrs, Traffic: d.traffic,
+		Leases: d.leases, Records: records, Facts: d.facts, OwnAddrs: d.ownAddrs, Traffic: d.traffic,
 		MAC: d.lan.MAC, Addrs: d.lan.Addrs, Policy: d.cfg.Policy, Answer: answer, Logger: d.log,
 	})
 	return err

@@ -59,7 +59,7 @@ func newRouter(t *testing.T) *router {
 	r.run(r.leases.Run)
 	<-r.leases.Ready()
 	server, err := web.New(t.Context(), web.Config{
-		Leases: r.leases, Accounts: web.NewMemoryAccounts(), MAC: cfg.Device, Addrs: cfg.Addrs, Policy: cfg.Policy, Answer: answer,
+		Leases: r.leases, Records: web.NewMemoryRecords(), MAC: cfg.Device, Addrs: cfg.Addrs, Policy: cfg.Policy, Answer: answer,
 		Facts: func() web.Facts {
 			return web.Facts{Protocols: []web.ProtocolFacts{{Name: "upnp", Enabled: true}, {Name: "nat-pmp", Enabled: true}, {Name: "pcp"}}}
 		},

@@ -10,23 +10,25 @@ import (
 
 // The buckets of the file. A file with others is not ours, or damaged.
 const (
-	bucketMeta    = "meta"    // metaKey: schema version, clock reading, epoch, number and digest of rows; transactionKey
-	bucketLeases  = "leases"  // by lease ID
-	bucketEvents  = "events"  // by sequence number, sixteen hexadecimal digits
-	bucketRules   = "rules"   // of the owner, by rule ID
-	bucketPolicy  = "policy"  // of the owner; there is one row, policyKey
-	bucketUsers   = "users"   // by name of the account; there is one, adminKey
-	bucketDamaged = "damaged" // rows that could not be read, as they were found, for whoever wants to look
+	bucketMeta     = "meta"     // metaKey: schema version, clock reading, epoch, number and digest of rows; transactionKey
+	bucketLeases   = "leases"   // by lease ID
+	bucketEvents   = "events"   // by sequence number, sixteen hexadecimal digits
+	bucketRules    = "rules"    // of the owner, by rule ID
+	bucketPolicy   = "policy"   // of the owner; there is one row, policyKey
+	bucketUsers    = "users"    // by name of the account
+	bucketSessions = "sessions" // by the hash of the browser's secret
+	bucketTokens   = "tokens"   // by ID
+	bucketAudit    = "audit"    // by sequence number
+	bucketDamaged  = "damaged"  // rows that could not be read, as they were found, for whoever wants to look
 )
 
 const (
 	metaKey        = "state"
 	transactionKey = "transaction" // the number of the transaction that wrote it
-	adminKey       = "admin"       // of the only row in its bucket
 )
 
 func buckets() []string {
-	return []string{bucketMeta, bucketLeases, bucketEvents, bucketRules, bucketPolicy, bucketUsers, bucketDamaged}
+	return []string{bucketMeta, bucketLeases, bucketEvents, bucketRules, bucketPolicy, bucketUsers, bucketSessions, bucketTokens, bucketAudit, bucketDamaged}
 }
 
 // content is what a file holds: the rows, as they are on disk, by bucket and key.

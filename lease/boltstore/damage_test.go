@@ -51,9 +51,7 @@ func fullFile(t *testing.T) (image []byte, state lease.State) {
 	t.Helper()
 	path := dbPath(t)
 	s := openStore(t, path)
-	if err := s.SetPasswordHash(t.Context(), "hash"); err != nil {
-		t.Fatal(err)
-	}
+	putUser(t, s, `{"v":1}`)
 	for n := range 26 { // the last one deletes nothing: when its meta page is damaged, what was before it counts
 		b := lease.Batch{Epoch: 1000 * 1e9}
 		for i := range 5 {

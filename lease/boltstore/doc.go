@@ -1,4 +1,4 @@
-// Package boltstore keeps leases, their history and the owner's password over restarts, in one bbolt file.
+// Package boltstore keeps leases, their history, and who may see and change them over restarts, in one bbolt file.
 //
 // bbolt maps its file into memory and believes every length that it finds there: a damaged or truncated file can
 // end the process, and no check that runs inside bbolt can prevent that. So bbolt only ever opens files that this

@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,7 +32,7 @@ func (s *Store) Load(ctx context.Context, now lease.Instant) (lease.State, error
 	state.Events, badEvents = s.loadEvents()
 	state.Rules, badRules = s.loadRules()
 	state.Policy, badPolicy = s.loadPolicy()
-	if bad := slices.Concat(badLeases, badEvents, badRules, badPolicy, s.checkUsers()); len(bad) > 0 {
+	if bad := slices.Concat(badLeases, badEvents, badRules, badPolicy, s.checkRecords()); len(bad) > 0 {
 		if err := s.persist(bad); err != nil {
 			s.notice("The store cannot be written: %v. Until that works, new mappings are refused.", err)
 		}
@@ -94,12 +95,15 @@ func (s *Store) loadRules() (rules []lease.Rule, bad []edit) {
 	return rules, bad
 }
 
-// checkUsers makes a password that cannot be read one that has not been set: the setup code lets its owner in again.
-func (s *Store) checkUsers() (bad []edit) {
-	rows := s.content[bucketUsers]
-	for _, key := range slices.Sorted(maps.Keys(rows)) {
-		if err := open(bucketUsers, key, rows[key], &userRow{}); err != nil {
-			bad = append(bad, s.quarantine(bucketUsers, key, err)...)
+// checkRecords takes away what cannot be read. An account without its row does not exist: if it was the only one, a setup
+// code lets its owner in again.
+func (s *Store) checkRecords() (bad []edit) {
+	for _, bucket := range recordBuckets() {
+		rows := s.content[bucket]
+		for _, key := range slices.Sorted(maps.Keys(rows)) {
+			if err := open(bucket, key, rows[key], new(json.RawMessage)); err != nil {
+				bad = append(bad, s.quarantine(bucket, key, err)...)
+			}
 		}
 	}
 	return bad
@@ -143,8 +147,14 @@ func (s *Store) tellMissing() {
 	if n := s.missing[bucketEvents]; n > 0 {
 		s.notice("Entries of the history that were damaged and left out: %d.", n)
 	}
-	if s.missing[bucketUsers] > 0 {
-		s.notice("The stored password was damaged: it has to be set anew.")
+	if n := s.missing[bucketUsers]; n > 0 {
+		s.notice("Accounts whose stored password was damaged, and that have to be made anew: %d.", n)
+	}
+	if n := s.missing[bucketTokens]; n > 0 {
+		s.notice("API tokens that were damaged and left out: %d. Make them anew.", n)
+	}
+	if n := s.missing[bucketAudit]; n > 0 {
+		s.notice("Entries of the audit log that were damaged and left out: %d.", n)
 	}
 	if s.missing[bucketMeta] > 0 {
 		s.notice("The record of when portreeve ended was damaged: mappings may last a little longer than they should.")

@@ -119,9 +119,7 @@ func TestFileChangedUnderAManager(t *testing.T) {
 			for i, change := range []func(){
 				func() { open(5002) },
 				func() {
-					if err := s.SetPasswordHash(t.Context(), "hash"); err != nil {
-						t.Fatal(err)
-					}
+					putUser(t, s, `{"v":1}`)
 				},
 			} {
 				if err := tt.change(t, path, old); err != nil {
@@ -162,7 +160,7 @@ func mustHold(t *testing.T, path string, m *lease.Manager, password bool) {
 	if len(state.Events) != len(want.Events()) {
 		t.Errorf("%d events, want %d", len(state.Events), len(want.Events()))
 	}
-	if hash, err := s.PasswordHash(t.Context()); err != nil || (hash != "") != password {
-		t.Errorf("password hash %q, error %v", hash, err)
+	if user := userRecord(t, s); (user != "") != password {
+		t.Errorf("user %q", user)
 	}
 }

@@ -41,11 +41,6 @@ type instantRow struct {
 	Synced bool   `json:"synced"`
 }
 
-type userRow struct {
-	Version int    `json:"v"`
-	Hash    string `json:"password_hash"`
-}
-
 type filterRow struct {
 	Prefix netip.Prefix `json:"prefix"`
 	Port   uint16       `json:"port,omitempty"`
@@ -248,9 +243,8 @@ func decodeLease(key string, row []byte) (savedLease, error) {
 	if r.ID == "" || string(r.ID) != key {
 		return savedLease{}, fmt.Errorf("lease %q under the key of another", r.ID)
 	}
-	ports := r.ExternalPort != 0 && r.InternalPort != 0 && r.Protocol != lease.AllProtocols
-	whole := r.ExternalPort == 0 && r.InternalPort == 0 && r.ExternalAddr.Is4() && r.Ports == 0
-	if !r.InternalAddr.IsValid() || !ports && !whole {
+	ports, whole := r.ExternalPort != 0 && r.InternalPort != 0, r.Protocol == lease.AllProtocols
+	if !r.InternalAddr.IsValid() || whole == ports || whole && (!r.ExternalAddr.Is4() || r.ExternalPort != r.InternalPort || r.Ports != 0) {
 		return savedLease{}, fmt.Errorf("lease %s: incomplete mapping", r.ID)
 	}
 	if r.Ports > lease.MaxPorts || int(max(r.ExternalPort, r.InternalPort))+int(r.Ports) > 65536 {

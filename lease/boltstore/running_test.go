@@ -69,9 +69,7 @@ func TestFileChangedWhileRunning(t *testing.T) {
 				t.Fatal(err)
 			}
 			commit(t, s, lease.Batch{Put: []lease.Lease{testLease(2)}, Events: []lease.Event{testEvent(1)}})
-			if err := s.SetPasswordHash(t.Context(), "hash"); err != nil {
-				t.Fatal(err)
-			}
+			putUser(t, s, `{"v":1}`)
 			if err := tt.change(t, path, old); err != nil {
 				t.Fatal(err)
 			}

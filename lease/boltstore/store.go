@@ -101,43 +101,7 @@ func encodeBatch(b lease.Batch) ([]edit, error) {
 	return edits, nil
 }
 
-// PasswordHash returns what [Store.SetPasswordHash] was given last; empty if nothing, or if it was lost.
-func (s *Store) PasswordHash(ctx context.Context) (string, error) {
-	if err := ctx.Err(); err != nil {
-		return "", err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	row, found := s.content[bucketUsers][adminKey]
-	if !found {
-		return "", nil
-	}
-	var u userRow
-	if err := open(bucketUsers, adminKey, row, &u); err != nil {
-		return "", fmt.Errorf("stored password: %w", err)
-	}
-	return u.Hash, nil
-}
-
-// SetPasswordHash stores the hash of the owner's password, durably. An empty one takes the password away.
-func (s *Store) SetPasswordHash(ctx context.Context, hash string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	e := edit{bucket: bucketUsers, key: adminKey}
-	if hash != "" {
-		row, err := seal(bucketUsers, adminKey, userRow{Version: rowVersion, Hash: hash})
-		if err != nil {
-			return err
-		}
-		e.row = row
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.persist([]edit{e})
-}
-
-// Close releases the file; what was acknowledged is in it. Further calls of Load, Commit and SetPasswordHash fail.
+// Close releases the file; what was acknowledged is in it. Further calls of Load, Commit and PutRecords fail.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

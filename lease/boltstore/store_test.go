@@ -214,20 +214,18 @@ func TestHistoryIsBounded(t *testing.T) {
 	}
 }
 
-func TestPasswordHash(t *testing.T) {
+func TestRecords(t *testing.T) {
 	path := dbPath(t)
 	s := openStore(t, path)
 	check := func(want string) {
 		t.Helper()
-		if got, err := s.PasswordHash(t.Context()); err != nil || got != want {
-			t.Errorf("password hash %q, error %v, want %q", got, err, want)
+		if got := userRecord(t, s); got != want {
+			t.Errorf("record %q, want %q", got, want)
 		}
 	}
 	check("")
-	for _, hash := range []string{"$argon2id$v=19$m=19456", "another", "", "last"} {
-		if err := s.SetPasswordHash(t.Context(), hash); err != nil {
-			t.Fatal(err)
-		}
+	for _, hash := range []string{`{"v":1,"password_hash":"$argon2id$v=19$m=19456"}`, `{"v":1}`, "", `{"v":1,"role":"viewer"}`} {
+		putUser(t, s, hash)
 		check(hash)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -326,7 +324,7 @@ func TestClosedStoreRefuses(t *testing.T) {
 	}
 	_, errLoad := s.Load(t.Context(), instant)
 	for name, err := range map[string]error{
-		"Commit": s.Commit(t.Context(), lease.Batch{Now: instant}), "Load": errLoad, "SetPasswordHash": s.SetPasswordHash(t.Context(), "x"),
+		"Commit": s.Commit(t.Context(), lease.Batch{Now: instant}), "Load": errLoad, "PutRecords": s.PutRecords(t.Context(), map[string]map[string][]byte{"users": {"x": nil}}),
 	} {
 		if err == nil {
 			t.Errorf("%s of a closed store succeeds", name)
@@ -360,5 +358,60 @@ func TestTheMappedFileIsNoMemoryOfOurs(t *testing.T) {
 			}
 			return
 		}
+	}
+}
+
+// putUser stores the record of a user; an empty one takes it away.
+func putUser(t *testing.T, s *boltstore.Store, text string) {
+	t.Helper()
+	var record []byte
+	if text != "" {
+		record = []byte(text)
+	}
+	if err := s.PutRecords(t.Context(), map[string]map[string][]byte{"users": {"admin": record}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// userRecord returns what putUser has stored.
+func userRecord(t *testing.T, s *boltstore.Store) string {
+	t.Helper()
+	all, err := s.Records(t.Context(), "users")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(all["admin"])
+}
+
+func TestRecordsOfSeveralKindsChangeTogether(t *testing.T) {
+	path := dbPath(t)
+	s := openStore(t, path)
+	err := s.PutRecords(t.Context(), map[string]map[string][]byte{
+		"users": {"anna": []byte(`{"v":1}`)}, "sessions": {"aa": []byte(`{"v":1}`)}, "tokens": {"bb": []byte(`{"v":1}`)}, "audit": {"cc": []byte(`{"v":1}`)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, changes := range map[string]map[string]map[string][]byte{
+		"a kind that does not exist": {"users": {"anna": nil}, "leases": {"x": []byte(`{"v":1}`)}},
+		"what is no JSON":            {"users": {"anna": nil, "bob": []byte("bob")}},
+	} {
+		if err := s.PutRecords(t.Context(), changes); err == nil {
+			t.Errorf("%s: stored", name)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, path)
+	load(t, s, instant)
+	for kind, key := range map[string]string{"users": "anna", "sessions": "aa", "tokens": "bb", "audit": "cc"} {
+		all, err := s.Records(t.Context(), kind)
+		if err != nil || len(all) != 1 || string(all[key]) != `{"v":1}` {
+			t.Errorf("%s: %q, %v; want one with the key %s", kind, all, err, key)
+		}
+	}
+	if _, err := s.Records(t.Context(), "leases"); err == nil {
+		t.Error("leases can be read as records")
 	}
 }

@@ -59,8 +59,10 @@ func (s *Store) whole(edits []edit) (content, error) {
 		return nil, err
 	}
 	c := newContent()
-	for _, bucket := range []string{bucketMeta, bucketRules, bucketPolicy, bucketUsers, bucketDamaged} {
-		c[bucket] = s.content[bucket]
+	for bucket, rows := range s.content {
+		if bucket != bucketLeases && bucket != bucketEvents {
+			c[bucket] = rows
+		}
 	}
 	c.apply(all)
 	c.apply(edits)

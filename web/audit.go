@@ -1,0 +1,267 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/netip"
+	"path"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/portreeve/portreeve/lease"
+)
+
+// maxAudit is how many entries the audit log has. What is older is removed, and how many those are is told.
+const maxAudit = 2000
+
+// maxAuditText bounds each text of an entry.
+const maxAuditText = 300
+
+// AuditList answers GET audit.
+type AuditList struct {
+	Entries []AuditEntry `json:"entries"` // newest first
+	Next    uint64       `json:"next"`    // the "before" that continues the list; 0 at its end
+	Removed uint64       `json:"removed"` // how many older ones there have been, for which there is no room any more
+}
+
+// AuditEntry is one thing that somebody has done, or was not allowed to do.
+type AuditEntry struct {
+	Seq    uint64       `json:"seq"`
+	Time   time.Time    `json:"time"` // wall clock, of the latest occurrence
+	Who    string       `json:"who"`  // "" for somebody who is not known
+	Via    lease.Origin `json:"via"`  // "web" or "cli"
+	From   string       `json:"from"` // address; "" for a process on the router
+	Action string       `json:"action"`
+	Target string       `json:"target"` // what it was done to; may be ""
+	Before string       `json:"before"` // in short; "" if there was nothing
+	After  string       `json:"after"`  // in short; "" if nothing is left
+	Result AuditResult  `json:"result"`
+	Count  int          `json:"count"` // how often the same has happened in a row
+}
+
+// AuditResult says what has become of what somebody wanted.
+type AuditResult string
+
+// The results.
+const (
+	AuditDone    AuditResult = "done"
+	AuditRefused AuditResult = "refused" // they may not, or could not show who they are
+)
+
+// auditRecord is how an entry is stored.
+type auditRecord struct {
+	Version int `json:"v"`
+	AuditEntry
+}
+
+// auditLog keeps what people have done. It has its entries in the store only.
+type auditLog struct {
+	records Records
+	outbox  *outbox
+	now     func() time.Time
+	log     *slog.Logger
+
+	mu          sync.Mutex
+	first, last uint64                    // sequence numbers of what is stored; last 0: nothing
+	recent      map[refusalKey]AuditEntry // refusals that may repeat
+}
+
+// refusalKey tells refusals apart. They are counted by where they come from, so that nobody can fill the log by guessing.
+type refusalKey struct {
+	from   netip.Prefix
+	who    string
+	action string
+}
+
+// maxRecent bounds how many kinds of refusals are counted at the same time, countFor how long one is.
+const (
+	maxRecent = 64
+	countFor  = time.Hour
+)
+
+func loadAudit(ctx context.Context, r Records, o *outbox, now func() time.Time, log *slog.Logger) (*auditLog, error) {
+	a := &auditLog{records: r, outbox: o, now: now, log: log, recent: map[refusalKey]AuditEntry{}}
+	stored, err := r.Records(ctx, kindAudit)
+	if err != nil {
+		return nil, fmt.Errorf("read the audit log: %w", err)
+	}
+	for key := range stored {
+		seq, err := strconv.ParseUint(key, 16, 64)
+		if err != nil {
+			continue // nobody has written that; it harms nothing
+		}
+		if a.last = max(a.last, seq); a.first == 0 || seq < a.first {
+			a.first = seq
+		}
+	}
+	return a, nil
+}
+
+func auditKey(seq uint64) string { return fmt.Sprintf("%016x", seq) }
+
+// add makes an entry of something that has been done.
+func (a *auditLog) add(ctx context.Context, who identity, action, target, before, after string) {
+	a.write(ctx, AuditEntry{
+		Who: who.name, Via: who.origin, From: addrText(who.from), Action: action, Target: target, Before: before, After: after, Result: AuditDone,
+	}, nil)
+}
+
+// refused makes an entry of something that somebody may not do, or counts one that is there already.
+func (a *auditLog) refused(ctx context.Context, who identity, action string, why error) {
+	key := refusalKey{sourceOf(who.from), who.name, action}
+	a.write(ctx, AuditEntry{
+		Who: who.name, Via: who.origin, From: addrText(who.from), Action: action, After: why.Error(), Result: AuditRefused,
+	}, &key)
+}
+
+func (a *auditLog) write(ctx context.Context, e AuditEntry, repeats *refusalKey) {
+	for _, text := range []*string{&e.Who, &e.Action, &e.Target, &e.Before, &e.After} {
+		*text = lease.CleanText(*text, maxAuditText)
+	}
+	now := a.now()
+	e.Time, e.Count = now.Round(0), 1
+	c := changes{}
+	a.mu.Lock()
+	if same, ok := a.repeated(repeats, now); ok {
+		e.Seq, e.Count = same.Seq, same.Count+1
+	} else {
+		a.last++
+		e.Seq = a.last
+		if a.first == 0 {
+			a.first = e.Seq
+		}
+	}
+	if repeats != nil {
+		a.remember(*repeats, e, now)
+	}
+	c.put(kindAudit, auditKey(e.Seq), encode(auditRecord{recordVersion, e}))
+	for ; a.last-a.first >= maxAudit; a.first++ {
+		c.put(kindAudit, auditKey(a.first), nil)
+	}
+	a.mu.Unlock()
+	a.log.Info("audit", "who", e.Who, "client", e.From, "via", e.Via, "action", e.Action, "target", e.Target,
+		"before", e.Before, "after", e.After, "result", e.Result, "count", e.Count)
+	_ = a.outbox.put(ctx, c) // it is in the log above, and tried again
+}
+
+// repeated returns the entry that counts this refusal. The caller holds mu.
+func (a *auditLog) repeated(key *refusalKey, now time.Time) (AuditEntry, bool) {
+	if key == nil {
+		return AuditEntry{}, false
+	}
+	e, ok := a.recent[*key]
+	return e, ok && now.Sub(e.Time) < countFor && e.Seq >= a.first
+}
+
+func (a *auditLog) remember(key refusalKey, e AuditEntry, now time.Time) {
+	if _, known := a.recent[key]; !known && len(a.recent) >= maxRecent {
+		oldest := key
+		for other, entry := range a.recent {
+			if oldest == key || entry.Time.Before(a.recent[oldest].Time) {
+				oldest = other
+			}
+		}
+		delete(a.recent, oldest)
+	}
+	e.Time = now // measured by a clock that does not jump
+	a.recent[key] = e
+}
+
+// list returns up to limit entries older than before (0: the newest).
+func (a *auditLog) list(ctx context.Context, before uint64, limit int) (AuditList, error) {
+	stored, err := a.records.Records(ctx, kindAudit)
+	if err != nil {
+		return AuditList{}, err
+	}
+	a.mu.Lock()
+	list := AuditList{Entries: []AuditEntry{}, Removed: max(a.first, 1) - 1}
+	a.mu.Unlock()
+	var all []AuditEntry
+	for _, text := range stored {
+		var r auditRecord
+		if err := json.Unmarshal(text, &r); err != nil {
+			return AuditList{}, fmt.Errorf("audit log: %w", err)
+		}
+		if before == 0 || r.Seq < before {
+			all = append(all, r.AuditEntry)
+		}
+	}
+	slices.SortFunc(all, func(a, b AuditEntry) int { return int(int64(b.Seq) - int64(a.Seq)) })
+	if len(all) > limit {
+		all = all[:limit]
+		list.Next = all[limit-1].Seq
+	}
+	list.Entries = append(list.Entries, all...)
+	return list, nil
+}
+
+func (s *Server) getAudit(w http.ResponseWriter, r *http.Request) error {
+	limit, err := number(r, "limit", 1, maxHistory, defaultHistory)
+	if err != nil {
+		return err
+	}
+	before, err := number(r, "before", 1, math.MaxInt64, 0)
+	if err != nil {
+		return err
+	}
+	list, err := s.audit.list(r.Context(), before, int(limit))
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, list)
+}
+
+// audited serves a route that changes something, and notes what.
+func (s *Server) audited(rt route, who identity, w http.ResponseWriter, r *http.Request) error {
+	target, before := path.Base(r.PathValue("id")), ""
+	if r.PathValue("id") == "" {
+		target = ""
+	}
+	if target != "" && rt.short != nil {
+		before = rt.short(target)
+	}
+	seen := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+	if err := rt.handle(seen, r); err != nil {
+		return err
+	}
+	if dry, _ := flag(r, "dry_run"); dry || seen.status >= http.StatusBadRequest {
+		return nil
+	}
+	if at := w.Header().Get("Location"); target == "" && at != "" {
+		target = path.Base(at)
+	}
+	after := ""
+	if rt.short != nil {
+		after = rt.short(target)
+	}
+	s.audit.add(r.Context(), who, rt.action, target, before, after)
+	return nil
+}
+
+// statusWriter remembers with which status was answered.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func addrText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
