@@ -66,6 +66,6 @@ NAT-PMP, closes them on time, and shows the owner everything.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(newRun(), newCheck(), newCleanup(), newStatus(), newLease(),
-		newForward(), newDMZ(), newAddress(), newPolicy(), newClientCommand(), newSetupCode(), newVersion())
+		newForward(), newDMZ(), newAddress(), newPolicy(), newClientCommand(), newSetupCode(), newUser(), newSession(), newToken(), newAudit(), newVersion())
 	return root
 }
