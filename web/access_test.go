@@ -127,7 +127,7 @@ func TestFormsWorkWithoutScript(t *testing.T) {
 	b.want(http.StatusForbidden, form("/setup", "code", "AAAA-AAAA", "password", password))
 	b.want(http.StatusUnprocessableEntity, form("/setup", "code", h.code(), "password", "short"))
 	b.want(http.StatusSeeOther, form("/setup", "code", h.code(), "password", password))
-	if page := b.want(http.StatusOK, b.get("/")); !strings.Contains(string(page.body), string(l.ID)) {
+	if page := b.want(http.StatusOK, b.get("/leases")); !strings.Contains(string(page.body), string(l.ID)) {
 		t.Error("the page does not show the lease")
 	}
 	b.want(http.StatusSeeOther, form("/leases/"+string(l.ID)+"/close"))

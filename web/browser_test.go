@@ -2,9 +2,7 @@ package web_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,323 +16,50 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
-
-	"github.com/portreeve/portreeve/lease"
-	"github.com/portreeve/portreeve/web"
 )
 
-func TestBrowserFirstRunToClosedLease(t *testing.T) {
-	h := newHome(t)
-	b := newBrowser(t)
-	b.open(h.url)
-	b.wait(`#code`)
-
-	b.fill(`#code`, "AAAA-AAAA")
-	b.fill(`#password`, password)
-	b.click(`button[type=submit]`)
-	b.wait(`.alert`)
-	if got := b.text(`.alert`); !strings.Contains(got, "not the setup code") {
-		t.Errorf("alert = %q, want that the code is wrong", got)
-	}
-
-	b.fill(`#code`, h.code())
-	b.fill(`#password`, password)
-	b.click(`button[type=submit]`)
-	b.wait(`#empty:not([hidden])`)
-	b.wait(`#live:not([hidden])`)
-	if got := b.text(`#empty`); !strings.Contains(got, "No device has asked yet") {
-		t.Errorf("empty list says %q", got)
-	}
-
-	// What a device opens appears without the page being loaded again.
-	b.eval(`window.sameDocument = true`)
-	l := h.open()
-	row := "#lease-" + string(l.ID)
-	b.wait(row)
-	b.wait(`#empty[hidden]`)
-	for _, want := range []string{"192.168.1.50", "00:50:f2:12:34:56", "3074", "UDP", "UPnP", "Xbox/2.0 UPnP/1.0", "59 min"} {
-		b.eventually(fmt.Sprintf("the row says %q", want), fmt.Sprintf(`document.querySelector(%q).textContent.includes(%q)`, row, want))
-	}
-	b.eventually("the clock ticks", `document.querySelector("`+row+` [data-left]").textContent < "59 min 57 s"`)
-	b.eventually("it is announced", `document.querySelector("#announce").textContent.includes("Opened: 1")`)
-
-	b.click(row + ` button`)
-	b.gone(row)
-	b.wait(`#empty:not([hidden])`)
-	if n := len(h.manager.Snapshot().Leases); n != 0 {
-		t.Errorf("%d leases left, want none", n)
-	}
-	if !b.true(`window.sameDocument`) {
-		t.Error("the page was loaded again")
-	}
-
-	b.click(`.bar button`)
-	b.wait(`#password`)
-	b.fill(`#password`, password)
-	b.click(`button[type=submit]`)
-	b.wait(`#leases`)
-}
-
-func TestBrowserShowsWhyClosingFailed(t *testing.T) {
-	h := newHome(t)
-	l := h.open()
-	b := h.signedIn(t)
-	h.firewall.SetFail(func(string) error { return errors.New("iptables: Resource temporarily unavailable") })
-	row := "#lease-" + string(l.ID)
-	b.click(row + ` button`)
-	b.wait(row + ` .failed`)
-	if got := b.text(row); !strings.Contains(got, "iptables: Resource temporarily unavailable") {
-		t.Errorf("row = %q, want the reason", got)
-	}
-	b.wait(`.verdict.bad`)
-	h.firewall.SetFail(nil)
-	b.gone(row) // the manager has tried again
-	b.wait(`.verdict.good`)
-}
-
-func TestBrowserRunsNothingThatADeviceSent(t *testing.T) {
-	h := newHome(t)
-	b := h.signedIn(t)
-	b.wait(`#live:not([hidden])`)
-	for n, text := range []string{
-		`<script>window.pwned = 1</script>`, `<img src=x onerror="window.pwned = 1">`, `"><svg onload=window.pwned=1>`,
-		`<iframe srcdoc="<script>parent.pwned=1</script>">`, `</template><script>window.pwned=1</script>`,
+// TestBrowser is everything that is seen in Debian's chromium, in one of them.
+func TestBrowser(t *testing.T) {
+	c := startChromium(t)
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *chromium)
+	}{
+		{"from the first run to a closed lease", firstRunToClosedLease},
+		{"why closing failed", whyClosingFailed},
+		{"nothing that a device sent runs", nothingThatADeviceSentRuns},
+		{"without script", withoutScript},
+		{"the router is gone and comes back", theRouterIsGone},
+		{"on a phone", onAPhone},
+		{"every page in each language, colour and width", everyPage},
+		{"pictures of the documentation", screenshots},
 	} {
-		l := h.open(port(6000+uint16(n)), func(r *lease.Request) { r.Description, r.Agent = text, text })
-		b.wait("#lease-" + string(l.ID))
-		if got := b.text("#lease-" + string(l.ID) + " .description bdi"); got != text {
-			t.Errorf("shown is %q, want %q", got, text)
-		}
+		t.Run(test.name, func(t *testing.T) { test.run(t, c) })
 	}
-	b.open(h.url) // the same list, rendered at once
-	b.wait(`#live:not([hidden])`)
-	if b.true(`"pwned" in window || document.querySelectorAll("tbody img, tbody script, tbody iframe, tbody svg").length > 0`) {
-		t.Error("text of a device became a part of the page")
-	}
-}
-
-func TestBrowserWithoutScript(t *testing.T) {
-	h := newHome(t)
-	l := h.open()
-	b := newBrowser(t)
-	call(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
-	b.open(h.url)
-	b.fill(`#code`, h.code())
-	b.fill(`#password`, password)
-	b.click(`button[type=submit]`)
-	b.wait("#lease-" + string(l.ID))
-	b.click("#lease-" + string(l.ID) + " button")
-	b.wait(`#empty:not([hidden])`)
-	if n := len(h.manager.Snapshot().Leases); n != 0 {
-		t.Errorf("%d leases left, want none", n)
-	}
-}
-
-func TestBrowserSaysWhenTheRouterIsGone(t *testing.T) {
-	h := newHome(t)
-	h.open()
-	b := h.signedIn(t)
-	b.wait(`#live:not([hidden])`)
-	b.allowErrors() // the browser reports connections that fail
-	h.stopLAN()
-	b.wait(`#stale:not([hidden])`)
-	if got := b.text(`#stale`); !strings.Contains(got, "Connection lost") {
-		t.Errorf("banner = %q", got)
-	}
-	h.startLAN()
-	b.wait(`#live:not([hidden])`)
-	b.gone(`#stale:not([hidden])`)
-}
-
-func TestBrowserOnAPhone(t *testing.T) {
-	h := newHome(t)
-	h.fillList()
-	b := newBrowser(t)
-	b.size(360, 740)
-	b.open(h.url)
-	b.wait(`#code`)
-	fits := func(name string) {
-		t.Helper()
-		if !b.true(`document.documentElement.scrollWidth <= 360`) {
-			t.Errorf("%s is wider than a phone", name)
-		}
-	}
-	fits("setup")
-	b.fill(`#code`, h.code())
-	b.fill(`#password`, password)
-	b.click(`button[type=submit]`)
-	b.wait(`#live:not([hidden])`)
-	fits("leases")
-	if !b.true(`[...document.querySelectorAll("tbody button")].every(b => b.getBoundingClientRect().height >= 44)`) {
-		t.Error("a close button is too small for a finger")
-	}
-	b.click(`.bar button`)
-	b.wait(`#password`)
-	fits("login")
-}
-
-func TestPagesAreAccessible(t *testing.T) {
-	h := newHome(t)
-	h.fillList()
-	b := newBrowser(t)
-	check := func(name string) {
-		t.Helper()
-		for what, script := range map[string]string{
-			"every field has a label":      `[...document.querySelectorAll("input:not([hidden])")].every(i => i.labels.length > 0)`,
-			"every button has a name":      `[...document.querySelectorAll("button")].every(b => (b.getAttribute("aria-label") || b.textContent).trim())`,
-			"there is one first heading":   `document.querySelectorAll("h1").length === 1`,
-			"the language is known":        `document.documentElement.lang === "en"`,
-			"every ID is there once":       `new Set([...document.querySelectorAll("[id]")].map(e => e.id)).size === document.querySelectorAll("[id]").length`,
-			"text stands out (WCAG 1.4.3)": contrast,
-		} {
-			if !b.true(script) {
-				t.Errorf("%s: not true that %s", name, what)
-			}
-		}
-	}
-	for _, scheme := range []string{"light", "dark"} {
-		b.scheme(scheme)
-		b.open(h.url + "/setup")
-		b.wait(`#code`)
-		check(scheme + " setup")
-	}
-	b.fill(`#code`, h.code())
-	b.fill(`#password`, password)
-	b.click(`button[type=submit]`)
-	b.wait(`#live:not([hidden])`)
-	h.setFacts(func(f *web.Facts) { f.Notices = []string{"The store was damaged and set aside."} })
-	for _, scheme := range []string{"light", "dark"} {
-		b.scheme(scheme)
-		b.open(h.url)
-		b.wait(`#live:not([hidden])`)
-		check(scheme + " leases")
-	}
-	if !b.true(`document.querySelector("table caption") && [...document.querySelectorAll("table th")].every(h => h.scope)`) {
-		t.Error("the table has no caption, or a header without scope")
-	}
-}
-
-// contrast is true if all text has a contrast of at least 4.5 to what is behind it.
-const contrast = `(() => {
-	const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-	const rgba = (color) => {
-		canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
-		return [...canvas.getImageData(0, 0, 1, 1).data];
-	};
-	const luminance = ([r, g, b]) => [r, g, b].map(c => c / 255)
-		.map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-		.reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-	const behind = (e) => {
-		for (; e; e = e.parentElement) {
-			const c = rgba(getComputedStyle(e).backgroundColor);
-			if (c[3] === 255) return c;
-		}
-		return [255, 255, 255, 255];
-	};
-	const bad = [];
-	const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-	while (walker.nextNode()) {
-		const e = walker.currentNode.parentElement;
-		if (!walker.currentNode.textContent.trim() || !e.checkVisibility() || e.closest("noscript,script,.unseen,.skip")) continue;
-		const [a, b] = [luminance(rgba(getComputedStyle(e).color)), luminance(behind(e))].sort((x, y) => y - x);
-		if ((a + 0.05) / (b + 0.05) < 4.5) bad.push(e.className + ": " + e.textContent.trim());
-	}
-	if (bad.length) console.error("too little contrast: " + bad.join("; "));
-	return bad.length === 0;
-})()`
-
-// TestScreenshots takes the pictures of the documentation: with PORTREEVE_SCREENSHOTS=DIR they stay in DIR.
-func TestScreenshots(t *testing.T) {
-	dir := os.Getenv("PORTREEVE_SCREENSHOTS")
-	if dir == "" {
-		dir = t.TempDir()
-	}
-	h := newHome(t)
-	b := newBrowser(t)
-	b.size(1200, 760)
-	b.open(h.url)
-	b.wait(`#code`)
-	b.picture(dir, "setup")
-	b.fill(`#code`, h.code())
-	b.fill(`#password`, password)
-	b.click(`button[type=submit]`)
-	b.wait(`#live:not([hidden])`)
-	b.picture(dir, "empty")
-	h.fillList()
-	b.eventually("all rows are there", `document.querySelectorAll("tbody tr").length === 6`)
-	b.open(h.url)
-	b.wait(`#live:not([hidden])`)
-	b.picture(dir, "leases")
-	b.scheme("dark")
-	b.picture(dir, "leases-dark")
-	if !b.true(`getComputedStyle(document.body).backgroundColor.match(/\d+/g).slice(0, 3).every(c => c < 64)`) {
-		t.Error("the dark page is not dark")
-	}
-	b.size(360, 740)
-	b.picture(dir, "leases-phone-dark")
-	b.scheme("light")
-	b.picture(dir, "leases-phone")
-
-	h.setFacts(func(f *web.Facts) {
-		f.WANs[0].Addresses, f.WANs[0].State = []netip.Addr{netip.MustParseAddr("100.64.3.17")}, web.WANShared
-		f.Notices = []string{"The configuration file is absent; interfaces were found by themselves."}
-	})
-	b.size(1200, 760)
-	b.open(h.url)
-	b.wait(`.verdict.warn`)
-	b.picture(dir, "leases-shared")
-	h.firewall.SetFail(func(string) error {
-		return errors.New("iptables-restore: line 12 failed: Resource temporarily unavailable")
-	})
-	b.click(`tbody tr:nth-child(2) button`)
-	b.wait(`.verdict.bad`)
-	b.picture(dir, "leases-trouble")
-	h.firewall.SetFail(nil)
-	b.click(`.bar button`)
-	b.wait(`#password`)
-	b.picture(dir, "login")
-}
-
-// fillList opens what a household has.
-func (h *home) fillList() {
-	h.t.Helper()
-	internal := func(addr string, external, internal uint16, p lease.Protocol) func(*lease.Request) {
-		return func(r *lease.Request) {
-			r.Client = netip.MustParseAddr(addr)
-			r.Protocol, r.External = p, netip.AddrPortFrom(netip.Addr{}, external)
-			r.Internal = netip.AddrPortFrom(r.Client, internal)
-		}
-	}
-	h.open(internal("192.168.1.20", 51413, 51413, lease.TCP), func(r *lease.Request) {
-		r.Origin, r.Key, r.Choice = lease.OriginNATPMP, lease.ByInternal, lease.Nearest
-		r.Description, r.Agent, r.Lifetime = "", "", 2*time.Hour
-	})
-	h.open(internal("192.168.1.20", 51413, 51413, lease.UDP), func(r *lease.Request) {
-		r.Origin, r.Key, r.Choice = lease.OriginNATPMP, lease.ByInternal, lease.Nearest
-		r.Description, r.Agent, r.Lifetime = "", "", 2*time.Hour
-	})
-	h.open(internal("192.168.1.61", 9308, 9308, lease.UDP), func(r *lease.Request) {
-		r.Description, r.Agent, r.Lifetime = "192.168.1.61:9308 to 9308 (UDP)", "PlayStation 5 UPnP/1.1", 20*time.Hour
-	})
-	h.open(internal("192.168.1.40", 22000, 22000, lease.TCP), func(r *lease.Request) {
-		r.Description, r.Agent, r.Permanent, r.Lifetime = "syncthing-22000", "Go UPnP/1.0", true, 0
-		r.Filters = []lease.Filter{{Prefix: netip.MustParsePrefix("198.51.100.7/32")}}
-	})
-	h.open(internal("192.168.1.51", 3075, 3074, lease.UDP), func(r *lease.Request) {
-		r.Description, r.Lifetime = "Xbox (192.168.1.51:3074) 3074 UDP", 58*time.Second
-	})
-	h.open(internal("192.168.1.50", 3074, 3074, lease.UDP))
 }
 
 // signedIn returns a browser that shows the leases.
-func (h *home) signedIn(t *testing.T) *browser {
+func (h *home) signedIn(t *testing.T, c *chromium) *browser {
 	t.Helper()
-	b := newBrowser(t)
+	b := c.tab(t)
 	b.open(h.url)
 	b.fill(`#code`, h.code())
 	b.fill(`#password`, password)
 	b.click(`button[type=submit]`)
+	b.wait(`#verdict`)
+	b.open(h.url + "/leases")
 	b.wait(`#leases`)
+	return b
+}
+
+// signedInAgain returns another browser, of an owner who has a password already, that shows the first page.
+func (h *home) signedInAgain(t *testing.T, c *chromium) *browser {
+	t.Helper()
+	b := c.tab(t)
+	b.open(h.url + "/login")
+	b.fill(`#password`, password)
+	b.click(`button[type=submit]`)
+	b.wait(`#verdict`)
 	return b
 }
 
@@ -348,22 +73,35 @@ type browser struct {
 	lenient bool
 }
 
-func newBrowser(t *testing.T) *browser {
+// chromium is one program for all tests of this package: to start it takes longer than most of them.
+type chromium struct{ ctx context.Context }
+
+func startChromium(t *testing.T) *chromium {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath("/usr/bin/chromium"), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1200, 760),
+		chromedp.ExecPath("/usr/bin/chromium"), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1280, 800),
 		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("disable-dev-shm-usage", true), chromedp.UserDataDir(t.TempDir()),
-		chromedp.Env("HOME="+t.TempDir()),
+		chromedp.Flag("disable-dev-shm-usage", true), chromedp.UserDataDir(t.TempDir()), chromedp.Flag("lang", "en-US"),
+		chromedp.Env("HOME="+t.TempDir()), chromedp.WSURLReadTimeout(time.Minute),
 	)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 90*time.Second)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
+	ctx, cancel := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithErrorf(func(string, ...any) {}))
 	t.Cleanup(cancel)
+	must(t, chromedp.Do(ctx))
+	return &chromium{ctx}
+}
+
+// tab opens a window that knows nothing of the others: no cookie, no cache.
+func (c *chromium) tab(t *testing.T) *browser {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(c.ctx, 2*time.Minute)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
+	t.Cleanup(cancel)
 	b := &browser{t: t, ctx: ctx}
 	must(t, chromedp.Listen(ctx, b.complaint))
+	b.size(1280, 800)
 	b.scheme("light")
 	return b
 }

@@ -94,7 +94,7 @@ func (s *Server) refuse(p *Problem) http.Handler {
 			writeProblem(w, p)
 			return
 		}
-		s.pages.writeProblem(w, p)
+		s.pages.writeProblem(w, r, p)
 	})
 }
 

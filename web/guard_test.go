@@ -130,7 +130,7 @@ func TestHostileTextIsShownAsText(t *testing.T) {
 	})
 	h.setFacts(func(f *web.Facts) { f.Notices = hostile })
 	b := h.owner()
-	live := h.stream(b, "/live")
+	live := h.stream(b, "/live?page=rows")
 	live.next("leases")
 	for n, text := range hostile {
 		h.open(port(6000+uint16(n)), func(r *lease.Request) { r.Description, r.Agent = text, text })
@@ -139,7 +139,7 @@ func TestHostileTextIsShownAsText(t *testing.T) {
 	for range hostile {
 		fragments.WriteString(live.next("lease").data)
 	}
-	for name, html := range map[string]string{"page": string(b.get("/").body), "stream": fragments.String()} {
+	for name, html := range map[string]string{"page": string(b.get("/leases").body), "stream": fragments.String()} {
 		for _, bad := range []string{"<script>alert", "<img", "<iframe", "<style"} {
 			if strings.Contains(html, bad) {
 				t.Errorf("the %s contains %s", name, bad)

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/portreeve/portreeve/lease"
 	"github.com/portreeve/portreeve/web/markup"
@@ -13,55 +14,149 @@ import (
 // templateFiles are the pages and their parts.
 const templateFiles = "template/*.html"
 
-// language is the one in which the pages are written until there is a second one.
-const language = "en"
-
-// pages renders the pages and, for the live page, the parts of it.
+// pages renders the pages, and for pages that follow the router the parts of them, in each language.
 type pages struct {
-	templates *markup.Set
+	languages map[string]*markup.Set
 }
 
 // page is what every template gets.
 type page struct {
 	Title   string   // key of the catalogue
+	At      string   // the entry of the navigation that it belongs to
 	Problem *Problem // what went wrong with the form that was sent; nil: nothing
+	Done    string   // key of what has just been done; "": nothing
+	Live    string   // how it follows the router: "rows", "parts", or "" for a page that stands still
 	Script  bool     // the page needs the script
 
-	// For the page of leases.
-	Leases []Lease // newest first
+	Look   look
 	Status Status
 
-	// For the page of the first password.
-	Reset bool // there is a password already
+	Data any // of the page itself
+}
+
+// pageRoute is a page, or a form of one.
+type pageRoute struct {
+	method, path string
+	handler      handler
+}
+
+// doors are the pages for those who have not signed in.
+func (s *Server) doors() []pageRoute {
+	return []pageRoute{
+		{http.MethodGet, "/setup", s.setupPage},
+		{http.MethodPost, "/setup", s.setupForm},
+		{http.MethodGet, "/login", s.loginPage},
+		{http.MethodPost, "/login", s.loginForm},
+		{http.MethodPost, "/logout", s.logoutForm},
+		{http.MethodPost, "/appearance", s.appearanceForm},
+	}
+}
+
+// ownerPages are all others. Who has not signed in is sent to the door.
+func (s *Server) ownerPages() []pageRoute {
+	return []pageRoute{
+		{http.MethodGet, "/", s.overviewPage},
+		{http.MethodGet, "/leases", s.leasesPage},
+		{http.MethodGet, "/leases.csv", s.leasesCSV},
+		{http.MethodGet, "/leases/:id", s.leasePage},
+		{http.MethodPost, "/leases/:id/close", s.closeForm},
+		{http.MethodGet, "/forwards", s.forwardsPage},
+		{http.MethodPost, "/forwards", s.forwardForm},
+		{http.MethodGet, "/forwards/:id", s.forwardPage},
+		{http.MethodPost, "/forwards/:id", s.forwardForm},
+		{http.MethodPost, "/forwards/:id/switch", s.switchForm},
+		{http.MethodPost, "/forwards/:id/remove", s.removeForm},
+		{http.MethodGet, "/dmz", s.dmzPage},
+		{http.MethodPost, "/dmz", s.dmzForm},
+		{http.MethodPost, "/dmz/:id/off", s.dmzOffForm},
+		{http.MethodGet, "/addresses", s.addressesPage},
+		{http.MethodPost, "/addresses", s.addressForm},
+		{http.MethodPost, "/addresses/release", s.releaseForm},
+		{http.MethodGet, "/policy", s.policyPage},
+		{http.MethodGet, "/devices", s.devicesPage},
+		{http.MethodGet, "/devices/:key", s.devicePage},
+		{http.MethodGet, "/activity", s.activityPage},
+		{http.MethodGet, "/activity.csv", s.activityCSV},
+		{http.MethodGet, "/activity.json", s.activityJSON},
+		{http.MethodGet, "/exposure", s.exposurePage},
+		{http.MethodGet, "/settings", s.settingsPage},
+		{http.MethodGet, "/help", s.helpPage},
+	}
 }
 
 func newPages(a *assets) (*pages, error) {
-	texts, err := loadCatalogue(language)
-	if err != nil {
-		return nil, err
+	p := &pages{languages: map[string]*markup.Set{}}
+	var first *markup.Set
+	for _, language := range languages() {
+		texts, err := loadCatalogue(language)
+		if err != nil {
+			return nil, err
+		}
+		if first == nil {
+			first, err = markup.Parse(files, templateFiles, functions(a, language, texts))
+			p.languages[language] = first
+		} else {
+			p.languages[language], err = first.With(functions(a, language, texts))
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
-	t, err := markup.Parse(files, templateFiles, functions(a, texts))
-	if err != nil {
-		return nil, err
-	}
-	return &pages{t}, nil
+	return p, nil
 }
 
 // functions are those that templates may call.
-func functions(a *assets, texts catalogue) markup.Functions {
+func functions(a *assets, language string, texts catalogue) markup.Functions {
 	return markup.Functions{
 		"asset":    a.path,
 		"t":        texts.text,
+		"known":    texts.known,
 		"count":    texts.count,
 		"duration": texts.duration,
+		"moment":   func(at time.Time) string { return at.Format(texts["time.moment"]) },
+		"day":      func(at time.Time) string { return at.Format(texts["time.day"]) },
+		"core":     texts.core,
+		"segment":  url.PathEscape,
+		"clock":    func(at time.Time) string { return at.Format("15:04:05") },
+		"iso":      func(at time.Time) string { return at.Format(time.RFC3339) },
+		"stamp":    func(at string) string { return stamp(at, texts["time.moment"]) },
+		"among": func(all []choice, value string) bool {
+			return slices.ContainsFunc(all, func(c choice) bool { return c.Value == value })
+		},
+		"size":     size,
 		"language": func() string { return language },
 		"upper":    strings.ToUpper,
+		"join":     func(all []string) string { return strings.Join(all, ", ") },
 		"level":    level,
 		"served":   served,
+		"link":     link,
 		"path":     func(id lease.ID) string { return url.PathEscape(string(id)) },
 		"min":      func() int { return MinPassword },
 		"max":      func() int { return MaxPassword },
 	}
+}
+
+// stamp writes a time of the API as pages write times, in the zone in which it is given.
+func stamp(text, layout string) string {
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return text
+	}
+	return at.Format(layout)
+}
+
+// link makes an address out of one of ours and names with values for its query. What is empty is left out.
+func link(path string, pairs ...string) string {
+	query := url.Values{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			query.Set(pairs[i], pairs[i+1])
+		}
+	}
+	if len(query) == 0 {
+		return path
+	}
+	return path + "?" + query.Encode()
 }
 
 // level tells how bad a verdict is: the class that colours it.
@@ -82,8 +177,9 @@ func served(all []ProtocolFacts) bool {
 }
 
 // write renders wholly before it sends, so that an error never leaves half a page.
-func (p *pages) write(w http.ResponseWriter, status int, name string, data page) error {
-	body, err := p.render(name, data)
+func (p *pages) write(w http.ResponseWriter, r *http.Request, status int, name string, data page) error {
+	data.Look = lookOf(r, data.Look)
+	body, err := p.render(data.Look.Language, name, data)
 	if err != nil {
 		return err
 	}
@@ -93,109 +189,36 @@ func (p *pages) write(w http.ResponseWriter, status int, name string, data page)
 	return nil
 }
 
-func (p *pages) render(name string, data any) ([]byte, error) {
-	return p.templates.Render(name, data)
+func (p *pages) render(language, name string, data any) ([]byte, error) {
+	return p.languages[language].Render(name, data)
 }
 
 // writeProblem answers with a page that says what is wrong.
-func (p *pages) writeProblem(w http.ResponseWriter, why *Problem) {
+func (p *pages) writeProblem(w http.ResponseWriter, r *http.Request, why *Problem) {
 	setRetryAfter(w, why)
-	if err := p.write(w, why.Status, "problem.html", page{Title: "problem.title", Problem: why}); err != nil {
+	if err := p.write(w, r, why.Status, "problem.html", page{Title: "problem.title", Problem: why}); err != nil {
 		http.Error(w, why.Detail, why.Status)
 	}
 }
 
-// pages is also the feed of the live page: the same templates, in parts.
-
-func (p *pages) leases(all []Lease) ([]byte, error) {
-	slices.Reverse(all)
-	return p.render("rows", all)
-}
-
-func (p *pages) lease(l Lease) ([]byte, error) { return p.render("row", l) }
-
-func (p *pages) status(s Status) ([]byte, error) { return p.render("status", s) }
-
-// The handlers of the pages.
-
-func (s *Server) leasesPage(w http.ResponseWriter, _ *http.Request) error {
-	return s.writeLeases(w, http.StatusOK, nil)
-}
-
-func (s *Server) writeLeases(w http.ResponseWriter, status int, why *Problem) error {
-	now := s.look()
-	all := now.leases()
-	slices.Reverse(all)
-	return s.pages.write(w, status, "leases.html", page{
-		Title: "leases.title", Script: true, Problem: why, Leases: all, Status: now.status,
-	})
-}
-
-// closeForm is the close button of a browser without script.
-func (s *Server) closeForm(w http.ResponseWriter, r *http.Request) error {
-	_, err := s.Leases.CloseID(r.Context(), lease.Actor{Origin: lease.OriginWeb}, leaseID(r))
-	if err != nil {
-		if why := s.answerError(r, err); why.Code != CodeNoLease { // closed before is closed
-			setRetryAfter(w, why)
-			return s.writeLeases(w, why.Status, why)
-		}
+// show writes a page of the owner's: with the frame, the state, and what went wrong, if anything did.
+func (s *Server) show(w http.ResponseWriter, r *http.Request, now view, name string, data page) error {
+	data.Status, data.Script = now.status, true
+	data.Look.State = s.streams.number(now.Snapshot)
+	if done := r.URL.Query().Get("done"); data.Done == "" && slices.Contains(doneTexts(), done) {
+		data.Done = "done." + done
 	}
-	http.Redirect(w, r, "/", http.StatusSeeOther)
-	return nil
-}
-
-func (s *Server) setupPage(w http.ResponseWriter, _ *http.Request) error {
-	return s.writeSetup(w, http.StatusOK, nil)
-}
-
-func (s *Server) writeSetup(w http.ResponseWriter, status int, why *Problem) error {
-	return s.pages.write(w, status, "setup.html", page{
-		Title: "setup.title", Script: true, Problem: why, Reset: s.owner.configured(),
-	})
-}
-
-func (s *Server) setupForm(w http.ResponseWriter, r *http.Request) error {
-	if err := readForm(r); err != nil {
-		return err
+	status := http.StatusOK
+	if data.Problem != nil {
+		status = data.Problem.Status
+		setRetryAfter(w, data.Problem)
 	}
-	if err := s.setUp(w, r, SetupRequest{r.PostForm.Get("code"), r.PostForm.Get("user"), r.PostForm.Get("password")}); err != nil {
-		why := s.answerError(r, err)
-		setRetryAfter(w, why)
-		return s.writeSetup(w, why.Status, why)
-	}
-	http.Redirect(w, r, "/", http.StatusSeeOther)
-	return nil
+	return s.pages.write(w, r, status, name, data)
 }
 
-func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) error {
-	if s.sessionState(r) != SessionLogin {
-		http.Redirect(w, r, "/", http.StatusSeeOther)
-		return nil
-	}
-	return s.writeLogin(w, http.StatusOK, nil)
-}
-
-func (s *Server) writeLogin(w http.ResponseWriter, status int, why *Problem) error {
-	return s.pages.write(w, status, "login.html", page{Title: "login.title", Script: true, Problem: why})
-}
-
-func (s *Server) loginForm(w http.ResponseWriter, r *http.Request) error {
-	if err := readForm(r); err != nil {
-		return err
-	}
-	if _, err := s.signIn(w, r, r.PostForm.Get("user"), r.PostForm.Get("password")); err != nil {
-		why := s.answerError(r, err)
-		setRetryAfter(w, why)
-		return s.writeLogin(w, why.Status, why)
-	}
-	http.Redirect(w, r, "/", http.StatusSeeOther)
-	return nil
-}
-
-func (s *Server) logoutForm(w http.ResponseWriter, r *http.Request) error {
-	s.signOut(w, r)
-	http.Redirect(w, r, "/", http.StatusSeeOther)
-	return nil
+// doneTexts are the things of which a page may say that they have been done, when it is told so by its address.
+func doneTexts() []string {
+	return []string{"closed", "saved", "switched", "dmz", "dmzoff", "assigned", "released"}
 }
 
 // readForm reads the body of a form; the query counts for nothing.

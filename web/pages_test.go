@@ -24,7 +24,7 @@ func reference(t *testing.T) (*template.Template, *pages) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	texts, err := loadCatalogue(language)
+	texts, err := loadCatalogue("zh")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func reference(t *testing.T) (*template.Template, *pages) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := template.New("").Funcs(template.FuncMap(functions(a, texts))).ParseFS(files, templateFiles)
+	r, err := template.New("").Funcs(template.FuncMap(functions(a, "zh", texts))).ParseFS(files, templateFiles)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func reference(t *testing.T) (*template.Template, *pages) {
 // to be safe there: that must be what markup does, or an address that one of our functions has made safe.
 func TestTemplatesPutValuesWhereEscapingIsEnough(t *testing.T) {
 	all, _ := reference(t)
-	addresses := []string{"asset", "path"}
+	addresses := []string{"asset", "path", "segment", "link"}
 	for _, page := range all.Templates() {
 		if strings.HasSuffix(page.Name(), ".html") {
 			_ = page.Execute(io.Discard, nil) // fails for want of data, once it has escaped the templates
@@ -69,7 +69,7 @@ func TestTemplatesPutValuesWhereEscapingIsEnough(t *testing.T) {
 			}
 		}
 	}
-	if checked < 100 {
+	if checked < 500 {
 		t.Errorf("only %d values were found in the templates", checked)
 	}
 }
@@ -111,8 +111,10 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 	}
 	stuck, permanent, unnamed := hostile, hostile, Lease{Via: lease.OriginPCP}
 	stuck.Stuck, permanent.Permanent = hostileText, true
+	rows := rowsOf([]Lease{hostile, stuck, permanent, unnamed})
 	full := Status{
 		Verdict: VerdictTrouble, UptimeSeconds: 100000, Leases: 4, Problems: []Trouble{{hostileText, hostileText, 7}},
+		DMZ: []DMZHost{{DeviceName: hostileText, InForce: true}, {Device: hostileText, InForce: true}, {}},
 		Facts: Facts{
 			Version: hostileText, Backend: hostileText, Notices: []string{hostileText},
 			WANs: []WANFacts{
@@ -126,21 +128,90 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 		},
 	}
 	why := problem(CodeRate, hostileText)
+	line := activityLine{
+		Event: Event{Kind: lease.EventDenied, By: hostileText, Reason: hostileText, Trace: lease.Trace{{Rule: hostileText, Why: hostileText}, {Rule: "network", OK: true}}},
+		Key:   hostileText, Name: hostileText, Ports: hostileText, Count: 3,
+	}
+	line.Mapping.Description, line.Mapping.Protocol = hostileText, hostileText
+	device := deviceRow{
+		Key: hostileText, Name: hostileText, MAC: hostileText, Random: true, Seen: true, Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.2")},
+		Open: []openPort{{Kind: "lease", Protocol: hostileText, Ports: hostileText, Text: hostileText}, {Kind: "dmz"}},
+	}
+	rule := Rule{
+		ID: hostileText, Origin: lease.OriginWeb, Why: hostileText, DeviceName: hostileText,
+		Settings: RuleSettings{
+			Kind: lease.RuleForward, Name: hostileText, Enabled: true, Protocol: "both", Ports: "1-2", ToPorts: "3-4", Device: hostileText,
+			From: []string{hostileText}, Except: []string{hostileText}, Until: "2030-01-02T03:04:05Z", Schedule: []string{hostileText}, WAN: hostileText,
+		},
+	}
+	declared := Rule{Origin: lease.OriginConfig, InForce: true, Settings: RuleSettings{Kind: lease.RuleDMZ, To: "192.168.1.2", Until: hostileText, IPv6: true}}
+	form := ruleForm{
+		ID: hostileText, Name: hostileText, Ports: hostileText, ToPorts: hostileText, Target: hostileText, To: hostileText, From: hostileText,
+		Except: hostileText, Schedule: hostileText, Until: hostileText, Public: hostileText, WAN: hostileText, Enabled: true, IPv6: true,
+	}
+	change := &RuleChange{Rule: rule, Add: []RuleMapping{{Text: hostileText}}, Remove: []RuleMapping{{Text: hostileText}}}
+	rules := ruleData{
+		Rules: []Rule{rule, declared}, Form: form, Choices: []choice{{hostileText, hostileText}}, Templates: forwardTemplates(), Change: change,
+		InTheWay: rows, Faults: []Fault{{hostileText, hostileText}, {"ports", hostileText}}, Undo: &form, Confirm: hostileText, Pinned: &rows[0],
+	}
+	events := []activityLine{line, {Event: Event{Kind: lease.EventTrouble}, Count: 1}}
+	frame := func(title string, data any) page {
+		return page{
+			Title: title, At: "leases", Problem: why, Done: "done.saved", Live: "parts", Script: true,
+			Look: look{Language: "zh", Theme: "dark", Path: hostileText, Back: hostileText, State: hostileText}, Status: full, Data: data,
+		}
+	}
+	quiet := page{Title: "overview.title", Status: Status{Verdict: VerdictReady}}
+	picture := timeline{Height: 40, Ticks: []timeTick{{X: 3}}, More: 2, Lanes: []timeLane{{Name: hostileText, Ports: hostileText, Bars: []timeBar{{X: 1, Width: 2, Open: true}, {}}}}}
+	policy := policyData{
+		Policy: Policy{
+			Rules: []PolicyRule{hostileRule()},
+			Ports: []string{hostileText}, Default: "allow", Never: []string{hostileText}, ThirdParty: []string{hostileText},
+			Lifetimes: []Lifetimes{{Via: lease.OriginPCP, MinSeconds: 1, MaxSeconds: 2}}, WANs: []LANWAN{{hostileText, hostileText}},
+		},
+		Choices: []choice{{hostileText, hostileText}}, Tried: true, Client: hostileText, Port: hostileText, Faults: []Fault{{"client", hostileText}},
+		Answers: []ProtocolAnswer{{Via: lease.OriginPCP, Version: 2, Action: hostileText, Name: hostileText, Why: hostileText}, {Allowed: true, Served: true}},
+	}
+	exposure := exposureData{
+		All:    []exposed{{Risk: "high", Kind: "dmz", Key: hostileText, Name: hostileText}, {Risk: "look", Kind: "lease", Lease: hostileText, Ports: "1", Service: hostileText, Text: hostileText, Ends: 7}, {Risk: "usual", Kind: "forward", Rule: hostileText}, {Risk: "limited", Kind: "address"}},
+		Counts: []riskCount{{"high", 1}},
+		Map:    portMap{Rows: []portRow{{1, 2, 3}}, Boxes: []portBox{{X: 1, Kind: "lease", Name: hostileText, Protocol: hostileText, Ports: hostileText}}},
+	}
+	addresses := addressesData{
+		Addresses: []addressRow{{Key: hostileText, Name: hostileText, PublicAddress: PublicAddress{Via: lease.OriginWeb, RemainingSeconds: 3}}, {FromConfig: true, Key: "x"}, {}},
+		Form:      form, Static: true, Choices: []choice{{hostileText, hostileText}}, Faults: []Fault{{"public", hostileText}},
+	}
+	traffic := Traffic{Known: true, Counted: true, Used: &Used{In: 1}, Peers: []Peer{{Inbound: true, BytesSent: 5000}, {}}}
 	for name, data := range map[string]any{
-		"leases.html":  page{Title: "leases.title", Script: true, Leases: []Lease{hostile, stuck, permanent, unnamed}, Status: full},
-		"setup.html":   page{Title: "setup.title", Script: true, Problem: why, Reset: true},
-		"login.html":   page{Title: "login.title", Problem: why},
-		"problem.html": page{Title: "problem.title", Problem: why},
-		"rows":         []Lease{hostile, stuck, permanent, unnamed},
-		"row":          unnamed,
-		"status":       Status{Verdict: VerdictNoLAN},
-		"empty":        Status{Verdict: VerdictNoWAN},
+		"overview.html":  frame("overview.title", overviewData{Holders: []deviceRow{device}, More: 3, Events: events, Path: pathPicture{LAN: hostileText, WAN: hostileText, Upstream: true}}),
+		"leases.html":    frame("leases.title", leasesData{Rows: rows, Total: 9, Found: 4, Query: hostileText, Sort: "port", Next: "4", From: 2, To: 4}),
+		"lease.html":     frame("lease.title", leaseData{Row: rows[1], Trace: line.Trace, Events: events, Traffic: traffic, Public: hostileText, Only: []string{hostileText}}),
+		"forwards.html":  frame("forwards.title", rules),
+		"forward.html":   frame("forwards.edit", rules),
+		"dmz.html":       frame("dmz.title", rules),
+		"addresses.html": frame("addresses.title", addresses),
+		"policy.html":    frame("policy.title", policy),
+		"devices.html":   frame("devices.title", devicesData{Rows: []deviceRow{device}, Query: hostileText, Total: 3}),
+		"device.html":    frame("device.title", deviceData{Device: device, Leases: rows, Rules: []Rule{rule, declared}, Events: events}),
+		"activity.html":  frame("activity.title", activityData{Days: []activityDay{{Lines: events}}, Query: hostileText, Kind: "denied", Kinds: eventKinds(), Older: "7", Picture: picture}),
+		"exposure.html":  frame("exposure.title", exposure),
+		"help.html":      frame("help.title", helpData{glossary()}),
+		"setup.html":     frame("setup.title", firstPassword{true}),
+		"login.html":     frame("login.title", nil),
+		"problem.html":   frame("problem.title", nil),
+		"rows":           rows,
+		"row":            rows[3],
+		"status":         full,
+		"noneasked":      Status{Verdict: VerdictNoLAN},
+		"empty":          Status{Verdict: VerdictNoWAN},
+		"path":           pathPicture{Broken: true},
+		"foot":           quiet.Status,
 	} {
 		var want strings.Builder
 		if err := all.ExecuteTemplate(&want, name, data); err != nil {
 			t.Fatal(err)
 		}
-		got, err := p.render(name, data)
+		got, err := p.render("zh", name, data)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,4 +219,11 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 			t.Errorf("%s (-html/template +ours):\n%s", name, d)
 		}
 	}
+}
+
+func hostileRule() PolicyRule {
+	r := PolicyRule{}
+	r.Name, r.Action, r.Origin, r.MappingsPerDevice, r.MaxLifetimeSeconds = hostileText, "deny", lease.OriginConfig, 3, 60
+	r.Devices, r.Networks, r.Ports, r.Protocols, r.Schedule = []string{hostileText}, []string{hostileText}, []string{hostileText}, []string{hostileText}, []string{hostileText}
+	return r
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -65,18 +66,14 @@ func (s *Server) lanRoutes() *gin.Engine {
 	}
 
 	e.GET("/assets/*name", s.page(s.assets.serve))
-	e.GET("/setup", s.page(s.setupPage))
-	e.POST("/setup", s.page(s.setupForm))
-	e.GET("/login", s.page(s.loginPage))
-	e.POST("/login", s.page(s.loginForm))
-	e.POST("/logout", s.page(s.logoutForm))
-	for _, rt := range []route{
-		{http.MethodGet, "/", RoleViewer, AreaState, "", nil, s.leasesPage},
-		{http.MethodPost, "/leases/:id/close", RoleOperator, AreaState, "lease.close", s.leaseShort, s.closeForm},
-	} {
-		e.Handle(rt.method, rt.path, s.page(s.redirected(s.gate(by, rt))))
+	for _, p := range s.doors() {
+		e.Handle(p.method, p.path, s.page(p.handler))
 	}
-	e.GET("/live", s.page(s.gate(by, route{http.MethodGet, "/live", RoleViewer, AreaState, "", nil, s.stream(s.pages, by.lasts)})))
+	for _, p := range s.ownerPages() {
+		e.Handle(p.method, p.path, s.page(s.redirected(s.gate(by, s.pageRoute(p)))))
+	}
+	live := func(w http.ResponseWriter, r *http.Request) error { return s.stream(s.feedFor(r), by.lasts)(w, r) }
+	e.GET("/live", s.page(s.gate(by, route{http.MethodGet, "/live", RoleViewer, AreaState, "", nil, live})))
 	return e
 }
 
@@ -91,6 +88,32 @@ func (s *Server) localRoutes() *gin.Engine {
 		g.Handle(rt.method, rt.path, s.api(s.gate(by, rt)))
 	}
 	return e
+}
+
+// pageRoute says who may use a page: whoever may see the same by the API, and do it. Forms of the settings are for those
+// who may everything, others for those who may change something.
+func (s *Server) pageRoute(p pageRoute) route {
+	rt := route{p.method, p.path, RoleViewer, AreaState, "", nil, p.handler}
+	if p.method == http.MethodGet {
+		return rt
+	}
+	rt.role = RoleOperator
+	for _, settings := range []string{"/settings/", "/policy/"} {
+		if strings.HasPrefix(p.path+"/", settings) {
+			rt.role = RoleAdmin
+		}
+	}
+	var words []string
+	for word := range strings.SplitSeq(p.path, "/") {
+		if word != "" && !strings.HasPrefix(word, ":") {
+			words = append(words, word)
+		}
+	}
+	rt.action = strings.Join(words, ".")
+	if words[0] == "leases" {
+		rt.short = s.leaseShort
+	}
+	return rt
 }
 
 // leaseShort tells in short what a lease is.
@@ -131,17 +154,19 @@ func (s *Server) missing(p *Problem) gin.HandlerFunc {
 }
 
 // api makes a handler one whose errors are problem+json, page one whose errors are pages.
-func (s *Server) api(h handler) gin.HandlerFunc { return s.adapt(h, writeProblem) }
+func (s *Server) api(h handler) gin.HandlerFunc {
+	return s.adapt(h, func(w http.ResponseWriter, _ *http.Request, p *Problem) { writeProblem(w, p) })
+}
 
 func (s *Server) page(h handler) gin.HandlerFunc { return s.adapt(h, s.pages.writeProblem) }
 
-func (s *Server) adapt(h handler, fail func(http.ResponseWriter, *Problem)) gin.HandlerFunc {
+func (s *Server) adapt(h handler, fail func(http.ResponseWriter, *http.Request, *Problem)) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		for _, p := range c.Params {
 			c.Request.SetPathValue(p.Key, p.Value)
 		}
 		if err := h(c.Writer, c.Request); err != nil {
-			fail(c.Writer, s.answerError(c.Request, err))
+			fail(c.Writer, c.Request, s.answerError(c.Request, err))
 		}
 	}
 }

@@ -38,12 +38,28 @@ func (c catalogue) text(key string, pairs ...any) (string, error) {
 	return strings.NewReplacer(replace...).Replace(text), nil
 }
 
+// known returns the text of a name below a key, and the name itself where there is no text: of what other packages name and
+// may name anew. What is no part of a key becomes an underscore.
+func (c catalogue) known(key string, name any) string {
+	word := func(r rune) rune {
+		if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '.' {
+			return r
+		}
+		return '_'
+	}
+	plain := fmt.Sprint(name)
+	if text, ok := c[key+"."+strings.Map(word, strings.ToLower(plain))]; ok {
+		return text
+	}
+	return plain
+}
+
 // count chooses between the texts for one and for many: key.one and key.other.
-func (c catalogue) count(key string, n int) (string, error) {
-	if n == 1 {
+func (c catalogue) count(key string, number any) (string, error) {
+	if n := fmt.Sprint(number); n == "1" {
 		return c.text(key+".one", "n", n)
 	}
-	return c.text(key+".other", "n", n)
+	return c.text(key+".other", "n", number)
 }
 
 // duration writes a time left or passed in its two greatest units. The script of the pages does the same.
@@ -61,4 +77,17 @@ func (c catalogue) duration(seconds int64) (string, error) {
 	default:
 		return c.text("duration.seconds", "seconds", seconds)
 	}
+}
+
+// size writes a number of bytes in the largest unit of which there is at least one.
+func size(bytes uint64) string {
+	const unit = 1024
+	if bytes < unit {
+		return fmt.Sprintf("%d B", bytes)
+	}
+	n, units := float64(bytes)/unit, "KMGTPE"
+	for n >= unit {
+		n, units = n/unit, units[1:]
+	}
+	return fmt.Sprintf("%.1f %ciB", n, units[0])
 }

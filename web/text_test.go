@@ -3,8 +3,9 @@ package web
 import (
 	"encoding/json"
 	"errors"
-	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,7 +17,7 @@ import (
 	"github.com/portreeve/portreeve/lease"
 )
 
-// The texts that templates choose while they run.
+// The texts that templates, the script and the handlers choose while they run.
 func chosenKeys() []string {
 	var keys []string
 	for _, code := range Codes() {
@@ -28,11 +29,26 @@ func chosenKeys() []string {
 	for _, s := range []WANState{WANPublic, WANShared, WANPrivate, WANNoAddress, WANDown} {
 		keys = append(keys, "wan."+string(s))
 	}
-	for _, o := range []lease.Origin{lease.OriginUPnP, lease.OriginNATPMP, lease.OriginPCP, lease.OriginWeb, lease.OriginCLI, lease.OriginRouter} {
+	for _, o := range []lease.Origin{lease.OriginUPnP, lease.OriginNATPMP, lease.OriginPCP, lease.OriginWeb, lease.OriginCLI, lease.OriginRouter, lease.OriginConfig} {
 		keys = append(keys, "via."+string(o))
 	}
-	return append(keys, "leases.count.one", "leases.count.other", "leases.title", "setup.title", "login.title", "problem.title",
-		"duration.days", "duration.hours", "duration.minutes", "duration.seconds")
+	for _, k := range eventKinds() {
+		keys = append(keys, "event."+string(k))
+	}
+	for _, r := range risks() {
+		keys = append(keys, "risk."+r, "risk."+r+".text")
+	}
+	for _, w := range glossary() {
+		keys = append(keys, "word."+w, "word."+w+".text")
+	}
+	for _, d := range doneTexts() {
+		keys = append(keys, "done."+d)
+	}
+	for _, l := range languages() {
+		keys = append(keys, "language."+l)
+	}
+	return append(keys, "duration.days", "duration.hours", "duration.minutes", "duration.seconds", "time.moment", "time.day", "done.removed",
+		"policy.allow", "policy.deny", "origin.config", "origin.web", "origin.cli", "theme.auto", "theme.light", "theme.dark")
 }
 
 func TestTextsAreThoseThatAreUsed(t *testing.T) {
@@ -40,26 +56,90 @@ func TestTextsAreThoseThatAreUsed(t *testing.T) {
 	for _, key := range chosenKeys() {
 		used[key] = true
 	}
-	call := regexp.MustCompile(`\bt "([a-z_.-]+)"`)
-	names, err := fs.Glob(files, "template/*.html")
-	if err != nil {
-		t.Fatal(err)
+	for pattern, find := range map[string]*regexp.Regexp{
+		"template/*.html": regexp.MustCompile(`\b(t|count) "([a-z0-9_.-]+)"`),
+		"page*.go":        regexp.MustCompile(`(Title|Done)\s*[:=]+ "([a-z0-9_.-]+[a-z0-9])"`),
+	} {
+		// The pages' own source is no part of the program, so it is read from the folder that the test runs in.
+		names, err := filepath.Glob(pattern)
+		if err != nil || len(names) == 0 {
+			t.Fatal(names, err)
+		}
+		for _, name := range names {
+			body, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, found := range find.FindAllStringSubmatch(string(body), -1) {
+				if key := found[2]; found[1] == "count" {
+					used[key+".one"], used[key+".other"] = true, true
+				} else {
+					used[key] = true
+				}
+			}
+		}
 	}
-	for _, name := range names {
-		body, err := files.ReadFile(name)
+	for _, language := range languages() {
+		texts, err := loadCatalogue(language)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, found := range call.FindAllStringSubmatch(string(body), -1) {
-			used[found[1]] = true
+		maps.DeleteFunc(texts, func(key, _ string) bool {
+			group, _, _ := strings.Cut(key, ".")
+			return group == "trace" || group == "field" // names that others give, and for which there need not be a text
+		})
+		wanted := maps.Clone(used)
+		maps.DeleteFunc(wanted, func(key string, _ bool) bool { return strings.HasPrefix(key, "trace.") })
+		if d := cmp.Diff(slices.Sorted(maps.Keys(wanted)), slices.Sorted(maps.Keys(texts))); d != "" {
+			t.Errorf("%s: texts (-used +in the catalogue):\n%s", language, d)
 		}
 	}
-	texts, err := loadCatalogue(language)
+}
+
+// A text has the same names in braces in each language, and no language lacks one.
+func TestTextsAreTheSameInEachLanguage(t *testing.T) {
+	english, err := loadCatalogue("en")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(slices.Sorted(maps.Keys(used)), slices.Sorted(maps.Keys(texts))); d != "" {
-		t.Errorf("texts (-used +in the catalogue):\n%s", d)
+	braces := regexp.MustCompile(`\{[a-z]+\}`)
+	for _, language := range languages()[1:] {
+		texts, err := loadCatalogue(language)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(slices.Sorted(maps.Keys(english)), slices.Sorted(maps.Keys(texts))); d != "" {
+			t.Errorf("%s: keys (-English +%s):\n%s", language, language, d)
+		}
+		for key, text := range texts {
+			want, got := braces.FindAllString(english[key], -1), braces.FindAllString(text, -1)
+			slices.Sort(want)
+			slices.Sort(got)
+			if !slices.Equal(want, got) || strings.TrimSpace(text) == "" {
+				t.Errorf("%s: %s has the names %q, want those of the English text, %q", language, key, got, want)
+			}
+		}
+	}
+}
+
+func TestLanguageIsChosen(t *testing.T) {
+	for header, want := range map[string]string{
+		"": "en", "zh-CN,zh;q=0.9,en;q=0.8": "zh", "en-GB,en;q=0.9,zh;q=0.5": "en", "zh-TW": "zh", "de, zh;q=0.1": "zh", "de": "en",
+		"en;q=0, zh;q=0.1": "zh", "zh;q=x, en;q=0.2": "en", "ZH": "zh", ";;;,,=": "en",
+	} {
+		if got := preferred(header); got != want {
+			t.Errorf("%q: %s, want %s", header, got, want)
+		}
+	}
+}
+
+func TestFormsLeadBackToThisServerOnly(t *testing.T) {
+	for path, want := range map[string]string{
+		"/leases?q=x": "/leases?q=x", "": "/", "http://evil.example/": "/", "//evil.example": "/", `/\evil.example`: "/", "/a\r\nb": "/", "leases": "/",
+	} {
+		if got := ownPath(path); got != want {
+			t.Errorf("%q: %q, want %q", path, got, want)
+		}
 	}
 }
 
@@ -81,7 +161,7 @@ func TestDuration(t *testing.T) {
 		{2*time.Hour + 5*time.Minute + 59*time.Second, "2 h 05 min"},
 		{7 * 24 * time.Hour, "7 d 0 h"},
 	}
-	texts, err := loadCatalogue(language)
+	texts, err := loadCatalogue("en")
 	if err != nil {
 		t.Fatal(err)
 	}

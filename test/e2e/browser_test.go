@@ -54,8 +54,8 @@ func useBrowser(args []string) error {
 		return fmt.Errorf("a wrong code: %w", err)
 	}
 	fmt.Println("alert:", alert)
-	if err := chromedp.Do(ctx, append(enter(code), chromedp.WaitVisible(css("#live")),
-		chromedp.Evaluate[chromedp.Void]("window.sameDocument = true"))...); err != nil {
+	if err := chromedp.Do(ctx, append(enter(code), chromedp.WaitVisible(css("#verdict")), chromedp.Navigate(page+"leases"),
+		chromedp.WaitVisible(css("#live")), chromedp.Evaluate[chromedp.Void]("window.sameDocument = true"))...); err != nil {
 		return fmt.Errorf("the right code: %w", err)
 	}
 	fmt.Println("signed in")
@@ -64,25 +64,48 @@ func useBrowser(args []string) error {
 		return fmt.Errorf("a lease appears: %w", err)
 	}
 	fmt.Println("row:", strings.Join(strings.Fields(row), " "))
-	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
-		return err
+	fill := func(selector, text string) step { return chromedp.SendKeys(css(selector), text) }
+	click := func(selector string) step { return chromedp.Click(css(selector), chromedp.NodeVisible) }
+	orders := map[string][]step{
+		"close": {click("tbody tr [data-close] button"), chromedp.WaitNotPresent(css("tbody tr"))},
+		"forward": {
+			chromedp.Navigate(page + "forwards/new"), fill("#name", "games"), fill("#ports", "5000"), fill("#to", "192.168.1.10"),
+			fill("#to_ports", "3074"), chromedp.SetValue(css("#protocol"), "udp"), click(`button[value="check"]`), chromedp.WaitVisible(css("#preview")),
+			click(`button[value="save"]`), chromedp.WaitVisible(css(".done")),
+		},
+		"off":    {click(`form[action$="/switch"] button`), chromedp.WaitVisible(css(".done")), chromedp.WaitVisible(css("tr.off"))},
+		"on":     {click(`form[action$="/switch"] button`), chromedp.WaitVisible(css(".state.good"))},
+		"remove": {click(`form[action$="/remove"] button`), chromedp.WaitVisible(css("form.undo"))},
+		"undo":   {click("form.undo button"), chromedp.WaitVisible(css(".state.good"))},
+		"dmz": {
+			chromedp.Navigate(page + "dmz"), fill("#to", "192.168.1.10"), fill("#except", "5001"), click(`button[value="check"]`),
+			fill("#confirm", "192.168.1.10"), click(`button[value="save"]`), chromedp.WaitVisible(css(".banner")),
+		},
+		"dmz off": {click(`form[action$="/off"] button`), chromedp.WaitNotPresent(css(".banner")), chromedp.WaitVisible(css("#dmz-off"))},
 	}
-	if err := chromedp.Do(ctx, chromedp.Click(css("tbody tr button"), chromedp.NodeVisible), chromedp.WaitNotPresent(css("tbody tr"))); err != nil {
-		return fmt.Errorf("close the lease: %w", err)
+	input := bufio.NewScanner(os.Stdin)
+	for input.Scan() {
+		steps, known := orders[input.Text()]
+		if !known {
+			return fmt.Errorf("no order %q", input.Text())
+		}
+		if err := chromedp.Do(ctx, steps...); err != nil {
+			return fmt.Errorf("%s: %w", input.Text(), err)
+		}
+		same, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("window.sameDocument === true"))
+		if err != nil {
+			return fmt.Errorf("%s: %w", input.Text(), err)
+		}
+		fmt.Println("done:", input.Text(), "without reload:", same)
 	}
-	same, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("window.sameDocument === true"))
-	if err != nil {
-		return fmt.Errorf("close the lease: %w", err)
-	}
-	fmt.Println("closed without reload:", same)
-	return nil
+	return input.Err()
 }
 
 // The owner sets the password with the code, sees a console's lease appear without a reload, closes it with a click,
-// and the packets stop.
+// and the packets stop. Then the same with rules of the owner's own.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
-	home, d := newHome(t, usual(), lab.DaemonOptions{})
+	home, d := newHome(t, flavours()[2], lab.DaemonOptions{})
 	home.LAN1.Echo(t, "udp", "192.168.1.10:3074")
 	probe := lab.Probe{Network: "udp", From: home.Internet, Local: at(home.Peers[0], 40000), To: at(home.WAN, 3074)}
 
@@ -122,12 +145,45 @@ func TestBrowser(t *testing.T) {
 	mustSOAP(t, home.LAN1, wanIP1, "AddPortMapping", mapping(3074, "UDP", 3074, "192.168.1.10", "3600"))
 	says("row:", "192.168.1.10", "3074", "UDP", "UPnP", "e2e", "59 min")
 	probe.MustReach(t)
+	order := func(what string) {
+		t.Helper()
+		if _, err := io.WriteString(stdin, what+"\n"); err != nil {
+			t.Fatal(err)
+		}
+		says("done: " + what)
+	}
 	if _, err := io.WriteString(stdin, "close\n"); err != nil {
 		t.Fatal(err)
 	}
-	says("closed without reload: true")
+	says("done: close without reload: true")
 	home.MustForget(t, "udp", 3074)
 	probe.MustNotReach(t)
+
+	// A forward, switched off and on, removed and brought back: each time the packets do what the page says.
+	probe.To = at(home.WAN, 5000)
+	for _, step := range []struct {
+		order string
+		open  bool
+	}{{"forward", true}, {"off", false}, {"on", true}, {"remove", false}, {"undo", true}, {"remove", false}} {
+		order(step.order)
+		if step.open {
+			probe.MustReach(t)
+		} else {
+			home.MustForget(t, "udp", 5000)
+			probe.MustNotReach(t)
+		}
+	}
+
+	// A host that is wide open, but for one port, and shut again.
+	probe.To = at(home.WAN, 3074)
+	order("dmz")
+	probe.MustReach(t)
+	order("dmz off")
+	home.MustForget(t, "udp", 3074)
+	probe.MustNotReach(t)
+	if err := stdin.Close(); err != nil {
+		t.Error(err)
+	}
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("%v\n%s", err, stderr.String())
 	}

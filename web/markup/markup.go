@@ -64,6 +64,22 @@ func Parse(files fs.FS, pattern string, functions Functions) (*Set, error) {
 	return s, nil
 }
 
+// With returns the same templates with other functions in the place of some: those of another language, say. Each must be
+// known to the templates already.
+func (s *Set) With(functions Functions) (*Set, error) {
+	other := &Set{trees: s.trees, functions: maps.Clone(s.functions)}
+	for name, f := range functions {
+		if _, known := s.functions[name]; !known {
+			return nil, fmt.Errorf("function %q is not one of the templates", name)
+		}
+		var err error
+		if other.functions[name], err = callable(name, f); err != nil {
+			return nil, err
+		}
+	}
+	return other, nil
+}
+
 func (s *Set) add(name, text string, functions Functions) error {
 	trees, err := parse.Parse(name, text, "{{", "}}", functions, always())
 	if err != nil {

@@ -202,3 +202,26 @@ func FuzzValuesAreEscapedLikeInTheStandardLibrary(f *testing.F) {
 		}
 	})
 }
+
+func TestSetWithOtherFunctions(t *testing.T) {
+	set, err := markup.Parse(single(`{{greet .Any}} {{upper "a"}}`), "*.html", markup.Functions{
+		"greet": func(who any) string { return "Hello " + who.(string) }, "upper": strings.ToUpper,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := set.With(markup.Functions{"greet": func(who any) string { return "Ni hao " + who.(string) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, s := range map[string]*markup.Set{"Hello in an interface A": set, "Ni hao in an interface A": other} {
+		if got, err := s.Render("a.html", data()); err != nil || string(got) != want {
+			t.Errorf("got %q, %v, want %q", got, err, want)
+		}
+	}
+	for name, f := range map[string]any{"unknown": strings.ToUpper, "greet": 1} {
+		if _, err := set.With(markup.Functions{name: f}); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}

@@ -1,5 +1,5 @@
-// The live part of the pages. Everything works without it, by forms and links; with it the list follows the
-// router by itself, clocks tick, and closing a lease does not load the page anew.
+// The live part of the pages. Everything works without it, by forms and links; with it the pages follow the router by
+// themselves, clocks tick, and closing a lease does not load the page anew.
 "use strict";
 
 (() => {
@@ -22,8 +22,37 @@
     });
   }
 
-  const rows = byId("rows");
-  if (!rows) return;
+  // --- copying ---------------------------------------------------------------------------------
+
+  // Browsers give the clipboard to pages of TLS only; elsewhere the text is selected, to be copied by hand.
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.("[data-copy]");
+    if (!button) return;
+    const source = byId(button.dataset.copy);
+    getSelection().selectAllChildren(source);
+    try {
+      if (navigator.clipboard) await navigator.clipboard.writeText(source.textContent);
+      else if (!document.execCommand("copy")) return;
+      button.textContent = body.dataset.copied;
+    } catch { /* it stays selected */ }
+  });
+
+  function enliven(root) {
+    for (const button of root.querySelectorAll("[data-copy]")) button.hidden = false;
+    wind(root);
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.target.closest("input, select, textarea") || !byId("q")) return;
+    event.preventDefault();
+    byId("q").focus();
+  });
+
+  document.querySelector(".side [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
+  const mode = body.dataset.live;
+  const rows = mode === "rows" ? byId("rows") : null;
+  const most = 200; // rows of a page, as the server sends them
 
   // --- clocks ----------------------------------------------------------------------------------
 
@@ -47,7 +76,8 @@
   }
 
   function tick() {
-    for (const clock of rows.querySelectorAll("[data-left]")) {
+    for (const clock of document.querySelectorAll("[data-left]")) {
+      if (!ends.has(clock)) continue;
       const left = Math.max(0, Math.floor((ends.get(clock) - performance.now()) / 1000));
       const text = duration(left);
       if (clock.textContent !== text) clock.textContent = text;
@@ -78,8 +108,11 @@
     }
     const seq = Number(row.dataset.seq);
     const next = [...rows.rows].find((other) => Number(other.dataset.seq) < seq);
+    if (!next && rows.rows.length >= most) return; // it is on a later page
     rows.insertBefore(row, next ?? null);
+    if (rows.rows.length > most) rows.rows[most].remove();
     row.classList.add("new");
+    byId("leases").hidden = false;
     changes.opened++;
   }
 
@@ -131,19 +164,72 @@
     if (row.isConnected) refused(row, reason);
   }
 
-  rows.addEventListener("submit", (event) => {
+  rows?.addEventListener("submit", (event) => {
     event.preventDefault();
     const row = event.target.closest("tr");
     if (!row.dataset.closing) close(row, event.target.querySelector("button"));
   });
 
+  // --- parts -----------------------------------------------------------------------------------
+
+  // A page that is no plain list asks for itself anew when the state has changed, and takes over its parts. What the reader
+  // has opened stays open, and what has the focus keeps it.
+  const pause = 2000;
+  let asked = 0, asking, missed = false;
+
+  function renew() {
+    clearTimeout(asking);
+    asking = setTimeout(fetchParts, Math.max(0, asked + pause - performance.now()));
+  }
+
+  async function fetchParts() {
+    if (document.querySelector("[data-part] :is(input, select, textarea):focus")) { missed = true; return; }
+    asked = performance.now();
+    let answer;
+    try {
+      answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    } catch { return; } // the stream tells that the router is gone
+    if (answer.redirected) return location.reload();
+    if (!answer.ok) return;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    let changed = false;
+    for (const part of document.querySelectorAll("[data-part]")) {
+      const other = fresh.getElementById(part.id);
+      if (other && other.outerHTML !== part.original) changed = replace(part, other) || changed;
+    }
+    body.dataset.state = fresh.body.dataset.state;
+    if (changed) announce = true;
+  }
+
+  let announce = false;
+  setInterval(() => {
+    if (announce) byId("announce").textContent = body.dataset.updated;
+    announce = false;
+  }, 5000);
+
+  // Elements are found again by their place: the n-th of their kind.
+  function replace(part, other) {
+    const original = other.outerHTML;
+    const open = [...part.querySelectorAll("details")].map((d) => d.open);
+    const near = [...part.querySelectorAll("a, button, summary")];
+    const at = near.indexOf(document.activeElement);
+    part.replaceWith(other);
+    other.original = original;
+    [...other.querySelectorAll("details")].forEach((d, i) => { d.open = open[i] ?? false; });
+    if (at >= 0) (other.querySelectorAll("a, button, summary")[at] ?? byId("main")).focus();
+    enliven(other);
+    return true;
+  }
+
+  document.addEventListener("focusout", () => { if (missed) { missed = false; renew(); } });
+
   // --- following the router --------------------------------------------------------------------
 
-  const stale = byId("stale"), live = byId("live");
+  const stale = byId("stale");
   let source, known = new Date(), again;
 
   function connected(yes) {
-    live.hidden = !yes;
+    for (const sign of document.querySelectorAll("#live")) sign.hidden = !yes;
     stale.hidden = yes;
     body.classList.toggle("lost", !yes);
     if (yes) known = new Date();
@@ -153,7 +239,7 @@
   function listen() {
     clearTimeout(again);
     source?.close();
-    source = new EventSource("/live");
+    source = new EventSource("/live?" + new URLSearchParams({ page: mode, state: body.dataset.state }));
     source.addEventListener("leases", (event) => {
       const all = parse(event.data), ids = new Set();
       for (const row of all.querySelectorAll("tr")) ids.add(row.id);
@@ -166,6 +252,7 @@
       for (const part of [...parse(event.data).children]) byId(part.id)?.replaceWith(part);
       tick();
       connected(true);
+      if (mode === "parts" && event.lastEventId !== body.dataset.state) renew();
     });
     source.onerror = () => {
       connected(false);
@@ -184,14 +271,16 @@
     listen();
   }
 
+  // Without a page that follows the router there is nothing to listen to, and forms are left alone.
+  enliven(document);
+  setInterval(tick, 1000);
+  if (!mode) return;
+
   // A tab that nobody sees holds no connection; when it is seen again it is brought up to date.
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) return listen();
     clearTimeout(again);
     source?.close();
   });
-
-  wind(rows);
-  setInterval(tick, 1000);
   if (!document.hidden) listen();
 })();

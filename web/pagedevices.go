@@ -1,0 +1,209 @@
+package web
+
+import (
+	"cmp"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/portreeve/portreeve/lease"
+)
+
+// deviceRow is a device of the LAN as pages show it: one that holds a port, has asked for one, or is where a rule leads.
+type deviceRow struct {
+	Key    string // of its page: the MAC address, else the address
+	Name   string // what people call it, else its address
+	Named  bool   // it has a name
+	MAC    string // "" when unknown
+	Random bool   // the MAC address is one that the device has made up
+	Addrs  []netip.Addr
+	Open   []openPort
+	Denied int       // how often it was refused something, as far as the history reaches
+	Last   time.Time // when it last did something that the history knows of
+	Seen   bool      // it did
+}
+
+// openPort is something by which a device is reached from outside.
+type openPort struct {
+	Kind     string // "lease", or the kind of the rule
+	Protocol string
+	Ports    string // outside; "" for all
+	Lease    lease.ID
+	Rule     lease.ID
+	Text     string // what the device or the owner calls it
+}
+
+// randomised tells whether a MAC address is locally administered (IEEE 802): telephones and Windows make up one for each
+// network, and may make up another one later.
+func randomised(mac string) bool {
+	hardware, err := net.ParseMAC(mac)
+	return err == nil && len(hardware) == 6 && hardware[0]&2 != 0
+}
+
+// deviceName is what people call a device, else its address.
+func (v view) deviceName(mac string, addr netip.Addr) string {
+	l := lease.Lease{Device: mac, Client: addr}
+	l.Internal = netip.AddrPortFrom(addr, 0)
+	return cmp.Or(lease.CleanText(v.name(l), maxName), addressText(addr), mac)
+}
+
+// devices lists the devices, those with the most open ports first.
+func (v view) devices() []deviceRow {
+	d := deviceList{view: v, byKey: map[string]*deviceRow{}, macs: map[netip.Addr]string{}}
+	for _, l := range v.Leases {
+		d.addLease(v.lease(l))
+	}
+	for _, r := range v.Rules {
+		d.addRule(r)
+	}
+	for _, e := range v.Events() {
+		d.addEvent(e)
+	}
+	rows := make([]deviceRow, 0, len(d.byKey))
+	for _, one := range d.byKey {
+		slices.SortFunc(one.Addrs, netip.Addr.Compare)
+		rows = append(rows, *one)
+	}
+	slices.SortFunc(rows, func(a, b deviceRow) int {
+		return cmp.Or(cmp.Compare(len(b.Open), len(a.Open)), strings.Compare(a.Name, b.Name), strings.Compare(a.Key, b.Key))
+	})
+	return rows
+}
+
+// deviceList collects devices.
+type deviceList struct {
+	view
+	byKey map[string]*deviceRow
+	macs  map[netip.Addr]string // of the addresses that are known
+}
+
+// at returns the row of a device, which is made if there is none yet.
+func (d *deviceList) at(mac string, addr netip.Addr) *deviceRow {
+	if mac == "" {
+		mac = d.macs[addr]
+	}
+	key := deviceKey(mac, addr)
+	one := d.byKey[key]
+	if one == nil {
+		one = &deviceRow{Key: key, MAC: mac, Random: randomised(mac), Name: d.deviceName(mac, addr)}
+		one.Named = one.Name != addressText(addr) && one.Name != mac
+		d.byKey[key] = one
+	}
+	if addr.IsValid() && !slices.Contains(one.Addrs, addr) {
+		one.Addrs = append(one.Addrs, addr)
+		if mac != "" {
+			d.macs[addr] = mac
+		}
+	}
+	return one
+}
+
+func (d *deviceList) addLease(l Lease) {
+	one := d.at(l.Device, l.InternalAddress)
+	one.Open = append(one.Open, openPort{"lease", l.Protocol, portsText(l.ExternalPort, l.PortCount), l.ID, "", l.Description})
+}
+
+func (d *deviceList) addRule(r lease.RuleState) {
+	if r.Target.Device == "" && !r.Target.Addr.IsValid() {
+		return
+	}
+	one := d.at(r.Target.Device, r.Target.Addr)
+	for _, l := range r.InForce {
+		one.Open = append(one.Open, openPort{string(r.Kind), l.Protocol.String(), portsText(l.External.Port(), l.PortCount()), "", r.ID, r.Name})
+	}
+}
+
+func (d *deviceList) addEvent(e lease.Event) {
+	addr := e.Lease.Internal.Addr()
+	if e.Kind == lease.EventDenied || !addr.IsValid() {
+		addr = e.Lease.Client
+	}
+	if !addr.IsValid() || e.Kind == lease.EventRule {
+		return
+	}
+	mac := e.Lease.Device
+	if addr != e.Lease.Internal.Addr() {
+		mac = "" // that of the host that was asked for
+	}
+	one := d.at(mac, addr)
+	if e.Kind == lease.EventDenied {
+		one.Denied += e.Count
+	}
+	if e.Time.After(one.Last) {
+		one.Last, one.Seen = e.Time, true
+	}
+}
+
+// devicesData is the data of the page of devices.
+type devicesData struct {
+	Rows  []deviceRow
+	Query string
+	Total int
+}
+
+func (r deviceRow) fields() []field {
+	fields := []field{{fieldDevice, r.Name}, {fieldDevice, r.MAC}}
+	for _, a := range r.Addrs {
+		fields = append(fields, field{fieldDevice, a.String()})
+	}
+	for _, o := range r.Open {
+		fields = append(fields, field{fieldPort, o.Ports}, field{fieldApp, o.Text})
+	}
+	return fields
+}
+
+func (s *Server) devicesPage(w http.ResponseWriter, r *http.Request) error {
+	now := s.look()
+	d := devicesData{Query: lease.CleanText(r.URL.Query().Get("q"), maxSearch), Rows: now.devices()}
+	d.Total = len(d.Rows)
+	wanted := parseSearch(d.Query, fieldDevice, fieldPort, fieldApp)
+	d.Rows = slices.DeleteFunc(d.Rows, func(one deviceRow) bool { return !wanted.matches(one.fields()...) })
+	return s.show(w, r, now, "devices.html", page{Title: "devices.title", At: "devices", Live: "parts", Data: d})
+}
+
+// deviceData is the data of the page of one device.
+type deviceData struct {
+	Device deviceRow
+	Leases []leaseRow
+	Rules  []Rule
+	Events []activityLine
+}
+
+func (s *Server) devicePage(w http.ResponseWriter, r *http.Request) error {
+	now, key := s.look(), strings.ToLower(r.PathValue("key"))
+	all := now.devices()
+	i := slices.IndexFunc(all, func(one deviceRow) bool { return one.Key == key })
+	if i < 0 {
+		return problem(CodeNotFound, "no such device has a port, has asked for one, or is where a rule leads")
+	}
+	d := deviceData{Device: all[i]}
+	for _, row := range rowsOf(now.leases()) {
+		if row.Key == key {
+			d.Leases = append(d.Leases, row)
+		}
+	}
+	slices.Reverse(d.Leases)
+	for _, state := range now.Rules {
+		if deviceKey(state.Target.Device, state.Target.Addr) == key {
+			d.Rules = append(d.Rules, now.rule(state))
+		}
+	}
+	d.Events = now.about(all[i], 50)
+	return s.show(w, r, now, "device.html", page{Title: "device.title", At: "devices", Live: "parts", Data: d})
+}
+
+// about returns the newest lines about a device.
+func (v view) about(one deviceRow, n int) (lines []activityLine) {
+	for _, e := range slices.Backward(v.Events()) {
+		l := v.line(event(e))
+		if l.Key == one.Key || one.MAC == "" && slices.Contains(one.Addrs, e.Lease.Client) {
+			if lines = append(lines, l); len(lines) == n {
+				break
+			}
+		}
+	}
+	return lines
+}

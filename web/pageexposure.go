@@ -1,0 +1,136 @@
+package web
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/portreeve/portreeve/lease"
+)
+
+// exposed is one thing that can be reached from outside.
+type exposed struct {
+	Risk     string // "high", "look", "limited" or "usual"
+	Kind     string // "lease", "pinhole", or the kind of the rule
+	Key      string // of the page of the device
+	Name     string // of the device
+	Protocol string
+	Ports    string // outside; "" for all
+	Service  string // what is usually at this port; "" if nothing that is known to be risky
+	Text     string // what the device or the owner calls it
+	Lease    lease.ID
+	Rule     lease.ID
+	Ends     int64 // in how many seconds; 0: it has no end
+
+	first uint16
+	count int
+}
+
+// exposureData is the data of the page of everything that can be reached from outside.
+type exposureData struct {
+	All    []exposed
+	Counts []riskCount
+	Map    portMap
+}
+
+// riskCount is how many things have a risk.
+type riskCount struct {
+	Risk string
+	N    int
+}
+
+// risks are the words for how much something deserves a look, the most first.
+func risks() []string { return []string{"high", "look", "limited", "usual"} }
+
+// riskyServices are what attackers look for first, by port.
+func riskyServices() map[uint16]string {
+	return map[uint16]string{
+		20: "FTP", 21: "FTP", 22: "SSH", 23: "Telnet", 25: "SMTP", 53: "DNS", 69: "TFTP", 80: "HTTP", 110: "POP3", 111: "RPC", 123: "NTP",
+		135: "RPC", 137: "NetBIOS", 138: "NetBIOS", 139: "NetBIOS", 143: "IMAP", 161: "SNMP", 389: "LDAP", 443: "HTTPS", 445: "SMB", 548: "AFP",
+		554: "RTSP", 873: "rsync", 1080: "SOCKS", 1433: "SQL Server", 1723: "PPTP", 1883: "MQTT", 1900: "SSDP", 2049: "NFS", 2375: "Docker",
+		3128: "HTTP proxy", 3306: "MySQL", 3389: "RDP", 5000: "UPnP/NAS", 5060: "SIP", 5432: "PostgreSQL", 5555: "ADB", 5900: "VNC", 5985: "WinRM",
+		6379: "Redis", 7547: "TR-069", 8000: "HTTP", 8080: "HTTP", 8443: "HTTPS", 8883: "MQTT", 9100: "Printer", 9200: "Elasticsearch", 27017: "MongoDB",
+	}
+}
+
+// serviceAt names a risky service within some ports.
+func serviceAt(first uint16, count int) string {
+	best := 0
+	name := ""
+	for port, service := range riskyServices() {
+		if p := int(port); p >= int(first) && p < int(first)+count && (best == 0 || p < best) {
+			best, name = p, service
+		}
+	}
+	return name
+}
+
+// exposure lists everything that can be reached from outside now, the riskiest first.
+func (v view) exposure() []exposed {
+	var all []exposed
+	for _, l := range v.Leases {
+		row := rowOf(v.lease(l))
+		e := exposed{
+			Kind: "lease", Key: row.Key, Name: row.Name, Protocol: row.Protocol, Ports: row.Outside, Text: row.Description,
+			Lease: l.ID, first: row.ExternalPort, count: row.PortCount,
+		}
+		if l.Pinhole() {
+			e.Kind = "pinhole"
+		}
+		if !l.Permanent {
+			e.Ends = max(1, row.RemainingSeconds)
+		}
+		e.judge(l.Mapping)
+		all = append(all, e)
+	}
+	for _, r := range v.Rules {
+		for _, l := range r.InForce {
+			e := exposed{
+				Kind: string(r.Kind), Key: deviceKey(r.Target.Device, r.Target.Addr), Name: v.deviceName(r.Target.Device, r.Target.Addr),
+				Protocol: l.Protocol.String(), Ports: portsText(l.External.Port(), l.PortCount()), Text: r.Name, Rule: r.ID,
+				first: l.External.Port(), count: l.PortCount(),
+			}
+			if !r.Until.IsZero() {
+				e.Ends = max(1, seconds(r.Until.Sub(v.now.Round(0))))
+			}
+			e.judge(l.Mapping)
+			all = append(all, e)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b exposed) int {
+		return cmp.Or(cmp.Compare(slices.Index(risks(), a.Risk), slices.Index(risks(), b.Risk)), strings.Compare(a.Name, b.Name), cmp.Compare(a.first, b.first))
+	})
+	return all
+}
+
+// judge says how much something deserves a look.
+func (e *exposed) judge(m lease.Mapping) {
+	e.Service = serviceAt(e.first, e.count)
+	switch {
+	case m.Protocol == lease.AllProtocols || m.External.Port() == 0 || e.count > lease.MaxPorts:
+		e.Risk, e.Service = "high", ""
+	case len(m.Filters) > 0:
+		e.Risk = "limited"
+	case e.Service != "":
+		e.Risk = "look"
+	default:
+		e.Risk = "usual"
+	}
+}
+
+func (s *Server) exposurePage(w http.ResponseWriter, r *http.Request) error {
+	now := s.look()
+	d := exposureData{All: now.exposure()}
+	for _, risk := range risks() {
+		n := 0
+		for _, e := range d.All {
+			if e.Risk == risk {
+				n++
+			}
+		}
+		d.Counts = append(d.Counts, riskCount{risk, n})
+	}
+	d.Map = mapOf(d.All)
+	return s.show(w, r, now, "exposure.html", page{Title: "exposure.title", At: "exposure", Live: "parts", Data: d})
+}

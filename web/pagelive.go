@@ -1,0 +1,41 @@
+package web
+
+import (
+	"net/http"
+	"slices"
+)
+
+// pageFeed is what the live pages listen to: rows of HTML for the list of leases, and for all the state as HTML.
+type pageFeed struct {
+	pages    *pages
+	language string
+	rows     bool // false: the page asks for its parts anew when the state has changed
+}
+
+// feedFor chooses the feed by the address that a page listens to, and lets it say which state it shows already: a browser
+// itself can say that only when it comes back.
+func (s *Server) feedFor(r *http.Request) feed {
+	q := r.URL.Query()
+	if r.Header.Get("Last-Event-ID") == "" {
+		r.Header.Set("Last-Event-ID", q.Get("state"))
+	}
+	return pageFeed{s.pages, languageOf(r), q.Get("page") == "rows"}
+}
+
+func (f pageFeed) leases(all []Lease) ([]byte, error) {
+	if !f.rows {
+		return nil, nil // an event without data is none
+	}
+	rows := rowsOf(all[max(0, len(all)-leaseRows):])
+	slices.Reverse(rows)
+	return f.pages.render(f.language, "rows", rows)
+}
+
+func (f pageFeed) lease(l Lease) ([]byte, error) {
+	if !f.rows {
+		return nil, nil
+	}
+	return f.pages.render(f.language, "row", rowOf(l))
+}
+
+func (f pageFeed) status(s Status) ([]byte, error) { return f.pages.render(f.language, "status", s) }

@@ -1,0 +1,83 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/portreeve/portreeve/lease"
+)
+
+// policyData is the data of the page of what decides.
+type policyData struct {
+	Policy  Policy
+	Choices []choice
+
+	// What was tried: the fields of the form, and what would be answered. Tried is false before.
+	Tried                  bool
+	Client, Port, Protocol string
+	Answers                []ProtocolAnswer
+	Faults                 []Fault
+}
+
+func (s *Server) policyPage(w http.ResponseWriter, r *http.Request) error {
+	now, q := s.look(), r.URL.Query()
+	d := policyData{Policy: policyOf(s.Policy), Choices: now.clients(), Client: strings.TrimSpace(q.Get("client")), Port: strings.TrimSpace(q.Get("port")), Protocol: q.Get("protocol")}
+	var why *Problem
+	if q.Has("client") || q.Has("port") {
+		var err error
+		if d.Answers, err = s.try(r, d); err != nil {
+			why = s.answerError(r, err)
+			d.Faults = why.Faults
+		}
+		d.Tried = err == nil
+	}
+	return s.show(w, r, now, "policy.html", page{Title: "policy.title", At: "policy", Problem: why, Data: d})
+}
+
+// try finds out what a device would get.
+func (s *Server) try(r *http.Request, d policyData) ([]ProtocolAnswer, error) {
+	port, _ := strconv.ParseUint(d.Port, 10, 16) // one that is none is 0, of which the reader says what is wrong
+	read := s.reader(nil)
+	if d.Protocol == "" {
+		d.Protocol = "udp"
+	}
+	q := read.question(PolicyQuestion{Client: d.Client, Protocol: d.Protocol, ExternalPort: uint16(port)})
+	if err := read.problem(); err != nil {
+		return nil, err
+	}
+	return s.askAll(r.Context(), q)
+}
+
+// askAll finds out what each kind of request would get.
+func (s *Server) askAll(ctx context.Context, q lease.Request) ([]ProtocolAnswer, error) {
+	answers, served := []ProtocolAnswer{}, map[string]bool{}
+	for _, p := range s.Facts().Protocols {
+		served[p.Name] = p.Enabled
+	}
+	for _, a := range actions(q.Pinhole()) {
+		one, err := s.ask(ctx, a, q)
+		if err != nil {
+			return nil, err
+		}
+		one.Served = served[string(a.Via)]
+		answers = append(answers, one)
+	}
+	return answers, nil
+}
+
+// clients are the addresses of the devices that are known.
+func (v view) clients() []choice {
+	all := []choice{}
+	for _, one := range v.devices() {
+		for _, a := range one.Addrs {
+			text := a.String()
+			if one.Named {
+				text = one.Name + " · " + text
+			}
+			all = append(all, choice{a.String(), text})
+		}
+	}
+	return all
+}
