@@ -320,14 +320,11 @@ func checkSCPD(t *testing.T, name string, s wireService) {
 			told = append(told, v.Name)
 		}
 	}
-	if slices.Sort(told); igd.EventsServed {
-		want := evented(name)
-		slices.Sort(want)
-		if diff := cmp.Diff(want, told); diff != "" || s.Event == "" {
-			t.Errorf("%s: evented variables at %q (-want +got):\n%s", name, s.Event, diff)
-		}
-	} else if told != nil || s.Event != "" {
-		t.Errorf("%s announces events", name)
+	slices.Sort(told)
+	want := evented(name)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, told); diff != "" || s.Event == "" {
+		t.Errorf("%s: evented variables at %q (-want +got):\n%s", name, s.Event, diff)
 	}
 }
 

@@ -169,7 +169,11 @@ func (c *conn) write(w response) (more bool) {
 	if cap(w.body) <= maxKept {
 		c.out = w.body
 	}
-	if err := c.send(out); err != nil {
+	err := c.send(out)
+	if w.sent != nil {
+		w.sent()
+	}
+	if err != nil {
 		return false // whoever does not read its answer has gone; there is nobody to tell
 	}
 	if c.lost {

@@ -184,10 +184,8 @@ func describeService(s *service) serviceXML {
 		SCPDURL:     s.scpdPath(),
 		ControlURL:  s.controlPath(),
 	}
-	if eventsServed {
-		for range s.evented() {
-			x.EventSubURL = s.eventPath()
-		}
+	for range s.evented() {
+		x.EventSubURL = s.eventPath()
 	}
 	return x
 }
@@ -229,7 +227,7 @@ func describeAction(a action) actionXML {
 
 func describeVariable(v variable, version int) variableXML {
 	x := variableXML{SendEvents: "no", Name: v.name, DataType: v.kind}
-	if v.evented && eventsServed {
+	if v.evented {
 		x.SendEvents = "yes"
 	}
 	if v.allowed != nil {

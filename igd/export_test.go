@@ -13,9 +13,6 @@ import (
 	"time"
 )
 
-// EventsServed tells the tests from outside what is announced.
-const EventsServed = eventsServed
-
 // For the tests from outside: the whole way of a request but for the socket.
 
 // OneSubnet is a LAN of one subnet, in which the router has that address.

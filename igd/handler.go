@@ -20,11 +20,12 @@ type handler struct {
 	roots     map[view][]byte // descriptions of the root device
 	documents map[string]document
 	controls  map[string]*service
+	events    map[string]*service
 }
 
 // handler returns the one for a LAN.
 func (s *Server) handler(lan LAN) *handler {
-	h := &handler{server: s, lan: lan, controls: s.servicePaths((*service).controlPath)}
+	h := &handler{server: s, lan: lan, controls: s.servicePaths((*service).controlPath), events: s.eventPaths()}
 	h.documents, h.roots = s.documents(cmp.Or(lan.Pages, lan.Addr))
 	return h
 }
@@ -37,6 +38,9 @@ func (h *handler) handle(ctx context.Context, r *request, b []byte) response {
 	}
 	if service, ok := h.controls[r.path]; ok {
 		return h.control(ctx, r, service, b)
+	}
+	if service, ok := h.events[r.path]; ok {
+		return h.event(ctx, r, service, b)
 	}
 	if v, ok := h.server.viewFor(r); ok {
 		return serve(r, textXML, h.roots[v], b)

@@ -14,6 +14,9 @@ type response struct {
 	kind     string // Content-Type
 	allow    string // the methods that the path knows; with status 405
 	language bool   // tell the language
+	sid      string // the name of a subscription
+	timeout  string // how long it lasts
+	sent     func() // called when the response has been sent, or could not be; nil: nothing
 	body     []byte
 }
 
@@ -70,6 +73,8 @@ func (h head) appendTo(b []byte, w response, length int) []byte {
 	if w.language {
 		b = append(b, "\r\nContent-Language: en"...)
 	}
+	b = appendField(b, "\r\nSID: ", w.sid)
+	b = appendField(b, "\r\nTIMEOUT: ", w.timeout)
 	b = appendField(b, "\r\nDate: ", h.date)
 	b = append(b, "\r\nExt:"...)
 	b = appendField(b, "\r\nServer: ", h.product)

@@ -61,6 +61,9 @@ type Config struct {
 	Device func(addr netip.Addr) string
 	Addrs  func(device string) []netip.Addr
 
+	// Network is what events need. Without any of it, they reach those who listen where they have subscribed from.
+	Network Network
+
 	Leases  Leases  // must not be nil
 	Outside Outside // must not be nil
 
@@ -79,6 +82,8 @@ type Server struct {
 	trees    [2]device // of version 1 and of version 2
 	configID uint32
 	hosts    hosts
+	network  Network
+	events   *events
 	guard    *guard
 
 	choice      atomic.Pointer[choice]
@@ -119,6 +124,8 @@ func New(cfg Config) (*Server, error) {
 		},
 	}
 	s.guard = newGuard(s.log)
+	s.network = cfg.Network.withDefaults()
+	s.events = newEvents(s.network, s.leases.Now, s.log)
 	s.acceptOften = rate.Sometimes{First: 1, Interval: time.Minute}
 	s.trees = [2]device{s.tree(1), s.tree(2)}
 	s.configID = s.computeConfigID()

@@ -12,10 +12,6 @@ import (
 	"github.com/portreeve/portreeve/lease"
 )
 
-// eventsServed tells whether anybody can subscribe to events. To announce events and refuse every subscription would make
-// clients wait for what never comes, so the descriptions announce them only if it is true.
-const eventsServed = false
-
 // service is one UPnP service of one version of the device: all that is described of it and all that it does.
 type service struct {
 	name      string // for example "WANIPConnection"

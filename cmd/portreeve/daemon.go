@@ -188,6 +188,7 @@ func (d *daemon) newIGD(o *options) error {
 	cfg := igd.Config{
 		UUID: id, Version: version(), Product: product(), Versions: igdVersions(d.cfg.IGD.Version),
 		Device: d.lan.MAC, Addrs: d.lan.Addrs, Leases: d.leases, Outside: outside{d}, Logger: d.log,
+		Network: d.network(),
 	}
 	if d.cfg.Web.Enable {
 		cfg.UIPort = d.cfg.Web.Port
@@ -302,6 +303,10 @@ func (d *daemon) serve(ctx context.Context, ready func()) error {
 		return d.web.ServeLocal(ctx, d.limits.socket.Limit(d.socket))
 	})
 	if d.igd != nil {
+		start(func(ready func()) error {
+			ready() // it needs no socket
+			return d.igd.Run(ctx)
+		})
 		start(func(ready func()) error { return d.lan.EachAddr(ctx, lan.IPv4AndIPv6, d.serveIGD, ready) })
 		for _, family := range []lan.Families{lan.OnlyIPv4, lan.OnlyIPv6} {
 			start(func(ready func()) error { return d.lan.EachInterface(ctx, family, d.serveSSDP(family), ready) })

@@ -1,0 +1,162 @@
+package igd
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Times of telling one subscriber (UDA 1.1, section 4.3.3: it has 30 seconds to answer).
+const (
+	dialWithin   = 3 * time.Second
+	answerWithin = 30 * time.Second
+)
+
+// retries are the pauses after which a subscriber that could not be reached is tried again with the same event. Then it is
+// taken for gone: it finds out when it renews.
+func retries() []time.Duration {
+	return []time.Duration{time.Second, 5 * time.Second, 15 * time.Second}
+}
+
+// maxSilent is how many events in a row a subscriber may leave without an answer until it is taken for gone.
+const maxSilent = 3
+
+// messenger tells one subscriber what has changed.
+type messenger struct {
+	events *events
+	sub    *subscription
+	told   []string // nil: nothing yet
+	seq    uint32   // of the next event
+	silent int
+}
+
+// errRefused means that the subscriber does not know its subscription.
+var errRefused = errors.New("the subscriber refuses the event")
+
+// tell tells what is not known yet, the first time everything. It is false if the subscription has no sense any more.
+func (m *messenger) tell(values []string) bool {
+	body := m.properties(values)
+	if body == nil {
+		return true
+	}
+	err := m.deliver(body)
+	for _, wait := range retries() {
+		// That it is not known there yet is possible only for the first.
+		again := errors.Is(err, errUnreachable) || m.seq == 0 && errors.Is(err, errRefused)
+		if !again || !m.pause(wait) {
+			break
+		}
+		err = m.deliver(body)
+	}
+	if m.sub.ended.Err() != nil {
+		return false
+	}
+	if err == nil {
+		m.silent = 0
+	} else {
+		m.silent++
+		m.events.log.Debug("event not delivered", "client", m.sub.client, "service", m.sub.service.name, "seq", m.seq, "err", err)
+	}
+	m.told, m.seq = values, m.seq+1
+	if m.seq == 0 {
+		m.seq = 1 // 0 is for the first event only (UDA 1.1, section 4.3.2)
+	}
+	return !errors.Is(err, errUnreachable) && m.silent < maxSilent
+}
+
+func (m *messenger) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-m.sub.ended.Done():
+		return false
+	}
+}
+
+// properties makes the body of an event of the variables that differ from what was told; nil if none does.
+func (m *messenger) properties(values []string) []byte {
+	b := []byte(`<?xml version="1.0"?>` + "\r\n" + `<e:propertyset xmlns:e="urn:schemas-upnp-org:event-1-0">`)
+	i, empty := 0, true
+	for v := range m.sub.service.evented() {
+		if m.told == nil || m.told[i] != values[i] {
+			b = append(b, "<e:property>"...)
+			b = appendElement(b, v.name, values[i])
+			b = append(b, "</e:property>"...)
+			empty = false
+		}
+		i++
+	}
+	if empty {
+		return nil
+	}
+	return append(b, "</e:propertyset>\r\n"...)
+}
+
+// errUnreachable means that an event could not be handed over.
+var errUnreachable = errors.New("the subscriber cannot be reached")
+
+// deliver hands an event over to the first callback that can be reached. It does not know what became of it if the answer is
+// not understood.
+func (m *messenger) deliver(body []byte) (err error) {
+	for _, c := range m.sub.callbacks {
+		if err = m.deliverTo(c, body); !errors.Is(err, errUnreachable) {
+			return err
+		}
+	}
+	return err
+}
+
+func (m *messenger) deliverTo(c callback, body []byte) error {
+	ctx, cancel := context.WithTimeout(m.sub.ended, dialWithin)
+	defer cancel()
+	conn, err := m.events.dial(ctx, m.sub.lan, c.to)
+	if err != nil {
+		return errors.Join(errUnreachable, err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(m.sub.ended, func() { _ = conn.Close() })()
+	if err := conn.SetDeadline(m.events.now().Add(answerWithin)); err != nil {
+		return errors.Join(errUnreachable, err)
+	}
+	if _, err := conn.Write(m.request(c, body)); err != nil {
+		return errors.Join(errUnreachable, err)
+	}
+	return readAnswer(conn)
+}
+
+// request is the whole message (UDA 1.1, section 4.3.2).
+func (m *messenger) request(c callback, body []byte) []byte {
+	b := make([]byte, 0, 512+len(c.target)+len(body))
+	b = append(b, "NOTIFY "+c.target+" HTTP/1.1\r\nHOST: "+c.host...)
+	b = append(b, "\r\nCONTENT-TYPE: "+textXML+"\r\nCONTENT-LENGTH: "...)
+	b = strconv.AppendInt(b, int64(len(body)), 10)
+	b = append(b, "\r\nNT: upnp:event\r\nNTS: upnp:propchange\r\nSID: "+m.sub.id+"\r\nSEQ: "...)
+	b = strconv.AppendUint(b, uint64(m.seq), 10)
+	b = append(b, "\r\nCONNECTION: close\r\n\r\n"...)
+	return append(b, body...)
+}
+
+// readAnswer reads the first line of the answer, which is all that matters. A subscriber that closes the connection instead of
+// answering has got the event.
+func readAnswer(conn net.Conn) error {
+	const longest = 256
+	line, err := bufio.NewReaderSize(io.LimitReader(conn, longest), longest).ReadString('\n')
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return err
+	}
+	const status = len("HTTP/1.1 ")
+	if len(line) >= status+3 && line[status:status+3] == strconv.Itoa(http.StatusPreconditionFailed) {
+		return errRefused
+	}
+	return nil
+}
