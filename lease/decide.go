@@ -104,6 +104,7 @@ func (r *Request) setExternal() error {
 // wants a port at all.
 type facts struct {
 	now       time.Time
+	wall      wallClock
 	topology  Topology
 	listeners func() (Listeners, error)
 }
@@ -250,7 +251,7 @@ func (p Policy) pick(t *tx, r Request, f Facts) (netip.AddrPort, error) {
 	return netip.AddrPort{}, fmt.Errorf("%w: every allowed %s port is taken", ErrFull, r.Protocol)
 }
 
-// pickAddress returns an address of the pool that nobody else has: the wanted one if it can be had, or one that the host has
+// pickAddress returns an address of the pool that nobody else has, nor the owner has made a rule for: the wanted one if it can be had, or one that the host has
 // for another protocol already, so that it is known by one address.
 func (p Policy) pickAddress(t *tx, r Request) (netip.AddrPort, error) {
 	wish := r.External.Addr()
@@ -269,8 +270,12 @@ func (p Policy) pickAddress(t *tx, r Request) (netip.AddrPort, error) {
 			candidates = append(candidates, l.External.Addr())
 		}
 	}
+	named := t.named()
 	for _, a := range append(candidates, p.Pool...) {
-		switch holder := taken[a]; {
+		switch holder, rule := taken[a], named[a]; {
+		case holder == nil && rule != nil && r.Choice == Exact:
+			return netip.AddrPort{}, fmt.Errorf("%w: %s is that of the owner's %s", ErrConflict, a, rule.title())
+		case holder == nil && rule != nil: // the owner uses it, or is going to
 		case holder == nil:
 			return netip.AddrPortFrom(a, 0), nil
 		case r.Choice == Exact:

@@ -81,7 +81,9 @@ type Manager struct {
 	backoff       time.Duration    // between the last try and the next
 	expired       time.Time        // when leases were last closed because they had ended
 	followed      time.Time        // when the rules were last looked after
-	reserved      reserved         // what the DMZ host does not get
+	own           ownPorts         // what the DMZ host does not get
+	clock         ruleClock        // by which rules begin and end
+	lost          map[ID]time.Time // by rule: since when its host is on none of the LANs
 	refused       map[ID]refusal   // by rule: what the kernel did not take
 
 	// What follows is shared with readers. Only the writer changes it, for a moment and with mu held.
@@ -139,7 +141,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	m := &Manager{
 		cfg: cfg, log: cfg.Logger,
 		queue: make(chan *operation, queueSize), ready: make(chan struct{}), ended: make(chan struct{}),
-		deadlines: newDeadlines(), refused: map[ID]refusal{}, unsaved: map[ID]*Lease{}, unsavedRules: map[ID]*Rule{}, pending: map[uint64]Event{}, drift: true,
+		deadlines: newDeadlines(), refused: map[ID]refusal{}, lost: map[ID]time.Time{}, unsaved: map[ID]*Lease{}, unsavedRules: map[ID]*Rule{}, pending: map[uint64]Event{}, drift: true,
 		table: newTable(), stuck: map[ID]Lease{}, topology: cfg.Topology, history: newHistory(state.Events),
 		problems: map[string]Problem{}, changed: make(chan struct{}), epoch: state.Epoch, started: now,
 	}
@@ -154,6 +156,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	if err := m.adoptRules(state.Rules); err != nil {
 		return nil, err
 	}
+	m.clock = newRuleClock(state, now)
 	if s, ok := cfg.Store.(Relying); ok {
 		s.Rely(m.kept)
 	}

@@ -256,8 +256,10 @@ func (m *Manager) retry(batch []*operation, err error, took time.Duration) {
 
 // facts gathers what one batch needs to know. The ports are read when the first request asks.
 func (m *Manager) facts() facts {
+	now := m.Now()
 	return facts{
-		now:      m.Now(),
+		now:      now,
+		wall:     m.wallClock(now),
 		topology: m.topology,
 		listeners: sync.OnceValues(func() (Listeners, error) {
 			ctx, cancel := work()

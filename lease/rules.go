@@ -30,7 +30,7 @@ type RuleChange struct {
 // RuleState is a rule with what has become of it.
 type RuleState struct {
 	Rule
-	InForce []Lease // what stands in the kernel for it
+	InForce []Lease // what stands in the kernel for it, also what could not be closed (Stuck)
 	Why     string  // why nothing does; empty if something does
 }
 
@@ -48,6 +48,9 @@ func standingID(rule ID, n int) ID {
 // clients, are in the way), [ErrReserved] (the router serves the port; see [Rule.FromRouter]) or [ErrUnavailable], and
 // nothing has changed then.
 func (m *Manager) PutRule(ctx context.Context, r Rule, o RuleOptions) (RuleChange, error) {
+	if r.ID != "" && r.Target.Device != "" && r.Target.Addr.IsValid() && r.Target.Addr.Is6() != r.IPv6 {
+		r.Target.Addr = netip.Addr{} // where the device was when the rule was one of the other family
+	}
 	if err := r.validate(); err != nil {
 		return RuleChange{}, err
 	}
@@ -76,6 +79,7 @@ func (m *Manager) RemoveRule(ctx context.Context, id ID, o RuleOptions) (RuleCha
 			return nil, nil
 		}
 		t.rules[id] = nil
+		delete(m.lost, id)
 		t.stand(old, nil, f, "")
 		t.ruleEvent(o.By, old, "removed")
 		return nil, nil
@@ -92,7 +96,7 @@ func (m *Manager) putRule(t *tx, r Rule, o RuleOptions, f facts) (RuleChange, er
 		if err != nil {
 			return RuleChange{}, err
 		}
-		if r.Created, r.Version, verb = old.Created, old.Version+1, "changed"; !r.Target.Addr.IsValid() && r.Target.Device == old.Target.Device {
+		if r.Created, r.Version, verb = old.Created, old.Version+1, "changed"; !r.Target.Addr.IsValid() && r.Target.Device == old.Target.Device && r.IPv6 == old.IPv6 {
 			r.Target.Addr = old.Target.Addr
 		}
 	}
@@ -104,7 +108,7 @@ func (m *Manager) putRule(t *tx, r Rule, o RuleOptions, f facts) (RuleChange, er
 		return RuleChange{}, fmt.Errorf("%w: %s is in the way (%s), whether it is in force now or not: change or disable one of the two", ErrConflict, other.title(), other)
 	}
 	change := RuleChange{Rule: r}
-	want, why := m.wanted(&change.Rule, f)
+	want, why, _ := m.wanted(t, &change.Rule, f)
 	if len(want) > 0 {
 		if err := change.Rule.besideRouter(f); err != nil {
 			return RuleChange{}, err
@@ -182,24 +186,41 @@ func (r *Rule) overlaps(o *Rule) bool {
 		slices.ContainsFunc(r.Protocols, func(p Protocol) bool { return slices.Contains(o.Protocols, p) })
 }
 
-// wanted returns what shall stand for a rule now, or why nothing does. It notes where the device of the rule is.
-func (m *Manager) wanted(r *Rule, f facts) (want []Mapping, why string) {
+// named returns the enabled rules that are about a public address of their own, by that.
+func (t *tx) named() map[netip.Addr]*Rule {
+	named := map[netip.Addr]*Rule{}
+	for _, r := range t.allRules() {
+		if r.Enabled && r.Public.IsValid() {
+			named[r.Public] = r
+		}
+	}
+	return named
+}
+
+// wanted returns what shall stand for a rule now, or why nothing does, and whether that is because its host is on none of the
+// LANs that there are now. It notes where the device of the rule is.
+func (m *Manager) wanted(t *tx, r *Rule, f facts) (want []Mapping, why string, lost bool) {
 	switch {
 	case !r.Enabled:
-		return nil, "it is switched off"
-	case !r.Until.IsZero() && !f.now.Before(r.Until):
-		return nil, "it has ended"
-	case !r.Schedule.Holds(f.now):
-		return nil, "its schedule says that it is not its time"
-	case r.WAN != "" && !slices.ContainsFunc(f.topology.WANs, func(w WAN) bool { return w.Name == r.WAN }):
-		return nil, fmt.Sprintf("there is no interface %s outside", r.WAN)
+		return nil, "it is switched off", false
+	case f.wall.over(r):
+		return nil, "it has ended", false
+	case len(r.Schedule) > 0 && !f.wall.set:
+		if len(t.standing(r.ID)) == 0 {
+			return nil, "the router does not know the time yet, and its schedule goes by that", false
+		}
+	case !r.Schedule.Holds(f.wall.time):
+		return nil, "its schedule says that it is not its time", false
 	}
-	if why := r.misplaced(f.topology); why != "" {
-		return nil, why
+	switch {
+	case r.WAN != "" && !slices.ContainsFunc(f.topology.WANs, func(w WAN) bool { return w.Name == r.WAN }):
+		return nil, fmt.Sprintf("there is no interface %s outside", r.WAN), false
+	case r.misplaced(f.topology) != "":
+		return nil, r.misplaced(f.topology), false
 	}
 	targets, why := m.targets(r)
 	if why != "" {
-		return nil, why
+		return nil, why, r.Target.Addr.IsValid() && !f.topology.isHost(r.Target.Addr)
 	}
 	for _, target := range targets {
 		if f.topology.isHost(target) {
@@ -207,9 +228,9 @@ func (m *Manager) wanted(r *Rule, f facts) (want []Mapping, why string) {
 		}
 	}
 	if len(want) == 0 {
-		return nil, fmt.Sprintf("%s is no host on one of the LANs", targets[0])
+		return nil, fmt.Sprintf("%s is no host on one of the LANs", targets[0]), true
 	}
-	return want[:min(len(want), maxStanding)], ""
+	return want[:min(len(want), maxStanding)], "", false
 }
 
 // besideRouter returns an error if what a rule wants cannot be because of the router itself.
@@ -228,21 +249,15 @@ func (r *Rule) besideRouter(f facts) error {
 
 // ownPort returns a port of a forward that the router itself serves.
 func (r *Rule) ownPort(f facts) (port Port, taken bool, err error) {
-	if r.Kind != RuleForward || r.IPv6 || r.FromRouter || r.Public.IsValid() {
+	if !r.besides() {
 		return Port{}, false, nil
 	}
 	listeners, err := f.listeners()
 	if err != nil {
 		return Port{}, false, fmt.Errorf("%w: cannot ask for the router's own ports: %w", ErrUnavailable, err)
 	}
-	for _, p := range r.Protocols {
-		for number := int(r.Ports.First); number <= int(r.Ports.Last); number++ {
-			if port = (Port{p, uint16(number)}); listeners.Has(port) {
-				return port, true, nil
-			}
-		}
-	}
-	return Port{}, false, nil
+	port, taken = r.among(listeners)
+	return port, taken, nil
 }
 
 // targets returns the addresses that a rule leads to.
@@ -316,44 +331,49 @@ func (t *tx) standing(rule ID) []*Lease {
 // stand makes what is wanted for a rule part of the batch, and nothing else of that rule. The leases of clients give way.
 func (t *tx) stand(r *Rule, want []Mapping, f facts, why string) {
 	t.why[r.ID] = why
-	kept, end := map[ID]bool{}, r.end(f)
-	for n, m := range want {
-		id := standingID(r.ID, n)
-		if l := t.get(id); l != nil && l.SameRules(m) && l.Description == m.Description {
-			if kept[id] = true; !sameEnd(l.Expires, end) {
-				moved := *l
-				moved.Expires, moved.Permanent = end, end.IsZero()
-				t.put(&moved)
-			}
-		}
-	}
-	for _, l := range t.standing(r.ID) {
-		if !kept[l.ID] {
-			t.close(l)
-		}
-	}
-	for n, m := range want {
-		id := standingID(r.ID, n)
-		if kept[id] {
+	have, end := t.standing(r.ID), r.end(f)
+	var missing []Mapping
+	for _, m := range want {
+		i := slices.IndexFunc(have, func(l *Lease) bool { return l.standsFor(m) })
+		if i < 0 {
+			missing = append(missing, m)
 			continue
+		}
+		if l := have[i]; !sameEnd(l.Expires, end) {
+			moved := *l
+			moved.Expires, moved.Permanent = end, end.IsZero()
+			t.put(&moved)
+		}
+		have = slices.Delete(have, i, i+1)
+	}
+	for _, l := range have {
+		t.close(l)
+	}
+	n := 0
+	for _, m := range missing {
+		for t.get(standingID(r.ID, n)) != nil {
+			n++
 		}
 		for _, l := range t.inTheWay([]Mapping{m}, r.ID) {
 			t.closed(t.get(l.ID), r.Origin, fmt.Sprintf("the owner's %s takes its port", r.title()))
 		}
 		t.seq++
 		t.put(&Lease{
-			Mapping: m, ID: id, Rule: r.ID, Seq: t.seq, Origin: r.Origin, Device: r.Target.Device,
+			Mapping: m, ID: standingID(r.ID, n), Rule: r.ID, Seq: t.seq, Origin: r.Origin, Device: r.Target.Device,
 			Created: r.Created, Permanent: end.IsZero(), Expires: end,
 		})
 	}
 }
+
+// standsFor tells whether a lease is just what a rule wants.
+func (l *Lease) standsFor(m Mapping) bool { return l.SameRules(m) && l.Description == m.Description }
 
 // end returns when the rule ends, with a monotonic reading: the kernel goes by it. It moves when the wall clock is set.
 func (r *Rule) end(f facts) time.Time {
 	if r.Until.IsZero() {
 		return time.Time{}
 	}
-	return f.now.Add(r.Until.Round(0).Sub(f.now.Round(0)))
+	return f.now.Add(r.Until.Round(0).Sub(f.wall.by(r)))
 }
 
 // sameEnd tells whether two ends of a rule need not be told apart: a clock that is slewed moves them all the time.
@@ -397,6 +417,10 @@ func (t *tx) allRules() []*Rule {
 // followInterval is how often the rules are compared with the clock and with the addresses of devices.
 const followInterval = time.Second
 
+// lostFor is how long a rule stands on whose host is on none of the LANs any more: a LAN that is set up anew, or that gets its
+// prefix again, is there without for a moment.
+const lostFor = time.Minute
+
 // follow makes all rules stand as they should now. What hinders one is shown with it and does not touch the others.
 func (m *Manager) follow(t *tx, f facts) {
 	for _, r := range t.allRules() {
@@ -406,12 +430,15 @@ func (m *Manager) follow(t *tx, f facts) {
 
 func (m *Manager) followRule(t *tx, r *Rule, f facts) {
 	next := *r
-	if next.Enabled && !next.Until.IsZero() && !f.now.Before(next.Until) {
+	if next.Enabled && f.wall.over(&next) {
 		next.Enabled = false
 		next.Version++
 		t.ruleEvent(OriginRouter, &next, "has ended")
 	}
-	want, why := m.wanted(&next, f)
+	want, why, lost := m.wanted(t, &next, f)
+	if m.waitsForLAN(t, r, lost, f) {
+		return
+	}
 	if hindrance := m.hindrance(t, &next, want, f); hindrance != "" {
 		want, why = nil, hindrance
 	}
@@ -423,9 +450,25 @@ func (m *Manager) followRule(t *tx, r *Rule, f facts) {
 		return
 	}
 	if known && before != why {
-		t.ruleEvent(OriginRouter, &next, cmp.Or(why, "it is in force"))
+		what := "is in force"
+		if why != "" {
+			what = "is not in force, " + why
+		}
+		t.ruleEvent(OriginRouter, &next, what)
 	}
 	t.stand(&next, want, f, why)
+}
+
+// waitsForLAN tells whether what stands for a rule is to be left as it is, because its host may be on a LAN again soon.
+func (m *Manager) waitsForLAN(t *tx, r *Rule, lost bool, f facts) bool {
+	if !lost || len(t.standing(r.ID)) == 0 {
+		delete(m.lost, r.ID)
+		return false
+	}
+	if _, known := m.lost[r.ID]; !known {
+		m.lost[r.ID] = f.now
+	}
+	return f.now.Sub(m.lost[r.ID]) < lostFor
 }
 
 // hindrance returns what keeps a rule from having what it wants; empty if nothing does. What stands already stays, like the
@@ -472,8 +515,8 @@ func (t *tx) standsInTheWay(r *Rule, want []Mapping) *Rule {
 // stands tells whether just what is wanted stands for a rule.
 func (t *tx) stands(rule ID, want []Mapping) bool {
 	have := t.standing(rule)
-	return slices.EqualFunc(have, want, func(l *Lease, m Mapping) bool {
-		return l.SameRules(m) && l.Description == m.Description
+	return len(have) == len(want) && !slices.ContainsFunc(want, func(m Mapping) bool {
+		return !slices.ContainsFunc(have, func(l *Lease) bool { return l.standsFor(m) })
 	})
 }
 
@@ -487,6 +530,9 @@ func (m *Manager) followRules() {
 	t.following = true
 	m.follow(t, f)
 	reserved := m.reserve(t, f)
+	if len(m.raised) > 0 {
+		defer m.settle()
+	}
 	switch {
 	case !t.empty():
 		_ = m.followWith(t, f) // it is logged and shown
@@ -557,47 +603,6 @@ func (m *Manager) adoptRules(stored []Rule) error {
 	return nil
 }
 
-// reserved is what a DMZ host does not get, as it was asked for last.
-type reserved struct {
-	ports []Port
-	asked time.Time
-}
-
-// reservedFor is how long the router's own ports are taken to be the same while there is a DMZ host.
-const reservedFor = 5 * time.Second
-
-// reserve looks for the router's own ports if there is a DMZ host, and tells whether they have changed and the kernel has
-// to follow.
-func (m *Manager) reserve(t *tx, f facts) (changed bool) {
-	dmz := slices.ContainsFunc(t.allRules(), func(r *Rule) bool { return r.Kind == RuleDMZ && len(t.standing(r.ID)) > 0 })
-	if !dmz {
-		m.reserved = reserved{}
-		return false
-	}
-	if f.now.Sub(m.reserved.asked) < reservedFor {
-		return false
-	}
-	listeners, err := f.listeners()
-	if m.trouble("ports", err) != nil {
-		return false // what was reserved stays so
-	}
-	ports := slices.SortedFunc(maps.Keys(listeners), func(a, b Port) int {
-		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Number, b.Number))
-	})
-	m.reserved.asked = f.now
-	if !slices.Equal(ports, m.reserved.ports) {
-		m.reserved.ports, m.drift = ports, true
-		return true
-	}
-	return false
-}
-
-func (m *Manager) nat() NAT {
-	nat := m.cfg.NAT
-	nat.Reserved = m.reserved.ports
-	return nat
-}
-
 // ruleStates returns the rules as readers see them, the oldest first. The caller holds m.mu.
 func (m *Manager) ruleStates() []RuleState {
 	t := newTx(m.table)
@@ -606,6 +611,11 @@ func (m *Manager) ruleStates() []RuleState {
 		s := RuleState{Rule: *r, Why: m.table.why[r.ID]}
 		for _, l := range t.standing(r.ID) {
 			s.InForce = append(s.InForce, *l)
+		}
+		for _, l := range m.stuck {
+			if l.Rule == r.ID {
+				s.InForce = append(s.InForce, l)
+			}
 		}
 		states = append(states, s)
 	}

@@ -2,7 +2,6 @@ package lease
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"time"
 )
@@ -25,7 +24,7 @@ type Snapshot struct {
 
 // Problem is something that the owner should know of and that has not gone away yet.
 type Problem struct {
-	Source string // "store", "firewall", "rival" (of the firewall) or "state" (what was found at start)
+	Source string // "store", "firewall", "rival" (of the firewall), "ports" and "own ports" (of the router), "state" (found at start)
 	Text   string
 	Since  time.Time // when it began; its text may have changed meanwhile
 }
@@ -92,7 +91,11 @@ func (m *Manager) buildSnapshot() *Snapshot {
 		Updates:  m.updates,
 	}
 	if len(m.stuck) > 0 {
-		s.Leases = slices.AppendSeq(s.Leases, maps.Values(m.stuck))
+		for _, l := range m.stuck {
+			if l.Rule == "" { // those of rules are with them
+				s.Leases = append(s.Leases, l)
+			}
+		}
 		slices.SortFunc(s.Leases, func(a, b Lease) int { return bySeq(&a, &b) })
 	}
 	for _, p := range m.problems {
