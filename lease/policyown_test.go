@@ -265,7 +265,9 @@ func TestOwnPolicyForADeviceInBothFamilies(t *testing.T) {
 // The policy is for devices; what the owner gives away needs no permission.
 func TestOwnerNeedsNoPermission(t *testing.T) {
 	bubble(t, "an address of the pool", func(t *testing.T) {
-		s := newScene(t, func(c *lease.Config) { c.Policy.DefaultDeny, c.Policy.Pool = true, []netip.Addr{netip.MustParseAddr("203.0.113.20")} })
+		s := newScene(t, func(c *lease.Config) {
+			c.Policy.DefaultDeny, c.Policy.Pool = true, []netip.Addr{netip.MustParseAddr("203.0.113.20")}
+		})
 		r := lease.Request{
 			Mapping: lease.Mapping{Internal: netip.AddrPortFrom(console, 0)}, Origin: lease.OriginCLI, Client: console,
 			Key: lease.ByInternal, Choice: lease.Nearest, Lifetime: time.Hour,

@@ -19,7 +19,7 @@ import (
 )
 
 // maxBody is more than any request of this API needs.
-const maxBody = 16 << 10
+const maxBody = 64 << 10
 
 // contentPolicy lets a page load nothing but this server's own files, and nothing that is written inside it:
 // a description that slips past the escaping still is not run.

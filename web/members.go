@@ -105,6 +105,9 @@ func kindOf(t reflect.Type) string {
 	case reflect.String:
 		return "a text in quotes"
 	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Slice {
+			return "a list of objects"
+		}
 		return "a list of texts in quotes"
 	case reflect.Uint16:
 		return "a number from 0 to 65535"

@@ -23,7 +23,7 @@ type policyData struct {
 
 func (s *Server) policyPage(w http.ResponseWriter, r *http.Request) error {
 	now, q := s.look(), r.URL.Query()
-	d := policyData{Policy: policyOf(s.Policy), Choices: now.clients(), Client: strings.TrimSpace(q.Get("client")), Port: strings.TrimSpace(q.Get("port")), Protocol: q.Get("protocol")}
+	d := policyData{Policy: s.policyOf(now.Policy, now.Own), Choices: now.clients(), Client: strings.TrimSpace(q.Get("client")), Port: strings.TrimSpace(q.Get("port")), Protocol: q.Get("protocol")}
 	var why *Problem
 	if q.Has("client") || q.Has("port") {
 		var err error

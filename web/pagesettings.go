@@ -11,6 +11,6 @@ type settingsData struct {
 
 func (s *Server) settingsPage(w http.ResponseWriter, r *http.Request) error {
 	now := s.look()
-	d := settingsData{Themes: themes(), Languages: languages(), Policy: policyOf(s.Policy)}
+	d := settingsData{Themes: themes(), Languages: languages(), Policy: s.policyOf(now.Policy, now.Own)}
 	return s.show(w, r, now, "settings.html", page{Title: "settings.title", At: "settings", Data: d})
 }

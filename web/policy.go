@@ -1,36 +1,89 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net/http"
 	"net/netip"
-	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/portreeve/portreeve/lease"
 )
 
 func (s *Server) getPolicy(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, policyOf(s.Policy))
+	v := s.look()
+	w.Header().Set("ETag", etag(v.Own.Version))
+	return writeJSON(w, s.policyOf(v.Policy, v.Own))
 }
 
-func policyOf(p lease.Policy) Policy {
-	out := Policy{
-		Rules: make([]PolicyRule, len(p.Rules)), Ports: texts(p.Ports), Never: texts(p.Never), Default: "allow",
-		MappingsPerDevice: p.MappingsPerDevice, Mappings: p.Mappings, Pool: notNil(p.Pool),
-		ThirdParty: stringsOf(p.ThirdParty), Lifetimes: []Lifetimes{}, WANs: []LANWAN{}, Origins: originsOf(p),
+// putPolicy replaces what the owner sets of the policy, who came by origin.
+func (s *Server) putPolicy(origin lease.Origin) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		options, err := s.policyOptions(r, origin)
+		if err != nil {
+			return err
+		}
+		var body policyBody
+		wrong, err := readMembers(r, &body)
+		if err != nil {
+			return err
+		}
+		read := s.reader(wrong)
+		own := read.policy(body, s.Policy)
+		if err := read.problem(); err != nil {
+			return err
+		}
+		change, err := s.Leases.SetPolicy(r.Context(), own, options)
+		if err != nil {
+			return err
+		}
+		if !options.DryRun {
+			w.Header().Set("ETag", etag(change.Own.Version))
+		}
+		answer := PolicyChange{
+			Policy: s.policyOf(change.Policy, change.Own), DryRun: options.DryRun, Closed: options.Close, Refused: []RefusedLease{},
+		}
+		v := s.look()
+		for _, l := range change.Refused {
+			answer.Refused = append(answer.Refused, RefusedLease{v.lease(l.Lease), l.Reason})
+		}
+		return writeJSON(w, answer)
 	}
-	if p.DefaultDeny {
-		out.Default = "deny"
+}
+
+// policyOptions reads how the policy is to be changed: the parameters, and If-Match.
+func (s *Server) policyOptions(r *http.Request, origin lease.Origin) (o lease.PolicyOptions, err error) {
+	o.By = origin
+	if o.DryRun, err = flag(r, "dry_run"); err != nil {
+		return o, err
+	}
+	if o.Close, err = flag(r, "close"); err != nil {
+		return o, err
+	}
+	wanted, version := strings.Join(r.Header.Values("If-Match"), ","), s.look().Own.Version
+	switch {
+	case wanted == "", strings.TrimSpace(wanted) == "*":
+	case !matches(wanted, version):
+		return o, problem(CodeChanged, "the policy has version %d, which is none of those in If-Match: look at it again", version)
+	default:
+		o.IfVersion = version // should it change on the way, the manager refuses
+	}
+	return o, nil
+}
+
+// policyOf shows a policy, of which a part is the owner's.
+func (s *Server) policyOf(p lease.Policy, own lease.OwnPolicy) Policy {
+	out := Policy{
+		Version: own.Version, Rules: make([]PolicyRule, len(p.Rules)), Ports: texts(p.Ports), Never: texts(p.Never), Default: allowOrDeny(p.DefaultDeny),
+		MappingsPerDevice: p.MappingsPerDevice, Mappings: p.Mappings, Pool: notNil(p.Pool),
+		ThirdParty: stringsOf(p.ThirdParty), Lifetimes: lifetimesOf(p.Lifetimes), WANs: []LANWAN{},
+		Origins: originsOf(s.Policy, own), Settings: policySettingsOf(own),
 	}
 	for i, r := range p.Rules {
-		out.Rules[i] = policyRuleOf(r)
-	}
-	for _, via := range slices.Sorted(maps.Keys(p.Lifetimes)) {
-		l := p.Lifetimes[via]
-		out.Lifetimes = append(out.Lifetimes, Lifetimes{via, seconds(l.Min), seconds(l.Max)})
+		out.Rules[i] = PolicyRule{policyRuleOf(r), cmp.Or(r.Origin, lease.OriginConfig)}
 	}
 	for _, lan := range slices.Sorted(maps.Keys(p.WANs)) {
 		out.WANs = append(out.WANs, LANWAN{lan, p.WANs[lan]})
@@ -38,14 +91,47 @@ func policyOf(p lease.Policy) Policy {
 	return out
 }
 
-func policyRuleOf(r lease.PolicyRule) PolicyRule {
-	out := PolicyRule{
-		Name: lease.CleanText(r.Name, lease.MaxDescription), Origin: lease.OriginConfig, Action: "allow",
-		Networks: notNil(r.Networks), Devices: notNil(r.Devices), Via: notNil(r.Origins), Protocols: []string{}, Ports: texts(r.Ports), Schedule: []string{},
-		MappingsPerDevice: r.MappingsPerDevice, MaxLifetimeSeconds: seconds(r.MaxLifetime),
+// policySettingsOf is what the owner sets as it is written.
+func policySettingsOf(own lease.OwnPolicy) PolicySettings {
+	s := PolicySettings{
+		Rules:             make([]PolicyRuleSettings, len(own.Rules)),
+		MappingsPerDevice: int64(own.MappingsPerDevice), Mappings: int64(own.Mappings), Lifetimes: lifetimesOf(own.Lifetimes),
 	}
-	if r.Deny {
-		out.Action = "deny"
+	for i, r := range own.Rules {
+		s.Rules[i] = policyRuleOf(r)
+	}
+	if own.Ports != nil {
+		s.Ports = texts(*own.Ports)
+	}
+	if own.Never != nil {
+		s.Never = texts(*own.Never)
+	}
+	if own.DefaultDeny != nil {
+		s.Default = allowOrDeny(*own.DefaultDeny)
+	}
+	return s
+}
+
+func allowOrDeny(deny bool) string {
+	if deny {
+		return "deny"
+	}
+	return "allow"
+}
+
+func lifetimesOf(bounds map[lease.Origin]lease.Lifetimes) []Lifetimes {
+	all := []Lifetimes{}
+	for _, via := range slices.Sorted(maps.Keys(bounds)) {
+		all = append(all, Lifetimes{via, seconds(bounds[via].Min), seconds(bounds[via].Max)})
+	}
+	return all
+}
+
+func policyRuleOf(r lease.PolicyRule) PolicyRuleSettings {
+	out := PolicyRuleSettings{
+		ID: r.ID, Name: lease.CleanText(r.Name, lease.MaxDescription), Action: allowOrDeny(r.Deny),
+		Networks: notNil(r.Networks), Devices: notNil(r.Devices), Via: notNil(r.Origins), Protocols: []string{}, Ports: texts(r.Ports), Schedule: []string{},
+		MappingsPerDevice: int64(r.MappingsPerDevice), MaxLifetimeSeconds: seconds(r.MaxLifetime),
 	}
 	for _, p := range r.Protocols {
 		out.Protocols = append(out.Protocols, p.String())
@@ -64,23 +150,28 @@ func stringsOf(all []lease.Origin) []string {
 	return out
 }
 
-// originsOf tells what somebody has set and what is as the program comes.
-func originsOf(p lease.Policy) map[string]string {
-	d, origins := lease.DefaultPolicy(), map[string]string{}
-	for name, same := range map[string]bool{
-		"ports":               reflect.DeepEqual(p.Ports, d.Ports),
-		"never":               reflect.DeepEqual(p.Never, d.Never),
-		"default":             p.DefaultDeny == d.DefaultDeny,
-		"mappings_per_device": p.MappingsPerDevice == d.MappingsPerDevice,
-		"mappings":            p.Mappings == d.Mappings,
-		"pool":                len(p.Pool) == 0,
-		"third_party":         len(p.ThirdParty) == 0,
-		"lifetimes":           reflect.DeepEqual(p.Lifetimes, d.Lifetimes),
-		"wans":                len(p.WANs) == 0,
-	} {
-		if origins[name] = "config"; same {
-			origins[name] = "default"
+// originsOf tells what the configuration file sets, what the owner sets, and what is as the program comes.
+func originsOf(file lease.Policy, own lease.OwnPolicy) map[string]string {
+	origins := map[string]string{}
+	name := func(member string, declared, set bool) {
+		switch {
+		case declared:
+			origins[member] = "config"
+		case set:
+			origins[member] = "owner"
+		default:
+			origins[member] = "default"
 		}
+	}
+	name("pool", len(file.Pool) > 0, false)
+	name("third_party", len(file.ThirdParty) > 0, false)
+	name("wans", len(file.WANs) > 0, false)
+	set := own.Settings()
+	for _, s := range []lease.PolicySetting{
+		lease.SettingPorts, lease.SettingNever, lease.SettingDefault, lease.SettingPerDevice, lease.SettingMappings,
+		lease.SettingLifetimes(lease.OriginUPnP), lease.SettingLifetimes(lease.OriginNATPMP), lease.SettingLifetimes(lease.OriginPCP),
+	} {
+		name(string(s), file.Declares(s), slices.Contains(set, s))
 	}
 	return origins
 }
@@ -198,7 +289,7 @@ func (s *Server) ask(ctx context.Context, a Action, q lease.Request) (ProtocolAn
 		answer.Why = lease.CleanText(err.Error(), 2*lease.MaxDescription)
 		return answer, nil
 	}
-	answer.ExternalPort, answer.Permanent = l.External.Port(), l.Permanent
+	answer.ExternalPort, answer.Permanent, answer.Rule = l.External.Port(), l.Permanent, l.Rule
 	if !l.Permanent {
 		answer.LifetimeSeconds = seconds(l.Remaining(s.Leases.Now()) + time.Second/2)
 	}

@@ -26,13 +26,13 @@ func TestPolicyIsShown(t *testing.T) {
 	})
 	b := h.owner()
 	got := decode[web.Policy](t, b.want(http.StatusOK, b.get("/api/v1/policy")))
-	want := []web.PolicyRule{{
-		Name: "child", Origin: lease.OriginConfig, Action: "deny", Networks: []string{"lan"}, Devices: []string{nasMAC}, Via: []lease.Origin{lease.OriginUPnP},
+	want := []web.PolicyRule{{Origin: lease.OriginConfig, PolicyRuleSettings: web.PolicyRuleSettings{
+		Name: "child", Action: "deny", Networks: []string{"lan"}, Devices: []string{nasMAC}, Via: []lease.Origin{lease.OriginUPnP},
 		Protocols: []string{"udp"}, Ports: []string{"5000", "6000-6010"}, Schedule: []string{"01:00-02:00"},
-	}, {
-		Name: "rest", Origin: lease.OriginConfig, Action: "allow", Networks: []string{}, Devices: []string{}, Via: []lease.Origin{}, Protocols: []string{}, Ports: []string{},
+	}}, {Origin: lease.OriginConfig, PolicyRuleSettings: web.PolicyRuleSettings{
+		Name: "rest", Action: "allow", Networks: []string{}, Devices: []string{}, Via: []lease.Origin{}, Protocols: []string{}, Ports: []string{},
 		Schedule: []string{}, MappingsPerDevice: 3, MaxLifetimeSeconds: 3600,
-	}}
+	}}}
 	if d := cmp.Diff(want, got.Rules); d != "" {
 		t.Errorf("rules (-want +got):\n%s", d)
 	}

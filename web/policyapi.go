@@ -10,7 +10,12 @@ import (
 
 // Policy answers GET policy: what decides about the requests of devices.
 type Policy struct {
-	Rules []PolicyRule `json:"rules"` // the first that matches decides; what follows holds where none does
+	// Version is that of what the owner sets, which is Settings: it counts up with each change, and is the ETag.
+	Version uint64 `json:"version"`
+
+	// Rules are those of the configuration file, then those of the owner. The first that matches decides; what follows holds
+	// where none does.
+	Rules []PolicyRule `json:"rules"`
 
 	Ports             []string     `json:"ports"`
 	Never             []string     `json:"never"`   // whatever rules say
@@ -22,14 +27,36 @@ type Policy struct {
 	Lifetimes         []Lifetimes  `json:"lifetimes"`
 	WANs              []LANWAN     `json:"wans"`
 
-	// Origins tells of each of the members above but rules where it comes from: "config" or "default".
+	// Origins tells of each of the members above but rules where it comes from: "config", "owner" or "default". Those of
+	// lifetimes are told one by one, as "lifetimes.upnp". What comes from the configuration file is changed there.
 	Origins map[string]string `json:"origins"`
+
+	// Settings is what the owner sets, as PUT policy takes it.
+	Settings PolicySettings `json:"settings"`
 }
 
-// PolicyRule decides about some requests. Empty lists match everything.
+// PolicySettings is the body of PUT policy: all that the owner sets. What is absent is as the configuration file has it,
+// or as the program comes.
+type PolicySettings struct {
+	Rules             []PolicyRuleSettings `json:"rules"`               // in their order; they come after those of the configuration file
+	Ports             []string             `json:"ports"`               // null: not set
+	Never             []string             `json:"never"`               // null: not set
+	Default           string               `json:"default"`             // "": not set
+	MappingsPerDevice int64                `json:"mappings_per_device"` // 0: not set
+	Mappings          int64                `json:"mappings"`            // 0: not set
+	Lifetimes         []Lifetimes          `json:"lifetimes"`           // of the protocols for which it is set
+}
+
+// PolicyRule is a rule with where it comes from.
 type PolicyRule struct {
+	PolicyRuleSettings
+	Origin lease.Origin `json:"origin"` // "config", "web" or "cli": who has set it last
+}
+
+// PolicyRuleSettings is a rule that decides about some requests. Empty lists match everything.
+type PolicyRuleSettings struct {
+	ID        lease.ID       `json:"id"` // "": in PUT a new one, in GET one of the configuration file
 	Name      string         `json:"name"`
-	Origin    lease.Origin   `json:"origin"`
 	Action    string         `json:"action"` // "allow" or "deny"
 	Networks  []string       `json:"networks"`
 	Devices   []string       `json:"devices"`
@@ -38,7 +65,7 @@ type PolicyRule struct {
 	Ports     []string       `json:"ports"`
 	Schedule  []string       `json:"schedule"`
 
-	MappingsPerDevice  int   `json:"mappings_per_device"`  // 0: as without the rule
+	MappingsPerDevice  int64 `json:"mappings_per_device"`  // 0: as without the rule
 	MaxLifetimeSeconds int64 `json:"max_lifetime_seconds"` // 0: as without the rule
 }
 
@@ -47,6 +74,20 @@ type Lifetimes struct {
 	Via        lease.Origin `json:"via"`
 	MinSeconds int64        `json:"min_seconds"`
 	MaxSeconds int64        `json:"max_seconds"`
+}
+
+// PolicyChange answers PUT policy.
+type PolicyChange struct {
+	Policy  Policy         `json:"policy"`  // as it is then
+	DryRun  bool           `json:"dry_run"` // nothing has changed
+	Closed  bool           `json:"closed"`  // the leases of Refused are closed by it
+	Refused []RefusedLease `json:"refused"` // the leases that would not be granted again
+}
+
+// RefusedLease is a lease that the policy does not allow, or not any more.
+type RefusedLease struct {
+	Lease Lease  `json:"lease"`
+	Why   string `json:"why"`
 }
 
 // LANWAN says on which WAN the mappings of a LAN are made.
@@ -82,6 +123,7 @@ type ProtocolAnswer struct {
 	Code    int    `json:"code"` // on the wire; 0 for success
 	Name    string `json:"name"` // of the code
 
+	Rule            lease.ID    `json:"rule"`             // the owner's rule that leads the port to the device already; "": none
 	ExternalPort    uint16      `json:"external_port"`    // that would be given; 0 if none
 	LifetimeSeconds int64       `json:"lifetime_seconds"` // that would be granted; 0 if none or without an end
 	Permanent       bool        `json:"permanent"`

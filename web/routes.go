@@ -49,6 +49,7 @@ func (s *Server) routes(by access) []route {
 		{http.MethodGet, "/addresses", RoleViewer, AreaRules, "", nil, s.getAddresses},
 		{http.MethodPost, "/addresses", RoleOperator, AreaRules, "address.assign", s.leaseShort, s.postAddress(by.origin)},
 		{http.MethodGet, "/policy", RoleViewer, AreaPolicy, "", nil, s.getPolicy},
+		{http.MethodPut, "/policy", RoleAdmin, AreaPolicy, "policy.change", nil, s.putPolicy(by.origin)},
 		{http.MethodPost, "/policy/test", RoleViewer, AreaPolicy, "", nil, s.postPolicyTest},
 	}, s.userRoutes(by), s.tokenRoutes(by))
 }

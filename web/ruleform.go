@@ -108,6 +108,10 @@ func (r *reader) device(s string) string {
 	if s == "" {
 		return ""
 	}
+	return r.deviceIn("device", s)
+}
+
+func (r *reader) deviceIn(member, s string) string {
 	if hardware, err := net.ParseMAC(s); err == nil && len(hardware) == 6 {
 		return hardware.String()
 	}
@@ -115,10 +119,10 @@ func (r *reader) device(s string) string {
 		if mac := r.mac(addr); mac != "" {
 			return mac
 		}
-		r.add("device", "is %s, which is not known on the LANs now, allowed is a MAC address or the address of a device that is there", addr)
+		r.add(member, "is %s, which is not known on the LANs now, allowed is a MAC address or the address of a device that is there", addr)
 		return ""
 	}
-	r.add("device", "is %q, allowed is a MAC address such as 02:00:00:00:00:10, or the address of a device that is there", lease.CleanText(s, 64))
+	r.add(member, "is %q, allowed is a MAC address such as 02:00:00:00:00:10, or the address of a device that is there", lease.CleanText(s, 64))
 	return ""
 }
 
@@ -134,12 +138,20 @@ func (r *reader) address(member, s string) netip.Addr {
 	return addr
 }
 
-// wan reads the name of an interface. There need not be one: it may yet come.
+// wan reads the name of an outside interface, empty for each of them.
 func (r *reader) wan(s string) string {
+	if s == "" {
+		return ""
+	}
+	return r.interfaceName("wan", s)
+}
+
+// interfaceName reads the name of an interface. There need not be one: it may yet come.
+func (r *reader) interfaceName(member, s string) string {
 	const longest = 15 // IFNAMSIZ
 	bad := func(c rune) bool { return c <= ' ' || c > '~' || c == '/' }
-	if len(s) > longest || strings.ContainsFunc(s, bad) {
-		r.add("wan", "is %q, allowed is the name of an interface", lease.CleanText(s, 64))
+	if s == "" || len(s) > longest || strings.ContainsFunc(s, bad) {
+		r.add(member, "is %q, allowed is the name of an interface, of at most %d characters", lease.CleanText(s, 64), longest)
 		return ""
 	}
 	return s

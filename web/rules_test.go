@@ -202,7 +202,7 @@ func TestBodiesThatAreNoObject(t *testing.T) {
 		}
 	}
 	b.refused(web.CodeMediaType, b.form("/api/v1/rules", "kind=dmz"))
-	b.refused(web.CodeTooLarge, b.json(http.MethodPost, "/api/v1/rules", `{"name":"`+strings.Repeat("x", 20000)+`"}`))
+	b.refused(web.CodeTooLarge, b.json(http.MethodPost, "/api/v1/rules", `{"name":"`+strings.Repeat("x", 70000)+`"}`))
 	h.stands()
 }
 

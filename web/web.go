@@ -31,6 +31,7 @@ type Leases interface {
 	Find(by lease.Origin, p lease.Protocol, internal netip.AddrPort) (lease.Lease, bool)
 	PutRule(ctx context.Context, r lease.Rule, o lease.RuleOptions) (lease.RuleChange, error)
 	RemoveRule(ctx context.Context, id lease.ID, o lease.RuleOptions) (lease.RuleChange, error)
+	SetPolicy(ctx context.Context, own lease.OwnPolicy, o lease.PolicyOptions) (lease.PolicyChange, error)
 
 	// Now is the time against which leases expire; it must carry a monotonic reading, as time.Now does.
 	// Sessions, rate limits and the lifetime of a setup code are measured by it as well.

@@ -141,9 +141,14 @@ func (t *told) Error() string { return t.text }
 
 // optionOf is the option by which a member of a body is set.
 func optionOf(member string) string {
+	if _, of, inRule := strings.Cut(member, "]."); inRule && strings.HasPrefix(member, "rules[") {
+		member = of
+	} else if strings.HasPrefix(member, "lifetimes") {
+		return "--lifetime (" + cmp.Or(of, strings.TrimPrefix(member, "lifetimes.")) + ")"
+	}
 	options := map[string]string{
 		"enabled": "--disabled", "hairpin": "--no-hairpin", "when_gone": "--close-when-gone", "lifetime_seconds": "--for",
-		"external_port": "--port", "via": "--by",
+		"external_port": "--port", "via": "--by", "protocols": "--protocol", "max_lifetime_seconds": "--max-lifetime",
 	}
 	return cmp.Or(options[member], "--"+strings.ReplaceAll(member, "_", "-"))
 }

@@ -81,7 +81,7 @@ func (f *ruleFlags) query() string {
 // saysAnything reports whether an option says anything about the rule itself.
 func saysAnything(cmd *cobra.Command) bool {
 	n := cmd.Flags().NFlag()
-	for _, name := range []string{"dry-run", "take-over", "output", "socket"} {
+	for _, name := range []string{"dry-run", "take-over", "close", "output", "socket"} {
 		if cmd.Flags().Changed(name) {
 			n--
 		}
