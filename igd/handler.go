@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"time"
@@ -92,8 +93,10 @@ func (h *handler) control(ctx context.Context, r *request, s *service, b []byte)
 	}
 	fault, ok := errors.AsType[code](err)
 	if !ok {
-		h.server.log.Debug("request not understood", "client", r.client, "err", err)
-		return failure(b, http.StatusBadRequest)
+		// Not by an HTTP status alone: miniupnpc, which does not escape descriptions, takes every answer without an error
+		// code for a success.
+		fault = invalidArgs
+		err = fmt.Errorf("%w: %w", fault, err)
 	}
 	h.server.log.Debug("action refused", "client", r.client, "action", name, "err", err)
 	return response{status: http.StatusInternalServerError, kind: textXML, body: appendFault(b, fault)}

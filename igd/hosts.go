@@ -1,7 +1,9 @@
 package igd
 
 import (
+	"context"
 	"net/netip"
+	"time"
 
 	"github.com/portreeve/portreeve/lease"
 )
@@ -10,16 +12,34 @@ import (
 type hosts struct {
 	device func(addr netip.Addr) string
 	addrs  func(device string) []netip.Addr
+	ask    func(ctx context.Context, addr netip.Addr) bool
 }
 
-func newHosts(device func(netip.Addr) string, addrs func(string) []netip.Addr) hosts {
+func newHosts(device func(netip.Addr) string, addrs func(string) []netip.Addr, ask func(context.Context, netip.Addr) bool) hosts {
 	if device == nil {
 		device = func(netip.Addr) string { return "" }
 	}
 	if addrs == nil {
 		addrs = func(string) []netip.Addr { return nil }
 	}
-	return hosts{device, addrs}
+	if ask == nil {
+		ask = func(context.Context, netip.Addr) bool { return true }
+	}
+	return hosts{device, addrs, ask}
+}
+
+// askWithin bounds how long a host is asked for its hardware address.
+const askWithin = 2 * time.Second
+
+// meet makes sure that an address is known that a host says is its own. One that only speaks IPv6 with the router is not known by
+// its IPv4 address, nor the other way round.
+func (h hosts) meet(ctx context.Context, client, claimed netip.Addr) {
+	if client == claimed || client.Is4() == claimed.Is4() || h.device(claimed) != "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	h.ask(ctx, claimed)
 }
 
 // ipv4 returns the IPv4 address of the host that calls, of several the one that was heard of last; false if none is known.

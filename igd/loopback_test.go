@@ -127,8 +127,8 @@ func TestRawRequests(t *testing.T) {
 		{name: "S22: the other way round", want: "401", raw: post(addMapping+defaultHost+length(status), status)},
 		{name: "S23: without quotes", want: "200", raw: post("SOAPACTION: "+wipc1+"#GetStatusInfo"+defaultHost+length(status), status)},
 		{name: "S23: single quotes", want: "200", raw: post("SoapAction: '"+wipc1+"#GetStatusInfo'"+defaultHost+length(status), status)},
-		{name: "S24: truncated", want: "400", raw: post(usualHeaders+length(status[:200]), status[:200])},
-		{name: "S24: document type", want: "400", raw: post(usualHeaders+length("<!DOCTYPE a [<!ENTITY b \"c\">]>"+status[21:]), "<!DOCTYPE a [<!ENTITY b \"c\">]>"+status[21:])},
+		{name: "S24: truncated", want: "402", raw: post(usualHeaders+length(status[:200]), status[:200])},
+		{name: "S24: document type", want: "402", raw: post(usualHeaders+length("<!DOCTYPE a [<!ENTITY b \"c\">]>"+status[21:]), "<!DOCTYPE a [<!ENTITY b \"c\">]>"+status[21:])},
 		{name: "S26: GET", want: "405", raw: "GET " + ipConn + " HTTP/1.1\r\nHost: 127.0.0.254\r\n\r\n", header: map[string]string{"Allow": "POST"}},
 		{name: "S27: name as host", want: "403", raw: post(statusInfo+"\nHost: evil.example"+length(status), status)},
 		{name: "S27: name in the target", want: "403", raw: strings.Replace(post(usualHeaders+length(status), status), "POST /", "POST http://evil.example/", 1)},
@@ -166,7 +166,7 @@ func TestRawRequests(t *testing.T) {
 		{name: "path upwards", want: "404", raw: "GET /../../etc/passwd HTTP/1.1\r\nHost: 127.0.0.254\r\n\r\n"},
 		{name: "OPTIONS *", want: "404", raw: "OPTIONS * HTTP/1.1\r\nHost: 127.0.0.254\r\n\r\n"},
 		{name: "not HTTP", want: "400", raw: "\x16\x03\x01\x00\xa5\x01\x00\r\n\r\n"},
-		{name: "empty body", want: "400", raw: post(usualHeaders+contentLength+"0", "")},
+		{name: "empty body", want: "402", raw: post(usualHeaders+contentLength+"0", "")},
 		{name: "language", want: "200", raw: "GET /rootDesc.xml HTTP/1.1\r\nHost: 127.0.0.254\r\nAccept-Language: de\r\n\r\n", header: map[string]string{"Content-Language": "en"}},
 	}
 	r := newRouter(t, loopback())
@@ -254,9 +254,9 @@ func TestMalformedInARow(t *testing.T) {
 	in := bufio.NewReader(conn)
 	whole := ownMapping()
 	for _, tt := range []struct{ text, want string }{
-		{whole[:len(whole)/2], "400"},
-		{whole[:len(whole)-80] + "<![CDATA[", "400"},
-		{strings.Repeat("<a>", 5000), "400"},
+		{whole[:len(whole)/2], "402"},
+		{whole[:len(whole)-80] + "<![CDATA[", "402"},
+		{strings.Repeat("<a>", 5000), "402"},
 		{whole, "200"},
 	} {
 		if _, err := io.WriteString(conn, post(addMapping+defaultHost+contentLength+fmt.Sprint(len(tt.text)), tt.text)); err != nil {

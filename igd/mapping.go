@@ -13,7 +13,7 @@ const maxLease = 604800 * time.Second
 
 // addMapping is AddPortMapping (WANIPConnection:2, section 2.5.16).
 func (s *Server) addMapping(ctx context.Context, c *call) (results, error) {
-	r, err := s.newRequest(c)
+	r, err := s.newRequest(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func (s *Server) addMapping(ctx context.Context, c *call) (results, error) {
 
 // addAnyMapping is AddAnyPortMapping (WANIPConnection:2, section 2.5.17): port 0 leaves the choice to us.
 func (s *Server) addAnyMapping(ctx context.Context, c *call) (results, error) {
-	r, err := s.newRequest(c)
+	r, err := s.newRequest(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func (s *Server) addAnyMapping(ctx context.Context, c *call) (results, error) {
 const maxAgent = 128
 
 // newRequest reads the eight arguments that both ways of adding have.
-func (s *Server) newRequest(c *call) (lease.Request, error) {
+func (s *Server) newRequest(ctx context.Context, c *call) (lease.Request, error) {
 	// A disabled mapping would be an entry that lets nothing through. We have none: to answer success and open
 	// the port would be worse than a clear refusal.
 	if !c.flag("NewEnabled") {
@@ -60,6 +60,7 @@ func (s *Server) newRequest(c *call) (lease.Request, error) {
 	if err != nil {
 		return lease.Request{}, err
 	}
+	s.hosts.meet(ctx, c.client, internal)
 	r := lease.Request{
 		Mapping: lease.Mapping{
 			Protocol:    c.protocol(),

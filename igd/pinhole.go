@@ -103,6 +103,7 @@ func (s *Server) addPinhole(ctx context.Context, c *call) (results, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.hosts.meet(ctx, c.client, m.Internal.Addr())
 	l, err := s.openPinhole(ctx, c, m, c.number("LeaseTime"))
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package igd_test
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -58,7 +59,9 @@ func newDualRouter(t testing.TB, options ...func(*lease.Config)) dualRouter {
 	t.Helper()
 	r := newRouter(t, lan(), append(options, func(cfg *lease.Config) {
 		cfg.Topology.LANs[0].Prefixes = append(cfg.Topology.LANs[0].Prefixes, lan6())
-		cfg.Device = deviceOf
+		if cfg.Device == nil {
+			cfg.Device = deviceOf
+		}
 	})...)
 	r.line.timeout = map[lease.Protocol]time.Duration{lease.UDP: 30 * time.Second, lease.TCP: 5 * 24 * time.Hour}
 	r.server = newServer(t, r.manager, r.line, func(cfg *igd.Config) { cfg.Device, cfg.Addrs = deviceOf, addrsOf })
@@ -303,5 +306,33 @@ func TestMappingOverIPv6(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"tcp 8082 -> 192.168.1.11:8080"}, r.mappings()); diff != "" {
 		t.Errorf("mappings (-want +got):\n%s", diff)
+	}
+}
+
+// A host that has only spoken IPv6 with the router so far is asked for its IPv4 address before it is taken for another one; others
+// are not asked for.
+func TestHostIsAskedForItsOtherAddress(t *testing.T) {
+	met := map[netip.Addr]bool{}
+	device := func(addr netip.Addr) string {
+		if addr.Is4() && !met[addr] {
+			return ""
+		}
+		return deviceOf(addr)
+	}
+	r := newDualRouter(t, func(cfg *lease.Config) { cfg.Device = device })
+	r.server = newServer(t, r.manager, r.line, func(cfg *igd.Config) {
+		cfg.Device, cfg.Addrs = device, addrsOf
+		cfg.Present = func(_ context.Context, addr netip.Addr) bool { met[addr] = true; return true }
+	})
+	r.six = igd.Handler(t, r.server, lan6())
+	for _, tt := range []struct{ client, want string }{{alice, "200"}, {bob, "606"}} {
+		got := r.ask(alice6, ipConn, wipc1, "AddPortMapping", add("", "8080", "TCP", "8080", tt.client, "1", "t", "600")...)
+		if got.String() != tt.want {
+			t.Errorf("for %s: got %s, want %s", tt.client, got, tt.want)
+		}
+	}
+	r.ask(alice6, ipConn, wipc1, "AddPortMapping", add("", "8081", "TCP", "8080", "192.168.2.9", "1", "t", "600")...)
+	if len(met) != 3 {
+		t.Errorf("asked for %v", met)
 	}
 }

@@ -61,6 +61,9 @@ type Config struct {
 	Device func(addr netip.Addr) string
 	Addrs  func(device string) []netip.Addr
 
+	// Present asks a LAN host whether it is there, so that its MAC address is known afterwards. Nil means that nobody is asked.
+	Present func(ctx context.Context, addr netip.Addr) bool
+
 	// Network is what events need. Without any of it, they reach those who listen where they have subscribed from.
 	Network Network
 
@@ -113,7 +116,7 @@ func New(cfg Config) (*Server, error) {
 		leases:  cfg.Leases,
 		outside: cfg.Outside,
 		log:     cfg.Logger.With("proto", lease.OriginUPnP),
-		product: cfg.Product, versions: cfg.Versions, hosts: newHosts(cfg.Device, cfg.Addrs),
+		product: cfg.Product, versions: cfg.Versions, hosts: newHosts(cfg.Device, cfg.Addrs, cfg.Present),
 		identity: identity{
 			name:       cmp.Or(lease.CleanText(cfg.Name, 63), "portreeve"),
 			version:    lease.CleanText(cfg.Version, 31),

@@ -187,7 +187,7 @@ func (d *daemon) newIGD(o *options) error {
 	}
 	cfg := igd.Config{
 		UUID: id, Version: version(), Product: product(), Versions: igdVersions(d.cfg.IGD.Version),
-		Device: d.lan.MAC, Addrs: d.lan.Addrs, Leases: d.leases, Outside: outside{d}, Logger: d.log,
+		Device: d.lan.MAC, Addrs: d.lan.Addrs, Present: d.lan.Present, Leases: d.leases, Outside: outside{d}, Logger: d.log,
 		Network: d.network(),
 	}
 	if d.cfg.Web.Enable {
