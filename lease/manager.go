@@ -287,6 +287,7 @@ func (m *Manager) start() error {
 	for _, id := range m.deadlines.due(m.Now()) {
 		t.closed(m.table.leases[id], OriginRouter, "expired while the daemon was not running")
 	}
+	t.closeLeft(Topology{}, m.topology)
 	for id, l := range m.table.leases {
 		if _, ended := t.leases[id]; !ended {
 			m.unsaved[id] = l

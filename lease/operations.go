@@ -190,7 +190,9 @@ func (m *Manager) process(batch []*operation) {
 	begin, changes := f.now, false
 	for _, o := range batch {
 		if o.topology != nil {
+			before := m.topology
 			m.setTopology(*o.topology)
+			t.closeLeft(before, m.topology)
 			f.topology, changes = m.topology, true
 			continue
 		}

@@ -15,23 +15,29 @@ const (
 )
 
 // announce tells the clients on one LAN, with the given function, that the server has begun to serve them, and tells them
-// again when there is another address outside for them. It returns when ctx ends. The router's own address on that LAN
+// again when there is another address outside for them, or another prefix on the LAN. It returns when ctx ends. The router's own address on that LAN
 // says which one it is.
 func (s *Server) announce(ctx context.Context, local netip.Addr, send func(Message)) {
 	var addr netip.Addr // the last one, invalid while there was none
+	born := s.born(local)
 	gap, left := firstGap, announcements
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		changed := s.cfg.Changed()
-		if now := s.externalAddr(local); now.IsValid() && now != addr {
-			addr, gap, left = now, firstGap, announcements
+		changed, inside := s.cfg.Changed(), s.cfg.LANsChanged()
+		now, begun := s.externalAddr(local), s.born(local)
+		if now.IsValid() && now != addr || begun != born {
+			if born = begun; now.IsValid() {
+				addr = now
+			}
+			gap, left = firstGap, announcements
 			timer.Reset(0)
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-changed:
+		case <-inside:
 		case <-timer.C:
 			s.tell(local, addr, send)
 			if left--; left > 0 {

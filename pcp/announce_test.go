@@ -229,6 +229,80 @@ func TestEachLANHasItsOwnLine(t *testing.T) {
 	})
 }
 
+// A LAN whose prefix was taken away and that has another one begins anew over IPv6, and nobody else does. It is announced.
+func TestAnotherPrefixBeginsAnew(t *testing.T) {
+	prefix := func(text string) lease.LAN {
+		return lease.LAN{Name: "br-lan", Prefixes: []netip.Prefix{netip.MustParsePrefix("fd00::1/64"), netip.MustParsePrefix(text)}}
+	}
+	nothing := lease.LAN{Name: "br-lan", Prefixes: home.LANs[0].Prefixes[:1]}
+	synctest.Test(t, func(t *testing.T) {
+		var kept map[string]Line
+		lan, changed := prefix("2001:db8:1::1/64"), make(chan struct{})
+		start := func() *Server {
+			return newPCP(t, nil, func(c *Config) {
+				c.Lines, c.KeepLines = kept, func(l map[string]Line) { kept = l }
+				c.LAN, c.LANsChanged = func(netip.Addr) lease.LAN { return lan }, func() <-chan struct{} { return changed }
+			}).Server
+		}
+		s, host := start(), netip.MustParseAddr("fe80::10%br-lan")
+		s.pcpEpoch(host)
+		sent := 0
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			s.announce(ctx, netip.MustParseAddr("fe80::1%br-lan"), func(Message) { sent++ })
+		}()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if sent != 2*announcements {
+			t.Errorf("%d announcements after the start", sent)
+		}
+		became := func(l lease.LAN, fresh bool) {
+			t.Helper()
+			before, said := s.pcpEpoch(host), sent
+			lan = l
+			close(changed)
+			changed = make(chan struct{})
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			want := before + time.Hour
+			if fresh {
+				want = time.Hour
+			}
+			if got := s.pcpEpoch(host); got != want {
+				t.Errorf("%v: the epoch is %s, want %s", l.Prefixes, got, want)
+			}
+			if told := sent > said; told != fresh {
+				t.Errorf("%v: told: %v, want %v", l.Prefixes, told, fresh)
+			}
+			if got := s.pcpEpoch(client.Addr()); got < 2*time.Hour {
+				t.Errorf("%v: over IPv4 the epoch is %s", l.Prefixes, got)
+			}
+		}
+		both := prefix("2001:db8:1::1/64")
+		both.Prefixes = append(both.Prefixes, netip.MustParsePrefix("2001:db8:2::1/64"))
+		became(both, false)
+		became(prefix("2001:db8:2::1/64"), true)
+		became(nothing, false)
+		became(prefix("2001:db8:2::1/64"), false)
+		became(nothing, false)
+		became(prefix("2001:db8:3::1/64"), true)
+
+		kept = nil
+		start().pcpEpoch(host)
+		if got := start().pcpEpoch(host); got < 1000*time.Second {
+			t.Errorf("after a restart with the same prefix the epoch is %s", got)
+		}
+		lan = prefix("2001:db8:4::1/64")
+		if got := start().pcpEpoch(host); got != 0 {
+			t.Errorf("with another prefix after a restart the epoch is %s", got)
+		}
+		cancel()
+		<-done
+	})
+}
+
 // An address that has changed while no server ran is news to clients of PCP as well.
 func TestEpochOverARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -80,8 +80,14 @@ type Config struct {
 	// it is then noticed with the next request.
 	Changed func() <-chan struct{}
 
+	// LAN returns the LAN of a host, or of one of the router's own addresses, as it is now; a link-local one has its zone.
+	// Without a name it is unknown, as for all hosts if LAN is nil. LANsChanged is to it what Changed is to the address
+	// outside.
+	LAN         func(host netip.Addr) lease.LAN
+	LANsChanged func() <-chan struct{}
+
 	// Lines are what an earlier server has told its clients, as it was given to KeepLines, which gets all lines when one of
-	// them has another address, before anybody is told. Without them an address that has changed over a restart
+	// them has changed, before anybody is told. Without them an address that has changed over a restart
 	// is no news to clients of PCP.
 	Lines     map[string]Line
 	KeepLines func(map[string]Line)
@@ -95,12 +101,12 @@ type Server struct {
 	log *slog.Logger
 
 	mu    sync.Mutex
-	lines map[string]Line // by the name of the WAN
+	lines map[string]Line // by the name of the WAN, or see [Server.prefixesOf]
 }
 
-// Line is what was seen of a WAN.
+// Line is what was seen of a WAN, or of the prefixes of a LAN.
 type Line struct {
-	Addr  netip.Addr    // the last one, valid
+	Addr  netip.Addr    // the last one
 	Since time.Duration // the age of the leases when it became that
 }
 
@@ -114,6 +120,12 @@ func NewServer(c Config) *Server {
 	}
 	if c.Changed == nil {
 		c.Changed = func() <-chan struct{} { return nil }
+	}
+	if c.LAN == nil {
+		c.LAN = func(netip.Addr) lease.LAN { return lease.LAN{} }
+	}
+	if c.LANsChanged == nil {
+		c.LANsChanged = func() <-chan struct{} { return nil }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -199,8 +211,16 @@ func (s *Server) lineOf(host netip.Addr) (netip.Addr, time.Duration) {
 // is what it is. Announcements of PCP tell no address, so this is how clients learn that it has changed (RFC 6887,
 // section 8.5).
 func (s *Server) pcpEpoch(client netip.Addr) time.Duration {
+	return seconds32(s.cfg.Leases.Epoch() - s.born(client))
+}
+
+// born returns how old the leases were when a client had to begin anew.
+func (s *Server) born(client netip.Addr) time.Duration {
 	_, born := s.lineOf(client)
-	return seconds32(s.cfg.Leases.Epoch() - born)
+	if client.Is6() {
+		born = max(born, s.prefixesOf(s.cfg.LAN(client)))
+	}
+	return born
 }
 
 // pmpEpoch returns the age of the leases. Clients of NAT-PMP are told the address itself.

@@ -151,6 +151,9 @@ func (d *daemon) newPCP(stateDir string) *pcp.Server {
 		Leases: d.leases, Outside: outside{d}, Logger: d.log, Device: d.lan.MAC, Flow: d.flow,
 		ThirdParty: slices.Contains(d.cfg.Policy.ThirdParty, lease.OriginPCP),
 		Changed:    func() <-chan struct{} { return d.wan.Snapshot().Changed() },
+
+		LAN:         outside{d}.lanOf,
+		LANsChanged: func() <-chan struct{} { return d.lan.Snapshot().Changed() },
 	}
 	if d.store != nil { // else the epoch begins anew anyway
 		cfg.Lines, cfg.KeepLines = keptLines(stateDir, d.log)

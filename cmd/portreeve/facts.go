@@ -53,6 +53,16 @@ func (o outside) wanOf(host netip.Addr) string {
 	return o.cfg.Policy.WANFor(o.topology(), host)
 }
 
+// lanOf is the LAN that a host is on, or the router with one of its addresses; without a name if there is none.
+func (o outside) lanOf(host netip.Addr) lease.LAN {
+	for _, l := range o.topology().LANs {
+		if host.Zone() == l.Name || host.Zone() == "" && (lease.Topology{LANs: []lease.LAN{l}}).Contains(host) {
+			return l
+		}
+	}
+	return lease.LAN{}
+}
+
 // State implements igd.Outside.
 func (o outside) State(host netip.Addr) igd.WANState {
 	line, _, ok := o.lineOf(host)

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -171,18 +172,52 @@ func TestPCPAddressChangeIsAnnounced(t *testing.T) {
 	lab.Probe{Network: "udp", From: home.Internet, To: at(changed, 5000)}.MustReach(t)
 }
 
-// Another prefix on the LAN: the new address is served and announced, the old one answers no more, IPv4 goes on.
+// Another prefix on the LAN: the pinholes for the old one are closed, the epoch begins anew, which is announced from each
+// address, the new address is served, the old one answers no more, IPv4 goes on.
 func TestPCPFollowsThePrefix(t *testing.T) {
 	t.Parallel()
-	home, _ := newHome(t, usual(), lab.DaemonOptions{})
-	mustMap(t, pcpClient6(t, home, home.LAN1), mapRequest(lease.TCP, 5000, 0))
+	home, d := newHome(t, usual(), lab.DaemonOptions{})
+	home.LAN1.Echo(t, "tcp", at(home.LAN1.Addr6, 5000).String())
+	old, local, epoch := pcpClient6(t, home, home.LAN1), pcpClient(t, home.LAN1, home.LAN1.LinkLocal(t, "eth0"), gateway6(t, home, home.LAN1)), &pcp.Epoch{}
+	mustMap(t, old, mapRequest(lease.TCP, 5000, 0))
+	mustMap(t, pcpClient4(t, home, home.LAN1), mapRequest(lease.TCP, 5001, 5001))
+	lab.Probe{Network: "tcp", From: home.Internet, To: at(home.LAN1.Addr6, 5000)}.MustReach(t)
+
+	sockets := func() string {
+		return home.Router.Run(t, "ss", "-lnuH", "sport = :5351", "and", "src", "["+home.Router.Addr6.String()+"]")
+	}
+	// A LAN that is without for a moment has lost nothing.
+	before := aged(t, local, epoch)
+	home.Router.Run(t, "ip", "-6", "addr", "del", home.Router.Addr6.String()+"/64", "dev", "br-lan")
+	lab.Eventually(t, within, "the address is given up", func() error {
+		if sockets := sockets(); sockets != "" {
+			return errors.New(sockets)
+		}
+		return nil
+	})
+	home.Router.Run(t, "ip", "-6", "addr", "add", home.Router.Addr6.String()+"/64", "dev", "br-lan", "nodad")
+	lab.Probe{Network: "tcp", From: home.Internet, To: at(home.LAN1.Addr6, 5000)}.MustReach(t)
+	if m, err := local.Announce(t.Context()); err != nil || m.Epoch < before || !epoch.Kept(m.Epoch, time.Now()) {
+		t.Errorf("the same prefix again: the epoch went from %s to %s (%v)", before, m.Epoch, err)
+	}
+	before = aged(t, local, epoch)
 	capture := home.LAN1.Capture(t)
 	router, host := mustAddr("2001:db8:1:2::1"), mustAddr("2001:db8:1:2::10")
 	home.Router.Run(t, "ip", "-6", "addr", "del", home.Router.Addr6.String()+"/64", "dev", "br-lan")
 	home.Router.Run(t, "ip", "-6", "addr", "add", router.String()+"/64", "dev", "br-lan", "nodad")
 	home.LAN1.Run(t, "ip", "-6", "addr", "add", host.String()+"/64", "dev", "eth0", "nodad")
 	home.Internet.Run(t, "ip", "-6", "route", "replace", "2001:db8:1:2::/64", "via", home.WAN6.String(), "dev", "eth0")
-	announced(t, capture, router, anyAnnounce)
+	fresh := func(m pcp.AnnounceResponse) bool { return m.Epoch < before }
+	for _, from := range []netip.Addr{router, home.Router.LinkLocal(t, "br-lan").WithZone("")} {
+		heard := *epoch
+		if m := announced(t, capture, from, fresh); heard.Kept(m.Epoch, time.Now()) {
+			t.Errorf("%s: the client believes that nothing has changed", from)
+		}
+	}
+	d.WaitLog(t, "mapping closed", "another prefix")
+	if all := leases(t, d); len(all) != 1 || all[0].ExternalPort != 5001 {
+		t.Errorf("left: %+v, want the mapping of IPv4", all)
+	}
 
 	home.LAN1.Echo(t, "tcp", at(host, 5000).String())
 	client := pcpClient(t, home.LAN1, host, router)
@@ -195,9 +230,8 @@ func TestPCPFollowsThePrefix(t *testing.T) {
 	if _, err := pcpClient4(t, home, home.LAN1).Announce(t.Context()); err != nil {
 		t.Error(err)
 	}
-	sockets := home.Router.Run(t, "ss", "-lnuH", "sport = :5351", "and", "src", "["+home.Router.Addr6.String()+"]")
-	if sockets != "" {
-		t.Errorf("the old address has still a socket: %s", sockets)
+	if left := sockets(); left != "" {
+		t.Errorf("the old address has still a socket: %s", left)
 	}
 }
 
