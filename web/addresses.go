@@ -60,6 +60,17 @@ func (s *Server) postAddress(origin lease.Origin) handler {
 			return err
 		}
 		request.Origin = origin
+		dry, err := flag(r, "dry_run")
+		if err != nil {
+			return err
+		}
+		if dry {
+			l, _, err := s.Leases.Try(r.Context(), request)
+			if err != nil {
+				return err
+			}
+			return writeJSON(w, s.look().lease(l))
+		}
 		l, err := s.Leases.Open(r.Context(), request)
 		if err != nil {
 			return err

@@ -105,6 +105,7 @@ type Trouble struct {
 // LeaseList answers GET leases. The order is that of creation and stays over renewals.
 type LeaseList struct {
 	Leases []Lease `json:"leases"`
+	Next   uint64  `json:"next"` // the "after" that continues the list; 0 at its end
 }
 
 // Lease is one open port.

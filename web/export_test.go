@@ -9,11 +9,11 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// APIRoutes lists what is served below /api, by where.
+// APIRoutes lists what is served below /api/v1, by where.
 func APIRoutes(s *Server) map[string][]string {
 	list := func(e *gin.Engine) (routes []string) {
 		for _, r := range e.Routes() {
-			if strings.HasPrefix(r.Path, "/api/") {
+			if strings.HasPrefix(r.Path, "/api/v1/") {
 				routes = append(routes, r.Method+" "+strings.ReplaceAll(r.Path, ":id", "{id}"))
 			}
 		}

@@ -17,8 +17,30 @@ func (s *Server) getStatus(w http.ResponseWriter, _ *http.Request) error {
 	return writeJSON(w, s.look().status)
 }
 
-func (s *Server) getLeases(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, LeaseList{s.look().leases()})
+// maxLeases is how many leases one answer has at most; without a limit it is all of them.
+const maxLeases = 10000
+
+func (s *Server) getLeases(w http.ResponseWriter, r *http.Request) error {
+	limit, err := number(r, "limit", 1, maxLeases, math.MaxInt)
+	if err != nil {
+		return err
+	}
+	after, err := number(r, "after", 1, math.MaxInt64, 0)
+	if err != nil {
+		return err
+	}
+	v, list := s.look(), LeaseList{Leases: []Lease{}}
+	for _, l := range v.Leases {
+		if l.Seq <= after {
+			continue
+		}
+		if uint64(len(list.Leases)) == limit {
+			list.Next = list.Leases[limit-1].Seq
+			break
+		}
+		list.Leases = append(list.Leases, v.lease(l))
+	}
+	return writeJSON(w, list)
 }
 
 func (s *Server) getLease(w http.ResponseWriter, r *http.Request) error {
@@ -40,6 +62,18 @@ func (s *Server) getLease(w http.ResponseWriter, r *http.Request) error {
 // deleteLease closes a lease in the name of the owner, who came by origin.
 func (s *Server) deleteLease(origin lease.Origin) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
+		dry, err := flag(r, "dry_run")
+		if err != nil {
+			return err
+		}
+		if dry {
+			v := s.look()
+			l, ok := v.ByID(leaseID(r))
+			if !ok {
+				return lease.ErrNotFound
+			}
+			return writeJSON(w, v.lease(l))
+		}
 		closed, err := s.Leases.CloseID(r.Context(), lease.Actor{Origin: origin}, leaseID(r))
 		if err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/portreeve/portreeve/docs"
 	"github.com/portreeve/portreeve/lease"
 )
 
@@ -58,6 +59,7 @@ func (s *Server) routes(by access) []route {
 func (s *Server) lanRoutes() *gin.Engine {
 	e, by := s.newEngine(), s.lanAccess()
 	open := e.Group("/api/v1")
+	s.document(e)
 	open.GET("/session", s.api(s.getSession))
 	open.POST("/setup", s.api(s.postSetup))
 	open.POST("/login", s.api(s.postLogin))
@@ -82,6 +84,7 @@ func (s *Server) lanRoutes() *gin.Engine {
 func (s *Server) localRoutes() *gin.Engine {
 	e, by := s.newEngine(), s.localAccess()
 	g := e.Group("/api/v1")
+	s.document(e)
 	for _, rt := range slices.Concat(s.routes(by), []route{
 		{http.MethodGet, "/setup-code", RoleAdmin, AreaAccess, "", nil, s.getSetupCode},
 		{http.MethodPost, "/setup-code", RoleAdmin, AreaAccess, "setup-code.make", nil, s.postSetupCode},
@@ -115,6 +118,15 @@ func (s *Server) pageRoute(p pageRoute) route {
 		rt.short = s.leaseShort
 	}
 	return rt
+}
+
+// document serves the description of the API. It is no secret: whoever has the program has it too.
+func (s *Server) document(e *gin.Engine) {
+	e.GET("/api/openapi.yaml", s.api(func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Type", "application/yaml") // RFC 9512
+		_, _ = w.Write(docs.OpenAPI())                     // fails only if the other end has gone
+		return nil
+	}))
 }
 
 // leaseShort tells in short what a lease is.

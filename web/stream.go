@@ -40,7 +40,7 @@ type feed interface {
 
 type jsonFeed struct{}
 
-func (jsonFeed) leases(all []Lease) ([]byte, error) { return json.Marshal(LeaseList{all}) }
+func (jsonFeed) leases(all []Lease) ([]byte, error) { return json.Marshal(LeaseList{Leases: all}) }
 func (jsonFeed) lease(l Lease) ([]byte, error)      { return json.Marshal(l) }
 func (jsonFeed) status(s Status) ([]byte, error)    { return json.Marshal(s) }
 

@@ -29,7 +29,8 @@ func arrows() []arrow {
 		{"pcp", []string{"lease"}},
 		{"lan", []string{"lease", "kernel"}},
 		{"wan", []string{"lease", "kernel", "pcp"}},
-		{"web", []string{"lease", "lan", "wan"}},
+		{"docs", nil},
+		{"web", []string{"lease", "lan", "wan", "docs"}},
 		{"cmd", []string{"lease", "config", "kernel", "firewall", "ssdp", "igd", "pcp", "lan", "wan", "web"}},
 	}
 }
