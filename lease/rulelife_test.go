@@ -128,12 +128,19 @@ func TestAddressesComeAndGoWithoutTouchingTheOthers(t *testing.T) {
 		r := tcp(80, netip.Addr{})
 		r.IPv6, r.Target.Device = true, nasMAC
 		s.put(r)
+		r.IPv6 = false
+		if why := s.why(s.put(r).ID); !strings.Contains(why, "with an IPv4 address") {
+			t.Errorf("of the other family: %q", why)
+		}
 		first := of("2001:db8:1::20")
 		are("2001:db8:1::20", "2001:db8:1::10", "2001:db8:1::15")
 		s.stands("tcp [2001:db8:1::10]:80", "tcp [2001:db8:1::15]:80", "tcp [2001:db8:1::20]:80")
 		private := of("2001:db8:1::15")
 		are("2001:db8:1::11", "2001:db8:1::15", "2001:db8:1::20")
 		s.stands("tcp [2001:db8:1::11]:80", "tcp [2001:db8:1::15]:80", "tcp [2001:db8:1::20]:80")
+		if last := s.Snapshot().Rules[0].Target.Addr; last != netip.MustParseAddr("2001:db8:1::20") {
+			t.Errorf("the rule was stored anew for %s", last)
+		}
 		if of("2001:db8:1::20") != first || of("2001:db8:1::15") != private || first == "" {
 			t.Errorf("%s and %s are now %s and %s", first, private, of("2001:db8:1::20"), of("2001:db8:1::15"))
 		}

@@ -265,7 +265,8 @@ func (m *Manager) targets(r *Rule) (targets []netip.Addr, why string) {
 	if r.Target.Device == "" {
 		return []netip.Addr{r.Target.Addr}, ""
 	}
-	for _, a := range m.cfg.Addrs(r.Target.Device) {
+	addrs := m.cfg.Addrs(r.Target.Device)
+	for _, a := range addrs {
 		if a.Is6() == r.IPv6 && (!r.IPv6 || isPinholeTarget(a)) {
 			targets = append(targets, a)
 		}
@@ -276,9 +277,13 @@ func (m *Manager) targets(r *Rule) (targets []netip.Addr, why string) {
 	slices.SortFunc(targets, netip.Addr.Compare)
 	targets = slices.Compact(targets)
 	switch {
+	case slices.Contains(targets, r.Target.Addr):
+		return targets, "" // an address more or less is not worth a write to flash
 	case len(targets) > 0:
 		r.Target.Addr = targets[0]
 		return targets, ""
+	case !r.Target.Addr.IsValid() && len(addrs) > 0:
+		return nil, fmt.Sprintf("the device %s has not been seen with an %s address of the LAN yet", r.Target.Device, []string{"IPv4", "IPv6"}[b2i(r.IPv6)])
 	case !r.Target.Addr.IsValid():
 		return nil, fmt.Sprintf("the device %s has not been seen yet", r.Target.Device)
 	case r.Target.CloseWhenGone:
