@@ -309,8 +309,7 @@ func TestMappingOverIPv6(t *testing.T) {
 	}
 }
 
-// A host that has only spoken IPv6 with the router so far is asked for its IPv4 address before it is taken for another one; others
-// are not asked for.
+// A host that has only spoken IPv6 with the router so far is asked for its IPv4 address before it is taken for another one.
 func TestHostIsAskedForItsOtherAddress(t *testing.T) {
 	met := map[netip.Addr]bool{}
 	device := func(addr netip.Addr) string {

@@ -23,7 +23,7 @@ const clientTask = "PORTREEVE_E2E_CLIENT"
 
 // runClient does one task and prints what it learned.
 func runClient(task string, args []string) int {
-	err := map[string]func([]string) error{"goupnp": useGoupnp, "go-nat-pmp": useNATPMP, "browser": useBrowser}[task](args)
+	err := map[string]func([]string) error{"goupnp": useGoupnp, "goupnp-versions": useGoupnpVersions, "go-nat-pmp": useNATPMP, "browser": useBrowser}[task](args)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

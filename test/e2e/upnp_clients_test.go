@@ -1,0 +1,323 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/huin/goupnp"
+	"github.com/huin/goupnp/dcps/internetgateway1"
+	"github.com/huin/goupnp/dcps/internetgateway2"
+
+	"github.com/portreeve/portreeve/lease"
+	"github.com/portreeve/portreeve/test/lab"
+)
+
+// onlyUPnP is a configuration in which clients that know several protocols have one.
+const onlyUPnP = "[pcp]\npcp = false\nnatpmp = false\n"
+
+// upnpc -A and what belongs to it: a pinhole of one's own is opened, looked at, prolonged and closed, over IPv6 and over IPv4.
+func TestUpnpcPinholes(t *testing.T) {
+	t.Parallel()
+	home, d := newHome(t, usual(), lab.DaemonOptions{})
+	own, port := home.LAN1.Addr6.String(), uint16(5000)
+	home.LAN1.Echo(t, "udp", at(home.LAN1.Addr6, port).String())
+	probe := lab.Probe{Network: "udp", From: home.Internet, To: at(home.LAN1.Addr6, port)}
+	for _, family := range []struct{ name, location string }{
+		{"IPv6", "http://[" + home.Router.Addr6.String() + "]:49000/rootDesc.xml"},
+		{"IPv4", "http://192.168.1.1:49000/rootDesc.xml"},
+	} {
+		upnpc := func(args ...string) string {
+			return home.LAN1.Run(t, "upnpc", append([]string{"-u", family.location}, args...)...)
+		}
+		probe.MustNotReach(t)
+		expect(t, upnpc("-S"), `FirewallEnabled: 1`, `Inbound Pinhole Allowed: 1`)
+		out := upnpc("-A", "", "0", own, fmt.Sprint(port), "UDP", "600")
+		found := regexp.MustCompile(`(?i)Pinhole ID = (\d+)`).FindStringSubmatch(out)
+		if found == nil {
+			t.Fatalf("%s: no pinhole:\n%s", family.name, out)
+		}
+		id := found[1]
+		if again := upnpc("-A", "", "0", own, fmt.Sprint(port), "UDP", "1200"); !strings.Contains(again, "Pinhole ID = "+id) {
+			t.Errorf("%s: the same again is another one than %s:\n%s", family.name, id, again)
+		}
+		if out, _ := home.LAN1.Output(t.Context(), "upnpc", "-u", family.location, "-C", id); !strings.Contains(out, "709") {
+			t.Errorf("%s: before any packet:\n%s", family.name, out)
+		}
+		probe.MustReach(t)
+		expect(t, upnpc("-C", id), `IsWorking = Yes`)
+		expect(t, upnpc("-K", id), `Pinhole ID = `+id+` .*Packets [1-9]|`+id+`.*: *[1-9]\d*`)
+		upnpc("-U", id, "3600")
+		if l := leases(t, d); len(l) != 1 || l[0].RemainingSeconds < 3500 || l[0].Via != lease.OriginUPnP {
+			t.Errorf("%s: after an update to an hour: %+v", family.name, l)
+		}
+		if out, err := home.LAN2.Output(t.Context(), "upnpc", "-u", family.location, "-D", id); err == nil && !strings.Contains(out, "606") {
+			t.Errorf("%s: another host has deleted it:\n%s", family.name, out)
+		}
+		probe.MustReach(t)
+		expect(t, upnpc("-G", "", "0", own, fmt.Sprint(port), "17"), `= 30$|: 30$`)
+		upnpc("-D", id)
+		home.MustForget(t, "udp", port)
+		probe.MustNotReach(t)
+		if out, _ := home.LAN1.Output(t.Context(), "upnpc", "-u", family.location, "-C", id); !strings.Contains(out, "704") {
+			t.Errorf("%s: after it was deleted:\n%s", family.name, out)
+		}
+	}
+}
+
+// upnpc finds the gateway by IPv6 too, and maps its IPv4 address over it.
+func TestUpnpcOverIPv6(t *testing.T) {
+	t.Parallel()
+	home, d := newHome(t, usual(), lab.DaemonOptions{})
+	out := home.LAN1.Run(t, "upnpc", "-6", "-a", "192.168.1.10", "5001", "5000", "UDP", "600")
+	expect(t, out, `http://\[[0-9a-f:]+(%\w+)?\]:49000/`, `:5000 UDP is redirected to internal 192\.168\.1\.10:5001`)
+	home.LAN1.Echo(t, "udp", "192.168.1.10:5001")
+	lab.Probe{Network: "udp", From: home.Internet, To: at(home.WAN, 5000)}.MustReach(t)
+	if out, err := home.LAN1.Output(t.Context(), "upnpc", "-6", "-a", "192.168.1.11", "5001", "5001", "UDP", "600"); err == nil && !strings.Contains(out, "606") {
+		t.Errorf("a mapping for another host:\n%s", out)
+	}
+	home.LAN1.Run(t, "upnpc", "-6", "-d", "5000", "UDP")
+	if left := leases(t, d); len(left) != 0 {
+		t.Errorf("left over: %+v", left)
+	}
+}
+
+// useGoupnpVersions looks for a version of the gateway and tells what the description is that it is led to, and what a client of
+// that version can do there for args[0].
+func useGoupnpVersions(args []string) error {
+	for version := 1; version <= 2; version++ {
+		found, err := goupnp.DiscoverDevices(fmt.Sprint("urn:schemas-upnp-org:device:InternetGatewayDevice:", version))
+		if err != nil || len(found) != 1 || found[0].Err != nil {
+			return fmt.Errorf("IGD:%d: found %+v, error %w", version, found, err)
+		}
+		fmt.Println(version, found[0].Location.Path, found[0].Root.Device.DeviceType, found[0].Root.Device.UDN)
+	}
+	first, _, err := internetgateway1.NewWANIPConnection1Clients()
+	if err != nil || len(first) != 1 {
+		return fmt.Errorf("%d clients of WANIPConnection:1, error %w", len(first), err)
+	}
+	second, _, err := internetgateway2.NewWANIPConnection2Clients()
+	if err != nil || len(second) != 1 {
+		return fmt.Errorf("%d clients of WANIPConnection:2, error %w", len(second), err)
+	}
+	dialled, _, err := internetgateway2.NewWANPPPConnection1Clients()
+	if err != nil || len(dialled) != 1 {
+		return fmt.Errorf("%d clients of WANPPPConnection:1, error %w", len(dialled), err)
+	}
+	if err := first[0].AddPortMapping("", 6000, "UDP", 6001, args[0], true, "first", 600); err != nil {
+		return err
+	}
+	port, err := second[0].AddAnyPortMapping("", 80, "UDP", 6002, args[0], true, "second", 0)
+	if err != nil {
+		return err
+	}
+	external, err := dialled[0].GetExternalIPAddress()
+	if err != nil {
+		return err
+	}
+	fmt.Println(port, external)
+	return nil
+}
+
+// goupnp, the library of Tailscale, go-ethereum, go-libp2p and others, finds each version, and the same device in both.
+func TestGoupnpVersions(t *testing.T) {
+	t.Parallel()
+	home, d := newHome(t, usual(), lab.DaemonOptions{})
+	lines := strings.Split(goClient(t, home.LAN1, "goupnp-versions", "192.168.1.10"), "\n")
+	if len(lines) != 3 {
+		t.Fatalf("got %q", lines)
+	}
+	for i, want := range []string{"1 /rootDesc.xml urn:schemas-upnp-org:device:InternetGatewayDevice:1 uuid:", "2 /rootDesc2.xml urn:schemas-upnp-org:device:InternetGatewayDevice:2 uuid:"} {
+		if !strings.HasPrefix(lines[i], want) {
+			t.Errorf("got %q, want %q", lines[i], want)
+		}
+	}
+	if a, b := strings.Fields(lines[0]), strings.Fields(lines[1]); a[3] != b[3] {
+		t.Errorf("two devices: %s and %s", a[3], b[3])
+	}
+	expect(t, lines[2], `^\d{4,5} `+regexp.QuoteMeta(home.WAN.String())+`$`)
+	for _, port := range []uint16{6001, 6002} {
+		home.LAN1.Echo(t, "udp", at(home.LAN1.Addr, port).String())
+	}
+	all := leases(t, d)
+	if len(all) != 2 {
+		t.Fatalf("leases %+v", all)
+	}
+	for _, l := range all {
+		lab.Probe{Network: "udp", From: home.Internet, To: at(home.WAN, l.ExternalPort)}.MustReach(t)
+	}
+}
+
+// GNOME's library finds the gateway by every kind of search, and the description of the version that it asks for.
+func TestGSSDP(t *testing.T) {
+	t.Parallel()
+	home, _ := newHome(t, usual(), lab.DaemonOptions{})
+	for target, path := range map[string]string{
+		"upnp:rootdevice": "/rootDesc.xml",
+		"urn:schemas-upnp-org:device:InternetGatewayDevice:1":   "/rootDesc.xml",
+		"urn:schemas-upnp-org:device:InternetGatewayDevice:2":   "/rootDesc2.xml",
+		"urn:schemas-upnp-org:service:WANIPConnection:1":        "/rootDesc.xml",
+		"urn:schemas-upnp-org:service:WANIPConnection:2":        "/rootDesc2.xml",
+		"urn:schemas-upnp-org:service:WANPPPConnection:1":       "/rootDescPPP.xml",
+		"urn:schemas-upnp-org:service:WANIPv6FirewallControl:1": "/rootDesc.xml",
+	} {
+		out := home.LAN1.Run(t, "gssdp-discover", "-i", "eth0", "--timeout=2", "--target="+target)
+		expect(t, out, regexp.QuoteMeta("http://192.168.1.1:49000"+path)+`$`)
+		if !strings.Contains(out, target) {
+			t.Errorf("%s is not what was found:\n%s", target, out)
+		}
+	}
+}
+
+// Transmission maps its port for TCP and UDP, is reached there, and gives both back when it ends.
+func TestTransmission(t *testing.T) {
+	t.Parallel()
+	home, d := newHome(t, usual(), lab.DaemonOptions{Config: onlyUPnP})
+	dir := t.TempDir()
+	settings, err := json.Marshal(map[string]any{
+		"peer-port": 51413, "port-forwarding-enabled": true, "dht-enabled": false, "lpd-enabled": false, "utp-enabled": true,
+		"rpc-enabled": false, "download-dir": dir,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "settings.json"), settings, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	cmd := home.LAN1.Command(ctx, "transmission-daemon", "--foreground", "--config-dir", dir)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 20 * time.Second
+	var output strings.Builder
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		cancel()
+		_ = cmd.Wait() // it was told to end; how it takes that is its business
+		t.Logf("Transmission says:\n%s", output.String())
+		lab.Eventually(t, within, "the mappings are given back", func() error {
+			if len(leases(t, d)) > 0 {
+				return errStillThere
+			}
+			return nil
+		})
+	}()
+	lab.Eventually(t, 4*within, "Transmission's mappings", func() error {
+		found := map[string]bool{}
+		for _, l := range leases(t, d) {
+			if l.Via != lease.OriginUPnP || l.ExternalPort != 51413 || !strings.HasPrefix(l.Description, "Transmission") {
+				t.Fatalf("not Transmission's: %+v", l)
+			}
+			found[l.Protocol] = true
+		}
+		if !found["tcp"] || !found["udp"] {
+			return errorText("there is not all of it")
+		}
+		return nil
+	})
+	lab.Eventually(t, within, "a connection", func() error {
+		conn, err := home.Internet.Dial(t.Context(), "tcp", at(home.WAN, 51413).String())
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+}
+
+// libtorrentUPnP is [libtorrentSession] with the other protocol.
+func libtorrentUPnP() string {
+	return strings.NewReplacer("'enable_natpmp': True, 'enable_upnp': False", "'enable_natpmp': False, 'enable_upnp': True",
+		"{'enable_natpmp': False}", "{'enable_upnp': False}").Replace(libtorrentSession)
+}
+
+// The torrent client of qBittorrent, Deluge and many others, by UPnP.
+func TestLibtorrentUPnP(t *testing.T) {
+	t.Parallel()
+	home, d := newHome(t, usual(), lab.DaemonOptions{Config: onlyUPnP})
+	cmd := home.LAN1.Command(t.Context(), "/usr/bin/python3", "-c", libtorrentUPnP())
+	input, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var output strings.Builder
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = input.Close() // so it ends
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("libtorrent: %v\n%s", err, output.String())
+		}
+		lab.Eventually(t, within, "the mappings are given back", func() error {
+			if len(leases(t, d)) > 0 {
+				return errStillThere
+			}
+			return nil
+		})
+	}()
+	lab.Eventually(t, 2*within, "libtorrent's mappings", func() error {
+		found := map[string]bool{}
+		for _, l := range leases(t, d) {
+			found[l.Protocol+" "+string(l.Via)] = l.InternalPort == 6881 && l.InternalAddress == home.LAN1.Addr
+		}
+		if !found["tcp upnp"] || !found["udp upnp"] {
+			return fmt.Errorf("there is only %v", found)
+		}
+		return nil
+	})
+	lab.Eventually(t, within, "a connection", func() error {
+		conn, err := home.Internet.Dial(t.Context(), "tcp", at(home.WAN, leaseOf(t, d, "tcp")).String())
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+}
+
+// leaseOf is the external port of the only lease of a protocol.
+func leaseOf(t *testing.T, d *lab.Daemon, protocol string) uint16 {
+	t.Helper()
+	for _, l := range leases(t, d) {
+		if l.Protocol == protocol {
+			return l.ExternalPort
+		}
+	}
+	t.Fatalf("no lease of %s", protocol)
+	return 0
+}
+
+// miniupnpcSession is what a program in Python does with the library of upnpc.
+const miniupnpcSession = `
+import miniupnpc
+u = miniupnpc.UPnP()
+u.discoverdelay = 500
+print(u.discover() > 0, u.selectigd(), u.lanaddr, u.externalipaddress(), u.statusinfo()[0], u.connectiontype())
+print(u.addportmapping(7000, 'UDP', u.lanaddr, 7001, 'caf\u00e9', '', 600))
+print(u.getspecificportmapping(7000, 'UDP')[:4])
+print(u.addanyportmapping(80, 'UDP', u.lanaddr, 7002, 'any', '') not in (0, 80))
+i = 0
+while u.getgenericportmapping(i):
+	i += 1
+print(i)
+`
+
+// Debian's python3-miniupnpc.
+func TestPythonMiniupnpc(t *testing.T) {
+	t.Parallel()
+	home, _ := newHome(t, usual(), lab.DaemonOptions{})
+	home.LAN1.Echo(t, "udp", "192.168.1.10:7001")
+	out := home.LAN1.Run(t, "/usr/bin/python3", "-c", miniupnpcSession)
+	expect(t, out, `^True http://192\.168\.1\.1:49000/ctl/IPConn 192\.168\.1\.10 81\.2\.69\.10 Connected IP_Routed$`, `^True$`,
+		`^\('192\.168\.1\.10', 7001, 'caf.', True\)$`, `^2$`)
+	lab.Probe{Network: "udp", From: home.Internet, To: at(home.WAN, 7000)}.MustReach(t)
+}
