@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/portreeve/portreeve/firewall"
 	"github.com/portreeve/portreeve/firewall/nftables"
 	"github.com/portreeve/portreeve/test/lab"
 )
@@ -37,6 +38,9 @@ func newNftables(t testing.TB, home *lab.Home) subject {
 		Backend:  openNftables(t, home),
 		topology: topology(wan0(home)),
 		rules:    func(t *testing.T) string { return ourTable(t, home) + only(owner.list(t), gateComment) },
+		again:    func(t testing.TB) firewall.Backend { return openNftables(t, home) },
+		bare:     owner.bare,
+		all:      owner.list,
 		flush:    func(t *testing.T) { home.LoadNftables(t) },
 		foreign:  func(t *testing.T) string { return without(withoutOurTable(owner.list(t)), gateComment) },
 		owner:    owner,
@@ -49,6 +53,9 @@ func newNftablesBesideIptables(t testing.TB, home *lab.Home) subject {
 	return subject{
 		Backend:  openNftables(t, home),
 		topology: topology(wan0(home)),
+		again:    func(t testing.TB) firewall.Backend { return openNftables(t, home) },
+		bare:     nftablesOwner{home}.bare,
+		all:      nftablesOwner{home}.list,
 		rules:    func(t *testing.T) string { return ourTable(t, home) + only(home.Save(t), gateComment) },
 		flush: func(t *testing.T) {
 			home.Router.Run(t, "nft", "delete", "table", "inet", "portreeve")
@@ -129,6 +136,11 @@ func (o nftablesOwner) run(t *testing.T, command string) {
 func (o nftablesOwner) list(t *testing.T) string {
 	t.Helper()
 	return o.home.Router.Run(t, "nft", "list", "ruleset")
+}
+
+func (o nftablesOwner) bare(t *testing.T) {
+	t.Helper()
+	o.run(t, "flush ruleset")
 }
 
 func (o nftablesOwner) translate(t *testing.T, network, port string, first bool) {

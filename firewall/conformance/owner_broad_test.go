@@ -56,6 +56,7 @@ func TestDMZHost(t *testing.T) {
 			// Others may translate before.
 			s.owner.translate(t, network, "5005", false)
 			s.owner.permit(t, network)
+			s.syncNAT(t, nat, some, dmz) // which follows when rules of iptables have changed
 			machines[5000].goesTo(t, "lan2", outside(home, network, 0, home.WAN, 5005))
 
 			// Some peers only, and no LAN hosts.

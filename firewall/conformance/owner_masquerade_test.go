@@ -12,9 +12,9 @@ import (
 )
 
 // bare takes all rules of the router away, and its forwarding of IPv4: it is a machine with two interfaces.
-func bare(t *testing.T, home *lab.Home) {
+func bare(t *testing.T, s subject, home *lab.Home) {
 	t.Helper()
-	home.Router.Run(t, "nft", "flush", "ruleset")
+	s.bare(t)
 	if err := home.Router.Sysctl("net/ipv4/ip_forward", "0"); err != nil {
 		t.Fatal(err)
 	}
@@ -37,9 +37,9 @@ func forwards(t *testing.T, home *lab.Home) bool {
 // A machine becomes a router by this alone: its LANs reach the internet, and nothing comes in that nobody has asked for.
 func TestMasquerade(t *testing.T) {
 	inOwners(t, lab.Options{}, func(t *testing.T, s subject, home *lab.Home) {
-		bare(t, home)
+		bare(t, s, home)
 		hold(t, home, "wan0", public5())
-		clean := home.Router.Run(t, "nft", "list", "ruleset")
+		clean := s.all(t)
 		nat := lease.NAT{Masquerade: true}
 		serve6(t, home, 80)
 		home.Router.Echo(t, "tcp", "[::]:8000")
@@ -94,7 +94,7 @@ func TestMasquerade(t *testing.T) {
 			t.Errorf("problems %+v", problems)
 		}
 		// It goes on when the rules are lost, and ends with them.
-		home.Router.Run(t, "nft", "flush", "ruleset")
+		s.bare(t)
 		s.syncNAT(t, nat)
 		if n := s.syncNAT(t, nat); n != 0 {
 			t.Errorf("sync again has repaired %d leases", n)
@@ -105,9 +105,7 @@ func TestMasquerade(t *testing.T) {
 		if forwards(t, home) {
 			t.Error("the kernel still forwards packets")
 		}
-		if now := home.Router.Run(t, "nft", "list", "ruleset"); now != clean {
-			t.Errorf("left after cleanup:\n%s\nat first:\n%s", now, clean)
-		}
+		sameRules(t, "left after cleanup", clean, s.all(t))
 	})
 }
 
@@ -122,14 +120,14 @@ func TestForwardingIsSetBack(t *testing.T) {
 		if !forwards(t, home) {
 			t.Error("what forwarded before does not any more")
 		}
-		bare(t, home)
+		bare(t, s, home)
 		s.syncNAT(t, on)
 		s.syncNAT(t, lease.NAT{})
 		if forwards(t, home) {
 			t.Error("it forwards though the option is off")
 		}
 		s.syncNAT(t, on)
-		next := openNftables(t, home) // as after a crash
+		next := s.again(t) // as after a crash
 		if _, err := next.Sync(t.Context(), lease.Ruleset{Topology: s.topology, NAT: on}); err != nil {
 			t.Fatal(err)
 		}
@@ -161,7 +159,7 @@ func TestCheckOfMasquerade(t *testing.T) {
 		told("before the first sync", false)
 		s.sync(t, console(t))
 		told("the router's own rules do", false)
-		bare(t, home)
+		bare(t, s, home)
 		s.sync(t, console(t), whole("own", public5().String(), "192.168.1.10"))
 		told("nobody does", true)
 		s.syncNAT(t, lease.NAT{Masquerade: true})

@@ -26,10 +26,15 @@ type flavour struct {
 
 // ownersFlavours are the backends that make what an owner sets by hand.
 func ownersFlavours() []flavour {
-	return []flavour{
+	flavours := []flavour{
 		{"nftables", newNftables, lab.Options{}},
 		{"nftables-beside-iptables", newNftablesBesideIptables, lab.Options{}},
 	}
+	for _, v := range lab.Variants() {
+		open := func(t testing.TB, home *lab.Home) subject { return newIptables(t, home, v) }
+		flavours = append(flavours, flavour{"iptables-" + string(v), open, lab.Options{IPTables: v}})
+	}
+	return flavours
 }
 
 // inOwners runs a test with each of them, in a home of its own.

@@ -30,6 +30,13 @@ type subject struct {
 
 	// What follows is absent from the fake.
 
+	// again opens the backend anew, as after a crash.
+	again func(t testing.TB) firewall.Backend
+	// bare takes all rules of the router away, and makes it accept everything.
+	bare func(t *testing.T)
+	// all is everything of everybody as text.
+	all func(t *testing.T) string
+
 	// foreign is everything of others as text, with the counters of rules that no packet meets.
 	foreign func(t *testing.T) string
 	// owner has the router's own rules.
@@ -80,19 +87,14 @@ func newFake() subject {
 
 func newIptables(t testing.TB, home *lab.Home, v lab.Variant) subject {
 	t.Helper()
-	b, err := iptables.Open(t.Context(), iptables.Options{Program: "iptables-" + string(v)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := openIptables(t, home, v)
 	owner := iptablesOwner{home}
-	t.Cleanup(func() { // its program goes on running for a moment
-		if err := (onRouter{home.Router, b}).Cleanup(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
 	return subject{
 		Backend:  onRouter{home.Router, b},
 		topology: topology(wan0(home)),
+		again:    func(t testing.TB) firewall.Backend { return onRouter{home.Router, openIptables(t, home, v)} },
+		bare:     owner.bare,
+		all:      func(t *testing.T) string { return home.Save(t) },
 		rules: func(t *testing.T) string {
 			t.Helper()
 			var rules string
@@ -109,6 +111,25 @@ func newIptables(t testing.TB, home *lab.Home, v lab.Variant) subject {
 		foreign: func(t *testing.T) string { return without(home.Save(t), "PORTREEVE") },
 		owner:   owner,
 	}
+}
+
+// openIptables opens the backend for a variant. Its program goes on running for a moment, so it is cleaned up.
+func openIptables(t testing.TB, home *lab.Home, v lab.Variant) *iptables.Backend {
+	t.Helper()
+	var b *iptables.Backend
+	err := home.Router.Do(func() (err error) {
+		b, err = iptables.Open(t.Context(), iptables.Options{Program: "iptables-" + string(v)})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := (onRouter{home.Router, b}).Cleanup(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
 }
 
 // without returns the lines of a text that do not contain a word.
@@ -139,6 +160,19 @@ func (o iptablesOwner) flush(t *testing.T) {
 	for _, what := range []string{"-F", "-X"} {
 		o.home.Router.Run(t, "ip6tables", what)
 	}
+}
+
+// bare leaves no chain behind, in nf_tables not even the empty ones that iptables has made.
+func (o iptablesOwner) bare(t *testing.T) {
+	t.Helper()
+	for _, program := range []string{"iptables", "ip6tables"} {
+		for _, table := range []string{"nat", "filter", "mangle", "raw"} {
+			o.home.Router.Run(t, program, "-t", table, "-F")
+			o.home.Router.Run(t, program, "-t", table, "-X")
+		}
+		o.home.Router.Run(t, program, "-P", "FORWARD", "ACCEPT")
+	}
+	o.home.Router.Run(t, "nft", "flush", "ruleset")
 }
 
 func (o iptablesOwner) translate(t *testing.T, network, port string, first bool) {

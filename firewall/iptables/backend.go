@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,7 +29,7 @@ type Options struct {
 	Logger *slog.Logger // nil discards
 }
 
-// Backend writes the rules with iptables, and with ip6tables while there are pinholes. Its methods may be called from any
+// Backend writes the rules with iptables, and with ip6tables while something needs it. Its methods may be called from any
 // goroutine; one works at a time.
 type Backend struct {
 	why         string
@@ -35,12 +38,16 @@ type Backend struct {
 	connections *firewall.Ender
 	passages    *passage.Passages // through chains of nf_tables that are not those of iptables
 	writes      atomic.Uint64     // of rules, for Watch to know them from those of others
-	pinholes    atomic.Bool       // there may be rules of IPv6
+	ipv6        atomic.Bool       // there may be rules of IPv6
 
 	mu     sync.Mutex
 	state  *firewall.State // nil: the kernel's state is unknown
+	layout layout          // of the rules for it
 	rules  byTree          // of the leases
+	passed bool            // the chains of others let pinholes through
 	others []program       // variants that an earlier run may have left rules in
+
+	forwardingKnown, forwardingWasOff bool // what the kernel did with packets before us
 
 	four   *family
 	six    *family // nil: there is nothing of ours, if looked is set
@@ -103,10 +110,10 @@ func (b *Backend) Used() bool { return b.used }
 func (b *Backend) Why() string { return b.why }
 
 // Sync compares what iptables-save prints with what is wanted and writes the chains that differ, with one
-// iptables-restore: first the table filter, then nat, each in one transaction. If nothing differs it writes nothing. The
-// exception is a kernel that cannot take as much at once (see errTooLong): then there are several. If there are pinholes, or
-// rules for some from before, it does the same for the table filter of IPv6. Then it opens the chains of nf_tables in which
-// others would drop mapped connections, see package passage.
+// iptables-restore: the tables raw, filter and nat, each in one transaction. If nothing differs it writes nothing. The
+// exception is a kernel that cannot take as much at once (see errTooLong): then there are several. If there are pinholes,
+// something else to do for IPv6, or rules for it from before, it does the same with ip6tables. Then it opens the chains of
+// nf_tables in which others would drop mapped connections, see package passage.
 //
 // Wrong names, addresses and ports are refused before anything changes.
 func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, err error) {
@@ -116,22 +123,28 @@ func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, e
 	if err != nil {
 		return 0, fmt.Errorf("iptables: %w", err)
 	}
+	frames := b.frames()
 	b.state = nil
-	if err := b.leaveOthers(ctx); err != nil {
-		return 0, fmt.Errorf("iptables: %w", err)
-	}
-	rules, lost := leaseRules(next), map[string]bool{}
-	if err := b.four.sync(ctx, next.Topology, rules, lost); err != nil {
-		return 0, fmt.Errorf("iptables: %w", err)
-	}
-	if err := b.sync6(ctx, next, rules, lost); err != nil {
-		return 0, fmt.Errorf("ip6tables: %w", err)
-	}
-	opened, err := b.passages.Sync(ctx, kinds(next)...)
+	y := layoutOf(next)
+	off, err := b.prepare(ctx, &y)
 	if err != nil {
 		return 0, fmt.Errorf("iptables: %w", err)
 	}
-	b.state, b.rules = next, rules
+	rules, lost := y.leaseRules(next), map[string]bool{}
+	if err := b.four.sync(ctx, y, rules, frames[ipv4], lost); err != nil {
+		return 0, fmt.Errorf("iptables: %w", err)
+	}
+	if err := b.sync6(ctx, next, &y, rules, frames[ipv6], lost); err != nil {
+		return 0, fmt.Errorf("ip6tables: %w", err)
+	}
+	opened, err := b.pass(ctx, next)
+	if err != nil {
+		return 0, fmt.Errorf("iptables: %w", err)
+	}
+	if err := b.switchForwarding(y, off); err != nil {
+		return 0, fmt.Errorf("iptables: %w", err)
+	}
+	b.state, b.layout, b.rules = next, y, rules
 	repaired = len(lost)
 	if opened > 0 {
 		b.wrote()
@@ -141,16 +154,57 @@ func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, e
 	return repaired, nil
 }
 
-// sync6 is the part of Sync for IPv6.
-func (b *Backend) sync6(ctx context.Context, next *firewall.State, rules byTree, lost map[string]bool) error {
-	if hasPinholes(next) {
-		six, err := b.open6(ctx)
-		if err != nil {
-			return err
-		}
-		return six.sync(ctx, next.Topology, rules, lost)
+// frames returns what the tables held when they were last written, but for the leases' rules; nothing if that is unknown.
+func (b *Backend) frames() (frames [versions][]table) {
+	if b.state == nil {
+		return frames
 	}
-	return b.clean6(ctx)
+	frames[ipv4] = frame(ipv4, b.layout, b.rules.grown())
+	if b.six != nil {
+		frames[ipv6] = frame(ipv6, b.layout, b.rules.grown())
+	}
+	return frames
+}
+
+// prepare makes ready what a Sync needs, and gives the layout what the kernel knows. off tells that the kernel is to be told
+// to forward packets.
+func (b *Backend) prepare(ctx context.Context, y *layout) (off bool, err error) {
+	if err := b.learnForwarding(ctx); err != nil {
+		return false, err
+	}
+	if err := b.leaveOthers(ctx); err != nil {
+		return false, err
+	}
+	if off, err = b.lookAtForwarding(y); err != nil {
+		return false, err
+	}
+	y.helpers[ipv4], err = b.available(ctx, b.four, y.nat.Helpers)
+	return off, err
+}
+
+// sync6 is the part of Sync for IPv6.
+func (b *Backend) sync6(ctx context.Context, next *firewall.State, y *layout, rules byTree, frame []table, lost map[string]bool) error {
+	if !hasPinholes(next) && !y.needsIPv6() {
+		return b.clean6(ctx)
+	}
+	six, err := b.open6(ctx)
+	if err != nil {
+		return err
+	}
+	if y.helpers[ipv6], err = b.available(ctx, six, y.nat.Helpers); err != nil {
+		return err
+	}
+	return six.sync(ctx, *y, rules, frame, lost)
+}
+
+// needsIPv6 tells whether something besides pinholes is to be done for IPv6.
+func (y layout) needsIPv6() bool {
+	if _, err := os.Stat("/proc/sys/net/ipv6"); err != nil {
+		return false
+	}
+	return y.nat.Masquerade || len(y.nat.Helpers) > 0 && slices.ContainsFunc(y.LANs, func(l lease.LAN) bool {
+		return slices.ContainsFunc(l.Prefixes, func(p netip.Prefix) bool { return p.Addr().Is6() })
+	})
 }
 
 // open6 returns the family for IPv6, which is needed now.
@@ -162,7 +216,7 @@ func (b *Backend) open6(ctx context.Context) (*family, error) {
 		}
 		b.six = newFamily(p, b.wrote)
 		b.looked = true
-		b.pinholes.Store(true)
+		b.ipv6.Store(true)
 	}
 	return b.six, nil
 }
@@ -182,7 +236,7 @@ func (b *Backend) clean6(ctx context.Context) (err error) {
 		return err
 	}
 	b.six = nil
-	b.pinholes.Store(false)
+	b.ipv6.Store(false)
 	return nil
 }
 
@@ -190,20 +244,26 @@ func hasPinholes(s *firewall.State) bool {
 	for range s.Pinholes() {
 		return true
 	}
-	return false
+	return slices.ContainsFunc(s.Broad(), func(l *lease.Lease) bool { return l.Pinhole() })
 }
 
-// kinds returns what besides mapped connections must pass the chains of others.
-func kinds(s *firewall.State) []passage.Kind {
-	if hasPinholes(s) {
-		return []passage.Kind{passage.Pinholes}
+// pass lets mapped connections pass the chains of others, and those of pinholes if there are any.
+func (b *Backend) pass(ctx context.Context, s *firewall.State) (opened int, err error) {
+	var kinds []passage.Kind
+	pinholes := hasPinholes(s)
+	if pinholes {
+		kinds = append(kinds, passage.Pinholes)
 	}
-	return nil
+	if opened, err = b.passages.Sync(ctx, kinds...); err == nil {
+		b.passed = pinholes
+	}
+	return opened, err
 }
 
 // Apply writes the rules of the changed leases in one transaction of the table nat, or of the table filter of IPv6 for
-// pinholes. It fails as a whole if a rule to delete is not there, or if the chains are not as the last Sync or Apply has left
-// them as far as all leases share them. A flushed chain of leases alone is not noticed by a change that only adds.
+// pinholes, and of the table raw for leases whose connections get a helper. It fails as a whole if a rule to delete is not
+// there, or if the chains are not as the last Sync or Apply has left them as far as all leases share them. A flushed chain of
+// leases alone is not noticed by a change that only adds.
 func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
 	if change.Empty() {
 		return nil
@@ -214,12 +274,12 @@ func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
 	if b.state == nil {
 		return errors.New("iptables: the state of the rules is unknown: sync first")
 	}
-	before, after, err := b.state.Part(change)
+	next := b.layout.after(change)
+	changes, lines, err := changePlan(b.rules, b.state, change, b.layout, next)
 	if err != nil {
 		return fmt.Errorf("iptables: %w", err)
 	}
-	changes, lines := changePlan(b.rules, before, after)
-	err = b.commit(ctx, changes, lines, after)
+	err = b.commit(ctx, changes, lines, change, next)
 	if errors.Is(err, errUnknown) {
 		b.state = nil
 	}
@@ -229,6 +289,7 @@ func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
 	for i, d := range changes {
 		b.rules[i] = d.after(true)
 	}
+	b.layout = next
 	if err := b.state.Adopt(change); err != nil {
 		b.state = nil
 		return fmt.Errorf("iptables: %w", err)
@@ -237,57 +298,64 @@ func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
 	return nil
 }
 
-// commit writes a change of the rules of leases. Only if it concerns both versions of IP can a part of it be in force after
-// an error, which is errUnknown then.
-func (b *Backend) commit(ctx context.Context, changes [treeCount]delta, lines [versions][]string, after *firewall.State) error {
+// commit writes a change of the rules. Only if it concerns more than one table can a part of it be in force after an error,
+// which is errUnknown then.
+func (b *Backend) commit(ctx context.Context, changes [treeCount]delta, lines [versions][]block, c lease.Change, next layout) error {
+	wrap := func(name string, err error) error {
+		if err != nil && len(lines[ipv4])+len(lines[ipv6]) > 1 {
+			return fmt.Errorf("%s: %w: %w", name, err, errUnknown)
+		}
+		return fmt.Errorf("%s: %w", name, err)
+	}
 	if len(lines[ipv6]) > 0 {
-		if err := b.commit6(ctx, changes, lines[ipv6], after); err != nil {
-			return fmt.Errorf("ip6tables: %w", err)
-		}
-		if len(lines[ipv4]) == 0 {
-			return nil
+		if err := b.commit6(ctx, changes, lines[ipv6], c, next); err != nil {
+			return wrap("ip6tables", err)
 		}
 	}
-	err := b.four.commit(ctx, lines[ipv4], b.state.Topology)
-	switch {
-	case err == nil:
-		return nil
-	case len(lines[ipv6]) > 0:
-		return fmt.Errorf("iptables: %w: %w", err, errUnknown)
-	default:
-		return fmt.Errorf("iptables: %w", err)
+	if len(lines[ipv4]) > 0 {
+		if err := b.four.guard.write(ctx, lines[ipv4], b.frames()[ipv4]); err != nil {
+			return wrap("iptables", err)
+		}
 	}
+	return nil
 }
 
-// commit6 is the part of commit for IPv6. The first pinhole makes everything.
-func (b *Backend) commit6(ctx context.Context, changes [treeCount]delta, lines []string, after *firewall.State) error {
-	if b.six != nil {
-		return b.six.commit(ctx, lines, b.state.Topology)
-	}
-	six, err := b.open6(ctx)
-	if err != nil {
+// commit6 is the part of commit for IPv6. What comes first makes everything.
+func (b *Backend) commit6(ctx context.Context, changes [treeCount]delta, lines []block, c lease.Change, next layout) error {
+	if b.six == nil {
+		six, err := b.open6(ctx)
+		if err != nil {
+			return err
+		}
+		first := byTree{treePinholes: changes[treePinholes].after(false)}
+		if err := six.sync(ctx, next, first, nil, map[string]bool{}); err != nil {
+			return fmt.Errorf("%w: %w", err, errUnknown)
+		}
+	} else if err := b.six.guard.write(ctx, lines, b.frames()[ipv6]); err != nil {
 		return err
 	}
-	first := byTree{treePinholes: changes[treePinholes].after(false)}
-	if err := six.sync(ctx, b.state.Topology, first, map[string]bool{}); err != nil {
+	if b.passed || !slices.ContainsFunc(c.Add, func(l lease.Lease) bool { return l.Pinhole() }) {
+		return nil
+	}
+	if _, err := b.passages.Sync(ctx, passage.Pinholes); err != nil {
 		return fmt.Errorf("%w: %w", err, errUnknown)
 	}
-	if _, err := b.passages.Sync(ctx, kinds(after)...); err != nil {
-		return fmt.Errorf("%w: %w", err, errUnknown)
-	}
+	b.passed = true
 	return nil
 }
 
 // Cleanup removes our chains and jumps, in both variants of iptables, and our rules in the chains of others. A chain of ours
 // that somebody else's rule jumps to is emptied but stays, because the rule is not ours to remove. A table of iptables-legacy
 // that did not exist before us stays too, with its built-in chains empty and accepting, which is what a table that does not
-// exist means.
+// exist means. If we have made the kernel forward packets it does not any more.
 func (b *Backend) Cleanup(ctx context.Context) error {
 	b.connections.Settle()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.state = nil
-	if err := errors.Join(b.leaveOthers(ctx), b.four.clean(ctx), b.clean6(ctx), b.passages.Clear(ctx)); err != nil {
+	if err := errors.Join(
+		b.learnForwarding(ctx), b.leaveOthers(ctx), b.four.clean(ctx), b.clean6(ctx), b.passages.Clear(ctx), b.restoreForwarding(),
+	); err != nil {
 		return fmt.Errorf("iptables: clean up: %w", err)
 	}
 	return nil

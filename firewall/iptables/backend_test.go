@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -123,25 +124,26 @@ func TestRulesOfAnEarlierRunInTheOtherVariantGo(t *testing.T) {
 	}
 }
 
-// What cannot be done is not done halfway, and the owner is told.
+// A lease that another backend has made is no reason to have none of the others, and the owner is told.
 func TestWhatThisBackendCannotDo(t *testing.T) {
 	b := open(t, nil)
-	public, dmz := console(), console()
-	public.External = netip.MustParseAddrPort("203.0.113.9:3074")
-	dmz.ID, dmz.Protocol, dmz.External, dmz.Internal = "dmz00000", lease.AllProtocols, netip.AddrPort{}, netip.MustParseAddrPort("192.168.1.10:0")
-	want := lease.Ruleset{Topology: home(), Leases: []lease.Lease{public, dmz}, NAT: lease.NAT{Masquerade: true}}
+	port, whole, hole := console(), console(), hole()
+	port.ID, port.Protocol = "sctp0000", lease.SCTP
+	whole.ID, whole.Protocol, whole.External, whole.Internal = "whole000", 47, netip.MustParseAddrPort("203.0.113.9:0"), netip.MustParseAddrPort("192.168.1.10:0")
+	hole.ID, hole.Protocol = "dccp0000", lease.DCCP
+	want := lease.Ruleset{Topology: home(), Leases: []lease.Lease{console(), port, whole, hole}}
 	if _, err := b.Sync(t.Context(), want); err != nil {
 		t.Fatal(err)
 	}
-	if rules, err := b.Rules(t.Context()); err != nil || strings.Contains(rules, "lease") {
+	if rules, err := b.Rules(t.Context()); err != nil || strings.Count(rules, `"lease `) != strings.Count(rules, `"lease 1a2b3c4d"`) {
 		t.Errorf("rules (%v):\n%s", err, rules)
 	}
 	var problems []string
 	for _, p := range b.Check(t.Context()) {
 		problems = append(problems, p.What)
 	}
-	for _, want := range []string{"lease dmz00000 is for all -> 192.168.1.10, which", "public address of its own", "portreeve is to masquerade, which"} {
-		if !strings.Contains(strings.Join(problems, "\n"), want) {
+	for _, l := range []lease.Lease{port, whole, hole} {
+		if want := fmt.Sprintf("lease %s is for %s, which", l.ID, l.Mapping); !strings.Contains(strings.Join(problems, "\n"), want) {
 			t.Errorf("problems:\n%s\nwant %q", strings.Join(problems, "\n"), want)
 		}
 	}

@@ -10,8 +10,6 @@ import (
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
-
-	"github.com/portreeve/portreeve/lease"
 )
 
 // iptables-nft makes a built-in chain, and its table, when the first rule goes there, and never removes them. An empty
@@ -23,22 +21,27 @@ type builtin struct{ table, chain string }
 
 // builtins are all of them of a version of IP, each table behind its chains.
 func builtins(v version) []builtin {
-	var all []builtin
-	for _, t := range wanted(v, lease.Topology{}, byTree{}) {
-		for _, j := range t.jumps {
-			all = append(all, builtin{t.name, j.from})
-		}
-		all = append(all, builtin{table: t.name})
+	all := []builtin{{"raw", "PREROUTING"}, {"raw", ""}, {"filter", "FORWARD"}, {"filter", "INPUT"}, {"filter", ""}}
+	if v == ipv4 {
+		all = append(all, builtin{"nat", "PREROUTING"}, builtin{"nat", "POSTROUTING"}, builtin{"nat", ""})
 	}
 	return all
+}
+
+// needs tells whether tables need a built-in chain, or something in a table.
+func needs(tables []table, x builtin) bool {
+	return slices.ContainsFunc(tables, func(t table) bool {
+		in := func(j jump) bool { return j.from == x.chain }
+		return t.name == x.table && len(t.chains) > 0 && (x.chain == "" || slices.ContainsFunc(t.jumps, in))
+	})
 }
 
 // mark is the name of the chain that marks it as made by us.
 func (b builtin) mark() string { return "PORTREEVE-MADE-" + cmp.Or(b.chain, "TABLE") }
 
-// findMade adds to what is known to be made by us what the kernel has marked, and what it does not have yet, which
+// findMade adds to what is known to be made by us what the kernel has marked, and what is needed and not there yet, which
 // iptables will make for us. Others may have removed the marks meanwhile, together with our rules; then our memory holds.
-func (f *family) findMade() error {
+func (f *family) findMade(needed func(builtin) bool) error {
 	if f.program.variant != variantNFT {
 		return nil
 	}
@@ -47,7 +50,7 @@ func (f *family) findMade() error {
 		return fmt.Errorf("which built-in chains exist: %w", err)
 	}
 	for _, x := range builtins(f.program.version) {
-		if !there[x] || there[builtin{x.table, x.mark()}] {
+		if !there[x] && needed(x) || there[builtin{x.table, x.mark()}] {
 			f.made[x] = true
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/portreeve/portreeve/firewall"
+	"github.com/portreeve/portreeve/lease"
 )
 
 // Check looks at the kernel's forwarding, at the rights to read and end connections and to read rules, at the other
@@ -36,11 +37,13 @@ func (b *Backend) Check(ctx context.Context) []firewall.Problem {
 		}
 	}
 	problems = append(problems, b.passages.Check(ctx)...)
+	problems = append(problems, b.helperProblems()...)
 	if b.state != nil {
-		for _, what := range beyond(b.state) {
-			report(what+", which the backend for iptables cannot do yet: it is not in force", "use the backend for nftables if you can (firewall.backend), or take it back")
+		for _, text := range beyond(b.state) {
+			report(text+", which the backend for iptables cannot do: it is not in force", "use the backend for nftables if you can (firewall.backend), or close it")
 		}
 	}
+	b.checkMasquerade(ctx, report)
 	checkForward(ctx, report, program, "iptables", "a mapping")
 	if b.six != nil {
 		checkForwarding(report, "/proc/sys/net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding",
@@ -101,29 +104,25 @@ func (t *savedTable) cutsEstablished() bool {
 	return drops
 }
 
-// beyond returns what a state has that this backend makes no rules for.
+// beyond returns the leases of a state for which there are no rules here.
 func beyond(s *firewall.State) []string {
 	var texts []string
+	note := func(l *lease.Lease) {
+		if !carries(l) {
+			texts = append(texts, fmt.Sprintf("lease %s is for %s", l.ID, l.Mapping))
+		}
+	}
 	for _, l := range s.Broad() {
-		texts = append(texts, fmt.Sprintf("lease %s is for %s", l.ID, l.Mapping))
+		note(l)
 	}
 	for leases := range s.ByEndpoint() {
 		for _, l := range leases {
-			if l.External.Addr().IsValid() {
-				texts = append(texts, fmt.Sprintf("lease %s is made on a public address of its own (%s)", l.ID, l.Mapping))
-			}
-			if l.NoHairpin {
-				texts = append(texts, fmt.Sprintf("lease %s (%s) is not for LAN hosts", l.ID, l.Mapping))
-			}
+			note(l)
 		}
 	}
+	for l := range s.Pinholes() {
+		note(l)
+	}
 	slices.Sort(texts)
-	nat := s.NAT()
-	if nat.Masquerade {
-		texts = append(texts, "portreeve is to masquerade")
-	}
-	if len(nat.Helpers) > 0 {
-		texts = append(texts, "connection tracking helpers are switched on")
-	}
-	return slices.Compact(texts)
+	return texts
 }

@@ -13,6 +13,8 @@ type candidate struct {
 	ours   bool  // it has chains of ours
 	unread bool  // this user cannot find out what it holds
 	err    error // it does not work on this kernel
+
+	masquerades bool // somebody translates the sender of packets in it
 }
 
 // candidates finds the installed variants, first the one that "iptables" means.
@@ -48,6 +50,7 @@ func inspect(ctx context.Context, p program) candidate {
 	}
 	tables, err := p.saved(ctx)
 	c.err = err
+	c.masquerades = tables["nat"].translatesSender()
 	for _, t := range tables {
 		for _, name := range t.names {
 			ch := t.chains[name]

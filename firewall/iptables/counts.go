@@ -41,7 +41,7 @@ func (b *Backend) Counts(ctx context.Context, leases []lease.Lease) (map[lease.I
 
 // addCounts adds what rules of leases that are asked for have counted.
 func addCounts(counts map[lease.ID]firewall.Count, saved string) {
-	rule := regexp.MustCompile(`(?m)^\[(\d+):\d+\] -A PORTREEVE-(DNAT|SNAT|PINHOLES)\S* .*--comment "lease ([0-9a-z]+)" -j (?:DNAT|MASQUERADE|SNAT|PORTREEVE-OPEN)\b`)
+	rule := regexp.MustCompile(`(?m)^\[(\d+):\d+\] -A PORTREEVE-(DNAT|AT|MAP|GIVEN|DMZ|SNAT|PUBLIC|PINHOLES|HOSTS|HOLE)\S* .*--comment "lease ([0-9a-z]+)" -j (?:DNAT|MASQUERADE|SNAT|PORTREEVE-OPEN)\b`)
 	for _, found := range rule.FindAllStringSubmatch(saved, -1) {
 		id := lease.ID(found[3])
 		count, asked := counts[id]
@@ -49,7 +49,7 @@ func addCounts(counts map[lease.ID]firewall.Count, saved string) {
 		if !asked || err != nil { // more than fits is more than the kernel counts
 			continue
 		}
-		if found[2] == "SNAT" {
+		if found[2] == "SNAT" || found[2] == "PUBLIC" {
 			count.Out += packets
 		} else {
 			count.In += packets

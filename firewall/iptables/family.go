@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-
-	"github.com/portreeve/portreeve/lease"
 )
 
 // version is a version of IP, each of which has programs and tables of its own.
@@ -27,40 +25,41 @@ type family struct {
 	program program
 	guard   guard
 	made    map[builtin]bool // what iptables has made for us, see findMade
+	helpers map[string]error // those that were asked for, by name, and why there is none
 	wrote   func()           // is called before rules are changed
 }
 
 func newFamily(p program, wrote func()) *family {
-	return &family{program: p, guard: guard{restorer: restorer{program: p}}, made: map[builtin]bool{}, wrote: wrote}
+	return &family{program: p, guard: guard{restorer: restorer{program: p}}, made: map[builtin]bool{}, helpers: map[string]error{}, wrote: wrote}
 }
 
-// sync makes the tables as wanted, and adds to lost the comments of leases that did not wholly stand.
-func (f *family) sync(ctx context.Context, t lease.Topology, leases byTree, lost map[string]bool) error {
+// sync makes the tables as wanted, and adds to lost the comments of leases that did not wholly stand. The frame is compared
+// with what it was before: that it is to be another one breaks nothing. It is empty if that is unknown.
+func (f *family) sync(ctx context.Context, y layout, leases byTree, frame []table, lost map[string]bool) error {
 	f.guard.forget()
-	if err := f.findMade(); err != nil {
+	tables := wanted(f.program.version, y, leases)
+	if err := f.findMade(func(x builtin) bool { return needs(tables, x) }); err != nil {
 		return err
 	}
-	tables := wanted(f.program.version, t, leases)
 	marked := slices.Clone(tables)
 	for i := range marked {
 		marked[i].chains = append(slices.Clip(marked[i].chains), f.marks(marked[i].name)...)
 	}
 	before, err := f.remake(ctx, marked)
-	if err == nil {
-		broken(before, tables, lost)
+	if err != nil {
+		return err
 	}
-	return err
-}
-
-// commit writes lines about the rules of leases, provided that what all leases share stands.
-func (f *family) commit(ctx context.Context, lines []string, t lease.Topology) error {
-	return f.guard.write(ctx, lines, wanted(f.program.version, t, byTree{}))
+	if len(frame) == 0 {
+		frame = tables
+	}
+	broken(before, frame, tables, lost)
+	return nil
 }
 
 // clean removes everything of ours, and ends what runs.
 func (f *family) clean(ctx context.Context) error {
 	f.guard.close()
-	if err := f.findMade(); err != nil {
+	if err := f.findMade(func(builtin) bool { return false }); err != nil {
 		return err
 	}
 	if err := f.clear(ctx); err != nil {
@@ -72,8 +71,8 @@ func (f *family) clean(ctx context.Context) error {
 // clear removes our chains and jumps.
 func (f *family) clear(ctx context.Context) error {
 	var none []table
-	for _, t := range slices.Backward(wanted(f.program.version, lease.Topology{}, byTree{})) {
-		none = append(none, table{name: t.name})
+	for _, name := range ourTables(f.program.version) {
+		none = append(none, table{name: name})
 	}
 	_, err := f.remake(ctx, none)
 	return err

@@ -90,7 +90,7 @@ func TestRouterWithoutIPv6(t *testing.T) {
 			before := rulesOf(t, b)
 			for range 2 {
 				err := b.Apply(t.Context(), lease.Change{Add: []lease.Lease{hole()}})
-				if err == nil || errors.Is(err, errUnknown) || !strings.Contains(err.Error(), "ip6tables is not installed: pinholes need it (apt install iptables; opkg install ip6tables-") {
+				if err == nil || errors.Is(err, errUnknown) || !strings.Contains(err.Error(), "ip6tables is not installed: pinholes, and all else of IPv6, need it (apt install iptables; opkg install ip6tables-") {
 					t.Errorf("error %v, want it to name the package", err)
 				}
 			}

@@ -20,9 +20,9 @@ type guard struct {
 	intact uint32
 }
 
-// write writes lines into the last of some tables. It fails if the chains of these tables that all leases
-// share do not stand; then nothing is written, unless the error is errUnknown.
-func (g *guard) write(ctx context.Context, lines []string, frame []table) error {
+// write writes lines into some tables. It fails if the frame of these tables does not stand; then nothing is written, unless
+// the error is errUnknown.
+func (g *guard) write(ctx context.Context, lines []block, frame []table) error {
 	if g.restorer.program.variant == variantLegacy {
 		return g.restorer.write(ctx, guarded(frame, lines)...)
 	}
@@ -34,7 +34,7 @@ func (g *guard) write(ctx context.Context, lines []string, frame []table) error 
 	g.known = false
 	blocks := guarded(frame, lines)
 	if trusted {
-		blocks = []block{{frame[len(frame)-1].name, lines}}
+		blocks = lines
 	}
 	if err := g.restorer.write(ctx, blocks...); err != nil {
 		return err
@@ -43,7 +43,7 @@ func (g *guard) write(ctx context.Context, lines []string, frame []table) error 
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, errUnknown)
 	}
-	alone := after-before == uint32(min(1, len(lines))) // each transaction with changes raises it by one
+	alone := after-before == uint32(len(lines)) // each transaction with changes raises it by one
 	if trusted && !alone {
 		// Before our change or behind it, who knows. The rules of the leases may be where nothing leads to.
 		if err := g.restorer.write(ctx, guarded(frame, nil)...); err != nil {
@@ -54,14 +54,18 @@ func (g *guard) write(ctx context.Context, lines []string, frame []table) error 
 	return nil
 }
 
-// guarded returns lines for the last of some tables, in a transaction that fails unless the tables stand.
-func guarded(frame []table, lines []string) []block {
+// guarded returns lines for some tables, in transactions that fail unless the tables stand.
+func guarded(frame []table, lines []block) []block {
 	var blocks []block
 	for _, t := range frame {
-		blocks = append(blocks, block{t.name, checkPlan(t)})
+		b := block{t.name, checkPlan(t)}
+		for _, l := range lines {
+			if l.table == t.name {
+				b.lines = append(b.lines, l.lines...)
+			}
+		}
+		blocks = append(blocks, b)
 	}
-	last := &blocks[len(blocks)-1]
-	last.lines = append(last.lines, lines...)
 	return blocks
 }
 

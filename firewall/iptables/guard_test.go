@@ -54,7 +54,7 @@ func TestLooksAtTheChainsOnlyIfOthersHaveWritten(t *testing.T) {
 			t.Error("a chain was flushed, yet there is no error")
 		}
 	}
-	if rules, err := b.Rules(t.Context()); err != nil || strings.Contains(rules, "lease") {
+	if rules, err := b.Rules(t.Context()); err != nil || strings.Contains(rules, `"lease `) {
 		t.Errorf("the failed change left (%v):\n%s", err, rules)
 	}
 }

@@ -33,6 +33,9 @@ func (r savedRule) value(option string) string {
 	return ""
 }
 
+// plain returns the rule without quotes that are not needed, which older programs print.
+func (r savedRule) plain() string { return strings.Join(r.words, " ") }
+
 // isJump tells whether the rule is one that we have put into a chain of others.
 func (r savedRule) isJump() bool { return r.value("--comment") == jumpComment && isOurs(r.value("-j")) }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/portreeve/portreeve/firewall"
+	"github.com/portreeve/portreeve/lease"
 )
 
 // A plan is a list of lines for iptables-restore --noflush within one table. Plans are pure: from what is there and
@@ -53,40 +54,58 @@ func sameRules(have []savedRule, want chain) bool {
 	return slices.Equal(a, b)
 }
 
-// jumpPlan makes each wanted jump the first rule of its chain, once, and takes all other jumps of ours away. It must
-// come first: whoever accepts or translates before us decides for us. There is at most one wanted jump for a chain.
+// jumpPlan makes each wanted jump the first rule of its chain, or the last, once, and takes all other jumps of ours away. The
+// first it must be because whoever accepts or translates before us decides for us. There is at most one wanted jump of
+// each kind for a chain.
 func jumpPlan(have *savedTable, want []jump) (remove, insert []string) {
 	inPlace := map[jump]bool{}
 	for _, from := range have.names {
 		if isOurs(from) {
 			continue
 		}
-		rules := have.chains[from].rules
-		var ours []savedRule
-		for _, r := range rules {
-			if r.isJump() {
-				ours = append(ours, r)
+		rules, wanted := have.chains[from].rules, map[string]jump{}
+		for _, j := range want {
+			if j.from == from {
+				wanted[j.text()] = j
 			}
 		}
-		if len(ours) == 1 && rules[0].isJump() {
-			j := jump{from, rules[0].value("-j")}
-			if slices.Contains(want, j) && sameRules(rules[:1], chain{rules: []string{j.text()}}) {
+		for at, r := range rules {
+			if !r.isJump() {
+				continue
+			}
+			j, known := wanted[r.plain()]
+			alone := !slices.ContainsFunc(slices.Delete(slices.Clone(rules), at, at+1), func(o savedRule) bool { return o.plain() == r.plain() })
+			if known && alone && at == j.place(len(rules)) {
 				inPlace[j] = true
 				continue
 			}
-		}
-		// All go, the one at the beginning too: -D takes the first rule that matches, so one copy of
-		// several cannot be kept.
-		for _, r := range ours {
+			// All copies go, the one in its place too: -D takes the first rule that matches, so one of several cannot be
+			// kept.
 			remove = append(remove, "-D "+from+" "+r.text)
 		}
 	}
 	for _, j := range want {
 		if !inPlace[j] {
-			insert = append(insert, "-I "+j.from+" 1 "+j.text())
+			insert = append(insert, j.insert())
 		}
 	}
 	return remove, insert
+}
+
+// place returns where in a chain of so many rules the jump belongs.
+func (j jump) place(rules int) int {
+	if j.last {
+		return rules - 1
+	}
+	return 0
+}
+
+// insert returns the line that puts the jump there.
+func (j jump) insert() string {
+	if j.last {
+		return "-A " + j.from + " " + j.text()
+	}
+	return "-I " + j.from + " 1 " + j.text()
 }
 
 // stalePlan removes chains of ours that are not wanted (any more). One that a rule of somebody else refers to cannot be
@@ -126,19 +145,78 @@ func (t *savedTable) foreignReferences() map[string]bool {
 	return referred
 }
 
-// changePlan turns the rules of what a change touches into those of what it shall be, see [firewall.State.Part]. had is the
-// rules of all leases. The lines are for the tables with the leases' rules, by version of IP.
-func changePlan(had byTree, before, after *firewall.State) (changes [treeCount]delta, lines [versions][]string) {
-	from, to := leaseRules(before), leaseRules(after)
-	var edits [versions]edit
-	for i, t := range trees() {
+// changePlan turns what a state has into what it has after a change, and a layout into the next. had is the rules of all
+// leases. The blocks are for the tables of each version of IP, those that change.
+func changePlan(had byTree, s *firewall.State, c lease.Change, y, next layout) (changes [treeCount]delta, blocks [versions][]block, err error) {
+	before, after, err := s.Part(c)
+	if err != nil {
+		return changes, blocks, err
+	}
+	from, to := y.leaseRules(before), next.leaseRules(after)
+	for i := range changes {
 		changes[i] = delta{have: had[i], remove: from[i].without(to[i]), add: to[i].without(from[i])}
-		t.change(&edits[t.version], node{}, changes[i])
 	}
+	if y.holding() != next.holding() {
+		next.holdAll(&changes, s, before, to)
+	}
+	var edits [versions]map[string]*edit
 	for v := range edits {
-		lines[v] = edits[v].lines()
+		edits[v] = map[string]*edit{}
+		for _, name := range ourTables(version(v)) {
+			edits[v][name] = &edit{}
+		}
 	}
-	return changes, lines
+	grown := had.grown()
+	for i, t := range trees() {
+		grown[i] = changes[i].left() > 0
+		t.change(edits[t.version][t.table], node{}, changes[i])
+	}
+	for v := range versions {
+		was, is := frame(v, y, had.grown()), frame(v, next, grown)
+		for i := range is {
+			e := edits[v][is[i].name]
+			if e.frame(was[i], is[i]); len(e.lines()) > 0 {
+				blocks[v] = append(blocks[v], block{is[i].name, e.lines()})
+			}
+		}
+	}
+	return changes, blocks, nil
+}
+
+// holdAll changes, when there begins or ceases to be a use for the trees of held ports, what is to be done to them: only then
+// they change by leases that do not. before is the part of the state that changes, and to its rules afterwards.
+func (next layout) holdAll(changes *[treeCount]delta, s, before *firewall.State, to byTree) {
+	all, part := next.leaseRules(s), next.leaseRules(before)
+	for _, i := range []int{treeHeld, treeHeldAt} {
+		have := changes[i].have
+		is := delta{have: all[i], remove: part[i].without(to[i]), add: to[i].without(part[i])}.after(true)
+		changes[i] = delta{have: have, remove: have.without(is), add: is.without(have)}
+	}
+}
+
+// frame adds to an edit what turns the frame of a table into another one.
+func (e *edit) frame(was, is table) {
+	for _, j := range was.jumps {
+		if !slices.Contains(is.jumps, j) {
+			e.remove(j.from, j.text())
+		}
+	}
+	for _, c := range is.chains {
+		same := func(o chain) bool { return o.name == c.name && slices.Equal(o.rules, c.rules) }
+		if !slices.ContainsFunc(was.chains, same) {
+			e.create(c)
+		}
+	}
+	for _, j := range is.jumps {
+		if !slices.Contains(was.jumps, j) {
+			e.added = append(e.added, j.insert())
+		}
+	}
+	for _, c := range was.chains {
+		if !slices.ContainsFunc(is.chains, func(o chain) bool { return o.name == c.name }) {
+			e.delete(c)
+		}
+	}
 }
 
 // without returns the rules that are not among others.
@@ -167,32 +245,40 @@ func checkPlan(frame table) []string {
 	return lines
 }
 
-// broken adds to lost the comments, which name the leases, of those that did not wholly stand in tables as they were: all
-// of them if what they share was missing, else those of which a rule was.
-func broken(have map[string]*savedTable, wanted []table, lost map[string]bool) {
+// broken adds to lost the comments, which name the leases, of those that did not stand in tables as they shall: all of them if
+// the frame was not what it should have been, else those of which a rule was missing, or was there that is none of theirs.
+func broken(have map[string]*savedTable, frame, wanted []table, lost map[string]bool) {
 	stand := map[string]bool{}
+	whole := !slices.ContainsFunc(frame, func(t table) bool { return !have[t.name].holdsFrame(t) })
 	for _, want := range wanted {
-		now := have[want.name]
-		if now == nil || !now.holdsFrame(want) {
-			clear(stand)
-			break
-		}
 		for _, c := range want.chains {
-			if c.name == c.tree {
+			if now := have[want.name]; whole && now != nil && (c.tree == "" || c.name == c.tree) {
 				now.reached(c.name, map[string]bool{}, stand)
 			}
 		}
 	}
+	known := map[string]bool{} // comments of leases, and their rules
 	for _, want := range wanted {
 		for _, c := range want.chains {
-			c.lacking(stand, lost)
+			c.lacking(stand, known, lost)
+		}
+	}
+	for rule := range stand {
+		of := savedRule{words: strings.Split(rule, "\x00")}.value("--comment")
+		if known[of] && !known[rule] {
+			lost[of] = true
 		}
 	}
 }
 
-// holdsFrame tells whether the jumps and the chains stand that all leases share.
+// holdsFrame tells whether the jumps and the chains of the frame stand, and the roots of trees. A jump to the end of a chain
+// may have got others behind it.
 func (t *savedTable) holdsFrame(want table) bool {
-	if remove, insert := jumpPlan(t, want.jumps); len(remove) > 0 || len(insert) > 0 {
+	if t == nil {
+		return len(want.chains) == 0
+	}
+	first := slices.DeleteFunc(slices.Clone(want.jumps), func(j jump) bool { return j.last })
+	if _, insert := jumpPlan(t, first); len(insert) > 0 {
 		return false
 	}
 	return !slices.ContainsFunc(want.chains, func(c chain) bool {
@@ -216,12 +302,17 @@ func (t *savedTable) reached(name string, seen, stand map[string]bool) {
 	}
 }
 
-// lacking adds to lost the comments of those rules of leases that do not stand.
-func (c chain) lacking(stand, lost map[string]bool) {
+// lacking adds to known the rules of leases and their comments, and to lost the comments of those that do not stand.
+func (c chain) lacking(stand, known, lost map[string]bool) {
 	for _, text := range c.rules {
 		words, err := splitWords(text)
-		r := savedRule{words: words}
-		if of := r.value("--comment"); err != nil || of != "" && !stand[strings.Join(words, "\x00")] {
+		of := savedRule{words: words}.value("--comment")
+		if err == nil && !strings.HasPrefix(of, "lease ") {
+			continue
+		}
+		rule := strings.Join(words, "\x00")
+		known[of], known[rule] = true, true
+		if !stand[rule] {
 			lost[of] = true
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,30 +30,50 @@ func console() lease.Lease {
 	}}
 }
 
-// render writes wanted tables as iptables-save would print them.
-func render(t *testing.T, r lease.Ruleset) string {
+// stateOf returns the state of a kernel that holds a ruleset, and the layout for it.
+func stateOf(t *testing.T, r lease.Ruleset) (*firewall.State, layout) {
 	t.Helper()
 	s, err := firewall.NewState(r)
 	if err != nil {
 		t.Fatal(err)
 	}
+	y := layoutOf(s)
+	y.helpers = [versions][]lease.Helper{r.NAT.Helpers, r.NAT.Helpers}
+	y.forwardingWasOff = r.NAT.Masquerade
+	return s, y
+}
+
+// tableOf returns a table as it is wanted.
+func tableOf(v version, name string, y layout, leases byTree) table {
+	tables := wanted(v, y, leases)
+	return tables[slices.IndexFunc(tables, func(t table) bool { return t.name == name })]
+}
+
+// render writes wanted tables as iptables-save would print them.
+func render(t *testing.T, r lease.Ruleset) string {
+	t.Helper()
+	s, y := stateOf(t, r)
 	var out strings.Builder
-	rules := leaseRules(s)
-	tables := []table{natTable(s.Topology, rules), filterTable()}
-	if hasPinholes(s) {
-		tables = append(tables, filterTable6(s.Topology, rules))
-	}
-	for i, want := range tables {
-		if i == 2 {
+	for v := range versions {
+		if v == ipv6 && !hasPinholes(s) && !r.NAT.Masquerade && len(r.NAT.Helpers) == 0 {
+			continue
+		}
+		if v == ipv6 {
 			out.WriteString("# IPv6\n")
 		}
-		fmt.Fprintf(&out, "*%s\n", want.name)
-		for _, j := range want.jumps {
-			fmt.Fprintf(&out, "-A %s %s\n", j.from, j.text())
-		}
-		for _, c := range want.chains {
-			for _, r := range c.rules {
-				fmt.Fprintf(&out, "-A %s %s\n", c.name, r)
+		for _, name := range ourTables(v) {
+			want := tableOf(v, name, y, y.leaseRules(s))
+			if len(want.chains) == 0 {
+				continue
+			}
+			fmt.Fprintf(&out, "*%s\n", want.name)
+			for _, j := range want.jumps {
+				fmt.Fprintf(&out, "-A %s %s\n", j.from, j.text())
+			}
+			for _, c := range want.chains {
+				for _, r := range c.rules {
+					fmt.Fprintf(&out, "-A %s %s\n", c.name, r)
+				}
 			}
 		}
 	}
@@ -94,31 +115,87 @@ func TestRulesAsText(t *testing.T) {
 		file     string
 		topology lease.Topology
 		leases   []lease.Lease
+		nat      lease.NAT
 	}{
-		{"one", home(), []lease.Lease{console()}},
-		{"filters-and-a-shared-endpoint", home(), []lease.Lease{second, console(), filtered}},
-		{"wan-without-address", down, []lease.Lease{console()}},
-		{"nowhere", lease.Topology{}, []lease.Lease{console()}},
-		{"on-one-wan", two, []lease.Lease{other, gone}},
-		{"pinholes", two, []lease.Lease{hole(), someHole}},
-		{"several-ports", home(), []lease.Lease{several}},
-		{"many", home(), many},
+		{"one", home(), []lease.Lease{console()}, lease.NAT{}},
+		{"filters-and-a-shared-endpoint", home(), []lease.Lease{second, console(), filtered}, lease.NAT{}},
+		{"wan-without-address", down, []lease.Lease{console()}, lease.NAT{}},
+		{"nowhere", lease.Topology{}, []lease.Lease{console()}, lease.NAT{}},
+		{"on-one-wan", two, []lease.Lease{other, gone}, lease.NAT{}},
+		{"pinholes", two, []lease.Lease{hole(), someHole}, lease.NAT{}},
+		{"several-ports", home(), []lease.Lease{several}, lease.NAT{}},
+		{"many", home(), many, lease.NAT{}},
+		{"dmz-host", home(), []lease.Lease{filtered, dmzHost()}, lease.NAT{Reserved: []lease.Port{{Protocol: lease.TCP, Number: 53}, {Protocol: lease.UDP, Number: 53}}}},
+		{"address-of-its-own", home(), []lease.Lease{console(), ownAddress(), onOwnAddress()}, lease.NAT{}},
+		{"very-many-ports", home(), []lease.Lease{veryMany()}, lease.NAT{}},
+		{"whole-host-of-ipv6", home(), []lease.Lease{wholeHost()}, lease.NAT{}},
+		{"masquerade", home(), []lease.Lease{console()}, lease.NAT{Masquerade: true}},
+		{"helpers", homeWithIPv6(), []lease.Lease{server(), dmzHost()}, lease.NAT{Helpers: []lease.Helper{{Name: "ftp"}, {Name: "sip", LAN: "br-lan"}}}},
 	} {
 		t.Run(tt.file, func(t *testing.T) {
 			want, err := os.ReadFile("testdata/" + tt.file + ".rules")
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(render(t, lease.Ruleset{Topology: tt.topology, Leases: tt.leases}), "\n")); diff != "" {
+			got := render(t, lease.Ruleset{Topology: tt.topology, Leases: tt.leases, NAT: tt.nat})
+			if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
+// What an owner sets.
+func dmzHost() lease.Lease {
+	l := console()
+	l.ID, l.Seq, l.Protocol, l.External, l.Internal = "dmz00000", 10, lease.AllProtocols, netip.AddrPort{}, netip.MustParseAddrPort("192.168.1.20:0")
+	l.Except = lease.PortSet{{First: 20, Last: 22}}
+	return l
+}
+
+func ownAddress() lease.Lease {
+	l := dmzHost()
+	l.ID, l.Seq, l.External = "own00000", 11, netip.MustParseAddrPort("203.0.113.9:0")
+	return l
+}
+
+func onOwnAddress() lease.Lease {
+	l := console()
+	l.ID, l.Seq, l.External, l.NoHairpin = "other000", 12, netip.MustParseAddrPort("203.0.113.9:443"), true
+	return l
+}
+
+func veryMany() lease.Lease {
+	l := console()
+	l.ID, l.External, l.Ports = "range000", netip.MustParseAddrPort("203.0.113.9:20000"), 20000
+	l.Internal = netip.AddrPortFrom(l.Internal.Addr(), 20000)
+	l.Filters = []lease.Filter{{Prefix: netip.MustParsePrefix("198.51.100.0/24")}}
+	return l
+}
+
+func wholeHost() lease.Lease {
+	l := hole()
+	l.ID, l.Protocol, l.Except = "all00000", lease.AllProtocols, dmzHost().Except
+	l.Internal = netip.AddrPortFrom(l.Internal.Addr(), 0)
+	l.External = l.Internal
+	return l
+}
+
+func server() lease.Lease {
+	l := console()
+	l.ID, l.Protocol, l.External, l.Internal = "server00", lease.TCP, netip.AddrPortFrom(netip.Addr{}, 2121), netip.MustParseAddrPort("192.168.1.10:21")
+	return l
+}
+
+func homeWithIPv6() lease.Topology {
+	t := home()
+	t.LANs[0].Prefixes = append(t.LANs[0].Prefixes, netip.MustParsePrefix("2001:db8:1::1/64"))
+	return t
+}
+
 func TestSyncPlan(t *testing.T) {
 	want := table{
-		name: "nat", jumps: []jump{{"PREROUTING", chainPrerouting}},
+		name: "nat", jumps: []jump{{from: "PREROUTING", to: chainPrerouting}},
 		chains: []chain{
 			{name: chainPrerouting, rules: []string{"-i a -j ACCEPT", "-i b -j ACCEPT"}},
 			{name: chainDNAT, rules: []string{"-p udp -j ACCEPT", "-p tcp -j ACCEPT"}, tree: chainDNAT},
@@ -189,20 +266,16 @@ func TestChangePlan(t *testing.T) {
 	newer.ID, newer.Seq, newer.External = "newer000", 2, netip.AddrPortFrom(netip.Addr{}, 3075)
 	other := console()
 	other.ID, other.Seq, other.External, other.Internal = "other000", 3, netip.AddrPortFrom(netip.Addr{}, 9), netip.MustParseAddrPort("192.168.1.11:9")
-	s, err := firewall.NewState(lease.Ruleset{Topology: home(), Leases: []lease.Lease{console(), newer, other}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, after, err := s.Part(lease.Change{Remove: []lease.Lease{console()}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, y := stateOf(t, lease.Ruleset{Topology: home(), Leases: []lease.Lease{console(), newer, other}})
 	want := strings.Split(`-D PORTREEVE-DNAT -p udp -m udp --dport 3074 -m comment --comment "lease 1a2b3c4d" -j DNAT --to-destination 192.168.1.10:3074
 -D PORTREEVE-SNAT -s 192.168.1.10/32 -p udp -m udp --sport 3074 -m comment --comment "lease 1a2b3c4d" -j MASQUERADE --to-ports 3074
 -A PORTREEVE-SNAT -s 192.168.1.10/32 -p udp -m udp --sport 3074 -m comment --comment "lease newer000" -j MASQUERADE --to-ports 3075
 -A PORTREEVE-HAIRPIN -s 192.168.1.10/32 -p udp -m udp --sport 3074 -m comment --comment "lease newer000" -j SNAT --to-source 203.0.113.2:3075`, "\n")
-	_, lines := changePlan(leaseRules(s), before, after)
-	if diff := cmp.Diff([versions][]string{ipv4: want}, lines, cmpopts.EquateEmpty()); diff != "" {
+	_, lines, err := changePlan(y.leaseRules(s), s, lease.Change{Remove: []lease.Lease{console()}}, y, y)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([versions][]block{ipv4: {{"nat", want}}}, lines, cmpopts.EquateEmpty(), cmp.AllowUnexported(block{})); diff != "" {
 		t.Errorf("plan (-want +got):\n%s", diff)
 	}
 	if s.Len() != 3 {
@@ -221,11 +294,8 @@ func TestBrokenLeasesOfATree(t *testing.T) {
 		leases = append(leases, l)
 	}
 	tables := func(leases []lease.Lease) (want table, have string) {
-		s, err := firewall.NewState(lease.Ruleset{Topology: home(), Leases: leases})
-		if err != nil {
-			t.Fatal(err)
-		}
-		want = natTable(s.Topology, leaseRules(s))
+		s, y := stateOf(t, lease.Ruleset{Topology: home(), Leases: leases})
+		want = tableOf(ipv4, "nat", y, y.leaseRules(s))
 		have = "*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n"
 		for _, c := range want.chains {
 			have += ":" + c.name + " - [0:0]\n"
@@ -258,7 +328,7 @@ func TestBrokenLeasesOfATree(t *testing.T) {
 				t.Fatal(err)
 			}
 			lost := map[string]bool{}
-			broken(have, []table{tt.want}, lost)
+			broken(have, []table{tt.want}, []table{tt.want}, lost)
 			if len(lost) != tt.lost {
 				t.Errorf("%d leases, want %d", len(lost), tt.lost)
 			}

@@ -34,6 +34,7 @@ type program struct {
 	variant   string
 	save      string        // paths
 	restore   string        //
+	raw       bool          // we may have rules in the table raw
 	converses bool          // the program behind restore can do one transaction after the other, see restorer
 	lockWait  time.Duration // for another program that holds the lock of iptables; whole seconds
 	patience  time.Duration // for one run, the wait for the lock included
@@ -77,7 +78,7 @@ func (p program) forIPv6(ctx context.Context) (program, error) {
 	suffix := map[string]string{variantNFT: "nft", variantLegacy: "legacy"}[p.variant]
 	var errs []error
 	for _, name := range []string{"ip6tables-" + suffix, "ip6tables"} {
-		paths, err := locate(name, "pinholes need it (apt install iptables; opkg install ip6tables-"+suffix+")")
+		paths, err := locate(name, "pinholes, and all else of IPv6, need it (apt install iptables; opkg install ip6tables-"+suffix+")")
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -135,9 +136,17 @@ func lookPath(command string) (string, error) {
 // saved reads the rules: all tables, or those that we write into if this user may not know which there are.
 func (p program) saved(ctx context.Context) (map[string]*savedTable, error) {
 	if p.variant == variantLegacy && !legacyListed(p.version) {
-		return p.savedTables(ctx, ourTables(p.version)...)
+		return p.savedTables(ctx, p.known()...)
 	}
 	return p.savedTables(ctx)
+}
+
+// known returns the names of those of our tables that may exist. The table raw is asked for only if its module is loaded
+// already, or we have made rules there: asking would make it.
+func (p program) known() []string {
+	module := [versions]string{"iptable_raw", "ip6table_raw"}[p.version]
+	_, err := os.Stat(filepath.Join("/sys/module", module))
+	return slices.DeleteFunc(ourTables(p.version), func(name string) bool { return name == "raw" && err != nil && !p.raw })
 }
 
 // savedTables reads some tables, by default all that exist.
@@ -162,7 +171,7 @@ func (p program) savedTables(ctx context.Context, names ...string) (map[string]*
 
 // ourTables returns the names of the tables that we write into.
 func ourTables(v version) []string {
-	return [versions][]string{ipv4: {"nat", "filter"}, ipv6: {"filter"}}[v]
+	return [versions][]string{ipv4: {"nat", "filter", "raw"}, ipv6: {"filter", "raw"}}[v]
 }
 
 // legacyListed tells whether this user may read which tables of the legacy variant exist. The kernel allows that to

@@ -28,17 +28,23 @@ const (
 
 // tree is one of them.
 type tree struct {
-	version version // of IP
-	root    string  // name of the chain
-	branch  string  // what the names of the others begin with
-	option  string  // which port counts, "--dport" or "--sport"
+	version  version // of IP
+	table    string
+	root     string // name of the chain
+	branch   string // what the names of the others begin with
+	option   string // which port counts, "--dport" or "--sport"
+	optional bool   // the root is there only if there are rules
 }
 
 // The trees, as indices.
 const (
 	treeDNAT     = iota // the way in
+	treeAt              // the way in by another public address
+	treeHeld            // what not everybody may use
+	treeHeldAt          // of certain addresses
 	treeSNAT            // the port to peers outside
 	treeHairpin         // the port to other LAN hosts
+	treeHelped          // mappings whose connections get a helper
 	treePinholes        // the way in, of IPv6
 	treeCount
 )
@@ -46,15 +52,29 @@ const (
 // trees returns all of them. The names of branches are short because iptables allows 28 characters.
 func trees() [treeCount]tree {
 	return [treeCount]tree{
-		treeDNAT:     {ipv4, chainDNAT, "PORTREEVE-DNAT", "--dport"},
-		treeSNAT:     {ipv4, chainSNAT, "PORTREEVE-SNAT", "--sport"},
-		treeHairpin:  {ipv4, chainHairpin, "PORTREEVE-HAIR", "--sport"},
-		treePinholes: {ipv6, chainPinholes, "PORTREEVE-HOLE", "--dport"},
+		treeDNAT:     {ipv4, "nat", chainDNAT, "PORTREEVE-DNAT", "--dport", false},
+		treeAt:       {ipv4, "nat", chainAt, "PORTREEVE-AT", "--dport", true},
+		treeHeld:     {ipv4, "nat", chainHeld, "PORTREEVE-HELD", "--dport", true},
+		treeHeldAt:   {ipv4, "nat", chainHeldAt, "PORTREEVE-HLDA", "--dport", true},
+		treeSNAT:     {ipv4, "nat", chainSNAT, "PORTREEVE-SNAT", "--sport", false},
+		treeHairpin:  {ipv4, "nat", chainHairpin, "PORTREEVE-HAIR", "--sport", false},
+		treeHelped:   {ipv4, "raw", chainHelped, "PORTREEVE-HELP", "--dport", true},
+		treePinholes: {ipv6, "filter", chainPinholes, "PORTREEVE-HOLE", "--dport", false},
 	}
 }
 
 // byTree is the rules of leases, those of each tree by its index.
 type byTree [treeCount]rules
+
+// grown tells which trees have any.
+type grown [treeCount]bool
+
+func (all byTree) grown() (has grown) {
+	for i, rs := range all {
+		has[i] = len(rs) > 0
+	}
+	return has
+}
 
 // node is a chain of a tree, by the ports of which it has the rules. The zero value is the root, which has all of both
 // protocols.
@@ -194,13 +214,13 @@ func (d delta) after(reuse bool) rules {
 
 // change adds to an edit what makes the chains of a node and below follow a change of their rules.
 func (t tree) change(e *edit, n node, d delta) {
-	name, isRoot := t.name(n), n == node{}
+	name, stays := t.name(n), n == node{} && !t.optional
 	was, is := n.splits(len(d.have)), n.splits(d.left())
 	switch {
 	case d.empty():
-	case len(d.have) == 0 && !isRoot:
+	case len(d.have) == 0 && !stays:
 		e.create(t.chains(n, d.after(false))...)
-	case d.left() == 0 && !isRoot:
+	case d.left() == 0 && !stays:
 		e.delete(t.chains(n, d.have)...)
 	case was && is:
 		for child := range n.children() {

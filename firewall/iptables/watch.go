@@ -38,7 +38,7 @@ func (b *Backend) pollLegacy(ctx context.Context, hints chan<- struct{}) {
 	var last []tableSize
 	failed := false
 	for kernel.Pause(ctx, pollEach) {
-		now, err := tableSizes(b.pinholes.Load())
+		now, err := tableSizes(b.ipv6.Load())
 		if err != nil {
 			if !failed {
 				b.log.Warn("changes of the firewall rules by others are noticed late", "err", err)
@@ -61,9 +61,9 @@ func (b *Backend) pollLegacy(ctx context.Context, hints chan<- struct{}) {
 type tableSize struct{ entries, bytes uint32 }
 
 // tableSizes asks the kernel for the sizes of our tables, which takes CAP_NET_ADMIN and CAP_NET_RAW.
-func tableSizes(pinholes bool) (sizes []tableSize, err error) {
+func tableSizes(both bool) (sizes []tableSize, err error) {
 	for v := range versions {
-		if v == ipv6 && !pinholes {
+		if v == ipv6 && !both {
 			break
 		}
 		fd, err := unix.Socket([versions]int{unix.AF_INET, unix.AF_INET6}[v], unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
@@ -71,7 +71,7 @@ func tableSizes(pinholes bool) (sizes []tableSize, err error) {
 			return nil, fmt.Errorf("open a raw socket of %s: %w", v, err)
 		}
 		defer unix.Close(fd)
-		for _, name := range ourTables(v) {
+		for _, name := range watched(v) {
 			size, err := sizeOf(fd, v, name)
 			if err != nil {
 				return nil, fmt.Errorf("ask for the size of table %s of %s: %w", name, v, err)
@@ -80,6 +80,12 @@ func tableSizes(pinholes bool) (sizes []tableSize, err error) {
 		}
 	}
 	return sizes, nil
+}
+
+// watched returns the names of the tables whose size is looked at. Others have no business with our helpers, and asking for the
+// size of the table raw makes it.
+func watched(v version) []string {
+	return slices.DeleteFunc(ourTables(v), func(name string) bool { return name == "raw" })
 }
 
 func sizeOf(fd int, v version, name string) (tableSize, error) {
