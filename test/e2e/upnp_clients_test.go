@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -180,19 +179,16 @@ func TestTransmission(t *testing.T) {
 	t.Parallel()
 	home, d := newHome(t, usual(), lab.DaemonOptions{Config: onlyUPnP})
 	dir := t.TempDir()
-	settings, err := json.Marshal(map[string]any{
-		"peer-port": 51413, "port-forwarding-enabled": true, "dht-enabled": false, "lpd-enabled": false, "utp-enabled": true,
-		"rpc-enabled": false, "download-dir": dir,
-	})
-	if err != nil {
-		t.Fatal(err)
+	for name, text := range map[string]string{"file": "anything", "settings.json": `{"dht-enabled": false, "lpd-enabled": false}`} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "settings.json"), settings, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	torrent := filepath.Join(dir, "a.torrent")
+	home.LAN1.Run(t, "transmission-create", "-o", torrent, filepath.Join(dir, "file"))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	cmd := home.LAN1.Command(ctx, "transmission-daemon", "--foreground", "--config-dir", dir)
+	cmd := home.LAN1.Command(ctx, "transmission-cli", "--portmap", "--port", "51413", "--config-dir", dir, "--download-dir", dir, torrent)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 20 * time.Second
 	var output strings.Builder
