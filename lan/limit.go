@@ -1,6 +1,7 @@
 package lan
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"net"
@@ -16,6 +17,9 @@ type Limits struct {
 	Name    string // of the server, for the log
 	Total   int
 	PerHost int
+
+	// Device returns the MAC address of a LAN host, empty when unknown; nil means always unknown. See [Limiter.Admit].
+	Device func(addr netip.Addr) string
 }
 
 // Limiter closes connections beyond its limits at once, before a byte is read, so that one host can neither keep the
@@ -28,6 +32,7 @@ type Limiter struct {
 	mu      sync.Mutex
 	total   int
 	hosts   map[string]int // open connections by hostOf
+	known   map[netip.Addr]knownHost
 	refused int            // since the last line in the log
 	told    bool           // that a limit was reached; until it has relaxed
 	often   rate.Sometimes // a host may reach the limit and fall below it again and again
@@ -36,7 +41,16 @@ type Limiter struct {
 // NewLimiter returns a limiter without connections. When a limit is reached it logs that once, and not again before
 // all limits are at most half used and a minute has passed.
 func NewLimiter(limits Limits, log *slog.Logger) *Limiter {
-	return &Limiter{limits: limits, log: log, hosts: map[string]int{}, often: rate.Sometimes{First: 1, Interval: time.Minute}}
+	return &Limiter{
+		limits: limits, log: log, hosts: map[string]int{}, known: map[netip.Addr]knownHost{},
+		often: rate.Sometimes{First: 1, Interval: time.Minute},
+	}
+}
+
+// knownHost is the name under which connections of an IPv6 address are counted, as long as there are any.
+type knownHost struct {
+	name string
+	open int
 }
 
 // Limit returns a listener whose Accept skips what comes beyond the limits. It takes the listener over: close only the
@@ -52,15 +66,64 @@ func (l *Limiter) Limit(ln net.Listener) net.Listener {
 
 // Admit counts one more connection of a host for servers that accept connections themselves, in the way of
 // [Limiter.Limit]. It is false if there are too many. What was admitted must be released once.
-func (l *Limiter) Admit(host netip.Addr) bool { return l.admit(hostName(host)) }
+//
+// Here all IPv6 addresses of a device count together, and its neighbours in the same /64 do not, if the device is known. A
+// link-local address has its zone.
+func (l *Limiter) Admit(host netip.Addr) bool {
+	if host.Is4() || l.limits.Device == nil {
+		return l.admit(hostName(host))
+	}
+	name := l.nameOf(host)
+	if name == "" {
+		name = cmp.Or(l.limits.Device(host), hostName(host)) // which may ask the kernel
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k, ok := l.known[host]
+	if !ok {
+		k.name = name
+	}
+	if !l.count(k.name) {
+		return false
+	}
+	k.open++
+	l.known[host] = k
+	return true
+}
+
+// nameOf returns the name under which connections of an address are counted already.
+func (l *Limiter) nameOf(host netip.Addr) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.known[host].name
+}
 
 // Release takes back what one Admit has counted.
-func (l *Limiter) Release(host netip.Addr) { l.release(hostName(host)) }
+func (l *Limiter) Release(host netip.Addr) {
+	if host.Is4() || l.limits.Device == nil {
+		l.release(hostName(host))
+		return
+	}
+	l.mu.Lock()
+	k := l.known[host]
+	if k.open--; k.open <= 0 {
+		delete(l.known, host)
+	} else {
+		l.known[host] = k
+	}
+	l.mu.Unlock()
+	l.release(k.name)
+}
 
 // admit counts one more connection of the host, unless there are too many.
 func (l *Limiter) admit(host string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.count(host)
+}
+
+// count needs mu, like refuse.
+func (l *Limiter) count(host string) bool {
 	if l.total >= l.limits.Total || l.hosts[host] >= l.limits.PerHost {
 		l.refuse(host)
 		return false

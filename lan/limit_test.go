@@ -320,3 +320,34 @@ func TestLimitedConnShowsWhatIsBeneath(t *testing.T) {
 		t.Errorf("beneath is %T", wrapper.NetConn())
 	}
 }
+
+// In a LAN all hosts share a /64. A device counts with all its addresses, and its neighbours do not.
+func TestDevicesInOneSubnetOfIPv6(t *testing.T) {
+	devices := map[string]string{
+		"2001:db8::10": "02:00:00:00:00:10", "2001:db8::ffff": "02:00:00:00:00:10", "fe80::10%br0": "02:00:00:00:00:10",
+		"2001:db8::11": "02:00:00:00:00:11",
+	}
+	limiter := lan.NewLimiter(lan.Limits{Name: "test", Total: 100, PerHost: 2, Device: func(addr netip.Addr) string {
+		return devices[addr.String()]
+	}}, slog.New(slog.DiscardHandler))
+	admit := func(addr string, want bool) {
+		t.Helper()
+		if got := limiter.Admit(netip.MustParseAddr(addr)); got != want {
+			t.Errorf("%s is admitted: %t", addr, got)
+		}
+	}
+	admit("2001:db8::10", true)
+	admit("2001:db8::ffff", true)
+	admit("fe80::10%br0", false)
+	admit("2001:db8::11", true)
+	// Whatever becomes known meanwhile, what was counted is taken back.
+	devices["2001:db8::10"] = "02:00:00:00:00:99"
+	limiter.Release(netip.MustParseAddr("2001:db8::10"))
+	admit("fe80::10%br0", true)
+	admit("2001:db8::ffff", false)
+	// Unknown ones share what is left for their subnet.
+	admit("2001:db8::12", true)
+	admit("2001:db8::13", true)
+	admit("2001:db8::14", false)
+	admit("192.168.1.10", true)
+}

@@ -55,11 +55,11 @@ type daemon struct {
 // limits are those of the connections to each server, over all LANs.
 type limits struct{ igd, web, socket *lan.Limiter }
 
-// newLimits allows 376 connections in all: a process may usually have 1024 files open. A browser opens six connections
-// at most, a control point one or two.
-func newLimits(log *slog.Logger) limits {
+// newLimits allows 376 connections in all, and events may need 256: a process may usually have 1024 files open. A browser
+// opens six connections at most, a control point one or two.
+func newLimits(device func(netip.Addr) string, log *slog.Logger) limits {
 	return limits{
-		igd:    lan.NewLimiter(lan.Limits{Name: "UPnP", Total: 256, PerHost: 32}, log),
+		igd:    lan.NewLimiter(lan.Limits{Name: "UPnP", Total: 256, PerHost: 32, Device: device}, log),
 		web:    lan.NewLimiter(lan.Limits{Name: "admin page", Total: 96, PerHost: 24}, log),
 		socket: lan.NewLimiter(lan.Limits{Name: "command line", Total: 24, PerHost: 24}, log),
 	}
@@ -67,7 +67,7 @@ func newLimits(log *slog.Logger) limits {
 
 // newDaemon opens what must be there before anything runs: firewall, store, the kernel's view of the network.
 func newDaemon(ctx context.Context, cfg config.Config, o *options, log *slog.Logger) (d *daemon, err error) {
-	d = &daemon{disturbed: make(chan struct{}, 1), cfg: cfg, log: log, limits: newLimits(log)}
+	d = &daemon{disturbed: make(chan struct{}, 1), cfg: cfg, log: log}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -86,6 +86,7 @@ func newDaemon(ctx context.Context, cfg config.Config, o *options, log *slog.Log
 	if err := d.watchNetwork(); err != nil {
 		return d, err
 	}
+	d.limits = newLimits(d.lan.MAC, log)
 	if err := d.openLeases(ctx); err != nil {
 		return d, err
 	}
