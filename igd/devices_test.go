@@ -2,13 +2,17 @@ package igd_test
 
 import (
 	"bufio"
+	"bytes"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/portreeve/portreeve/igd"
 )
 
 // recorded is one exchange of a file in testdata/devices.
@@ -48,7 +52,12 @@ func deviceFiles(t testing.TB) []string {
 
 func TestDevices(t *testing.T) {
 	for _, file := range deviceFiles(t) {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".http"), func(t *testing.T) {
+		name := strings.TrimSuffix(filepath.Base(file), ".http")
+		t.Run(name, func(t *testing.T) {
+			if strings.HasSuffix(name, "-ipv6") {
+				replayOverIPv6(t, file)
+				return
+			}
 			r := newRouter(t, loopback())
 			address := serve(t, r)
 			for i, e := range readDevice(t, file, "127.0.0.254", address, localHost) {
@@ -61,6 +70,22 @@ func TestDevices(t *testing.T) {
 				t.Errorf("mappings are left: %v", left)
 			}
 		})
+	}
+}
+
+// replayOverIPv6 does the same without a socket, as a host with several addresses.
+func replayOverIPv6(t *testing.T, file string) {
+	t.Helper()
+	r := newDualRouter(t)
+	for i, e := range readDevice(t, file, "[2001:db8:1:1::1]", "[2001:db8:1:1::1]:49000", alice6) {
+		answer := igd.Exchange(r.server, lan6(), netip.MustParseAddr(alice6), strings.NewReader(e.request))
+		got := receive(t, bufio.NewReader(bytes.NewReader(answer)))
+		if got.String() != e.want || !strings.Contains(got.body, e.contains) {
+			t.Fatalf("exchange %d: got %s, want %s with %q\n%s\n%s", i+1, got, e.want, e.contains, e.request, got.body)
+		}
+	}
+	if left := r.mappings(); len(left) != 0 {
+		t.Errorf("mappings are left: %v", left)
 	}
 }
 
