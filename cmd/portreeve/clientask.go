@@ -28,17 +28,17 @@ type gateway struct {
 
 func (g *gateway) addFlags(cmd *cobra.Command) {
 	flags := cmd.PersistentFlags()
-	flags.StringVar(&g.proto, "proto", "pcp", "how to ask: pcp or natpmp")
+	flags.StringVar(&g.proto, "proto", "pcp", "how to ask: pcp, natpmp or upnp")
 	flags.StringVar(&g.server, "server", "", "address of the gateway (default: the default router)")
 	flags.StringVar(&g.source, "source", "", "own address to ask from (default: the one that is used for the internet)")
 	flags.BoolVar(&g.ipv6, "ipv6", false, "ask the default router of IPv6")
 	flags.DurationVar(&g.timeout, "timeout", 10*time.Second, "how long to wait for an answer")
 	cmd.PersistentPreRunE = func(*cobra.Command, []string) error {
 		switch {
-		case g.proto != "pcp" && g.proto != "natpmp":
-			return exit{exitUsage, fmt.Errorf("--proto %q, allowed are pcp and natpmp", g.proto)}
-		case g.pmp() && g.ipv6:
-			return exit{exitUsage, errors.New("NAT-PMP knows nothing of IPv6: ask by --proto pcp")}
+		case g.proto != "pcp" && !g.pmp() && !g.upnp():
+			return exit{exitUsage, fmt.Errorf("--proto %q, allowed are pcp, natpmp and upnp", g.proto)}
+		case g.proto != "pcp" && g.ipv6:
+			return exit{exitUsage, fmt.Errorf("%s knows nothing of IPv6 here: ask by --proto pcp", g.title())}
 		default:
 			return nil
 		}
@@ -46,6 +46,31 @@ func (g *gateway) addFlags(cmd *cobra.Command) {
 }
 
 func (g *gateway) pmp() bool { return g.proto == "natpmp" }
+
+// title is the protocol as people know it.
+func (g *gateway) title() string {
+	return map[string]string{"pcp": "PCP", "natpmp": "NAT-PMP", "upnp": "UPnP"}[g.proto]
+}
+
+// knows returns an error if a command says something that the protocol cannot: a transport protocol, all ports, or one of
+// the flags that are not for it.
+func (g *gateway) knows(cmd *cobra.Command, protocol lease.Protocol, port uint16, all bool, flags ...string) error {
+	if g.proto == "pcp" {
+		return nil
+	}
+	if protocol != lease.TCP && protocol != lease.UDP {
+		return exit{exitUsage, fmt.Errorf("%s knows tcp and udp, not %s", g.title(), protocol)}
+	}
+	if port == 0 && !all {
+		return exit{exitUsage, fmt.Errorf("%s asks for one port, from 1 to 65535, and not for all", g.title())}
+	}
+	for _, name := range flags {
+		if cmd.Flags().Changed(name) {
+			return exit{exitUsage, fmt.Errorf("%s cannot say --%s: leave it out, or ask by --proto pcp", g.title(), name)}
+		}
+	}
+	return nil
+}
 
 // ends returns the addresses to ask and to ask from. The second is invalid if any will do.
 func (g *gateway) ends() (server, source netip.Addr, err error) {
@@ -139,9 +164,6 @@ func (g *gateway) pcpMap(cmd *cobra.Command, out *output, request pcp.MapRequest
 }
 
 func (g *gateway) pmpMap(cmd *cobra.Command, out *output, request pcp.PMPMapRequest) error {
-	if request.Protocol != lease.TCP && request.Protocol != lease.UDP {
-		return exit{exitUsage, fmt.Errorf("NAT-PMP knows tcp and udp, not %s", request.Protocol)}
-	}
 	return g.ask(cmd, out, func(c *pcp.Client, a *gatewayAnswer) error {
 		r, err := c.PMPMap(cmd.Context(), request)
 		if err != nil {

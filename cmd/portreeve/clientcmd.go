@@ -21,8 +21,8 @@ import (
 
 func newClientCommand() *cobra.Command {
 	cmd := group("client", "Ask a gateway for ports as a device does")
-	cmd.Long = `Ask a gateway for ports as a device does, by PCP or NAT-PMP, to see what it answers. It can run on any machine of
-the LAN, and needs neither a daemon nor a configuration.`
+	cmd.Long = `Ask a gateway for ports as a device does, by PCP, NAT-PMP or UPnP, to see what it answers. It can run on any machine
+of the LAN, and needs neither a daemon nor a configuration.`
 	g := &gateway{}
 	g.addFlags(cmd)
 	cmd.AddCommand(newClientMap(g), newClientUnmap(g), newClientAnnounce(g), newClientExternal(g))
@@ -32,8 +32,12 @@ the LAN, and needs neither a daemon nor a configuration.`
 // gatewayAnswer is what a gateway has answered, for people and scripts.
 type gatewayAnswer struct {
 	Server           string   `json:"server"`
-	By               string   `json:"by"` // "pcp" or "natpmp"
-	EpochSeconds     int64    `json:"epoch_seconds"`
+	By               string   `json:"by"`                // "pcp", "natpmp" or "upnp"
+	EpochSeconds     int64    `json:"epoch_seconds"`     // of PCP and NAT-PMP
+	Gateway          string   `json:"gateway,omitempty"` // of UPnP: what it calls itself, and which service was asked
+	Service          string   `json:"service,omitempty"`
+	Status           string   `json:"status,omitempty"` // of UPnP: "Connected", and the like
+	UptimeSeconds    int64    `json:"uptime_seconds,omitempty"`
 	Protocol         string   `json:"protocol,omitempty"`
 	InternalPort     uint16   `json:"internal_port,omitempty"`
 	ExternalAddress  string   `json:"external_address,omitempty"`
@@ -44,7 +48,7 @@ type gatewayAnswer struct {
 	Options          []string `json:"options,omitempty"` // of PCP, those that the gateway has taken notice of
 }
 
-// mapFlags are what a mapping is asked for with. All but the first two are for PCP only.
+// mapFlags are what a mapping is asked for with. All but the first two are for PCP, and some of them for UPnP.
 type mapFlags struct {
 	external      uint16
 	lifetime      time.Duration
@@ -61,18 +65,19 @@ func newClientMap(g *gateway) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "map PROTOCOL PORT", Short: "Ask for a mapping of a port, or renew it", Args: cobra.ExactArgs(2),
 		Example: `  portreeve client map tcp 8080 --external-port 80
-  portreeve client map udp 3074 --proto natpmp --lifetime 2h`,
+  portreeve client map udp 3074 --proto natpmp --lifetime 2h
+  portreeve client map sctp 5000 --description "a switchboard"`,
 	}
 	var f mapFlags
 	cmd.Flags().Uint16Var(&f.external, "external-port", 0, "the port outside that is wanted (default: any)")
 	cmd.Flags().DurationVar(&f.lifetime, "lifetime", time.Hour, "for how long, such as 90m")
 	cmd.Flags().StringVar(&f.nonce, "nonce", "", "PCP: the nonce of a mapping that is renewed (default: a new one)")
 	cmd.Flags().StringVar(&f.address, "external-address", "", "PCP: the address outside that is wanted (default: any)")
-	cmd.Flags().StringArrayVar(&f.filters, "filter", nil, "PCP: who may come in, such as 198.51.100.0/24; several times, or \"none\" to take all away")
-	cmd.Flags().StringVar(&f.description, "description", "", "PCP: text for the owner")
+	cmd.Flags().StringArrayVar(&f.filters, "filter", nil, "PCP, UPnP: who may come in, such as 198.51.100.0/24; several times, or \"none\" to take all away")
+	cmd.Flags().StringVar(&f.description, "description", "", "PCP, UPnP: text for the owner")
 	cmd.Flags().Uint16Var(&f.count, "count", 1, "PCP: how many ports in a row (PORT_SET)")
 	cmd.Flags().BoolVar(&f.preferFailure, "prefer-failure", false, "PCP: just the wanted port and address, or none")
-	cmd.Flags().StringVar(&f.thirdParty, "third-party", "", "PCP: address of another host to which the mapping shall lead")
+	cmd.Flags().StringVar(&f.thirdParty, "third-party", "", "PCP, UPnP: address of another host to which the mapping shall lead")
 	out := addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		protocol, port, err := endpointOf(args)
@@ -82,7 +87,17 @@ func newClientMap(g *gateway) *cobra.Command {
 		if f.lifetime < time.Second {
 			return exit{exitUsage, fmt.Errorf("--lifetime %s, allowed are seconds, minutes and hours, such as 90m", f.lifetime)}
 		}
+		foreign := []string{"nonce", "external-address", "count", "prefer-failure"}
+		if g.pmp() {
+			foreign = append(foreign, "filter", "description", "third-party")
+		}
+		if err := g.knows(cmd, protocol, port, false, foreign...); err != nil {
+			return err
+		}
 		lifetime := f.lifetime.Truncate(time.Second)
+		if g.upnp() {
+			return g.upnpMap(cmd, out, f, protocol, port, lifetime)
+		}
 		if g.pmp() {
 			return g.pmpMap(cmd, out, pcp.PMPMapRequest{Protocol: protocol, InternalPort: port, ExternalPort: f.external, Lifetime: lifetime})
 		}
@@ -99,16 +114,27 @@ func newClientUnmap(g *gateway) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "unmap PROTOCOL PORT|all", Short: "Give a mapping back, or all of a protocol", Args: cobra.ExactArgs(2),
 		Example: `  portreeve client unmap tcp 8080 --nonce 0102030405060708090a0b0c
-  portreeve client unmap udp all --proto natpmp`,
+  portreeve client unmap udp all --proto natpmp
+  portreeve client unmap tcp 80 --proto upnp  # the port outside`,
 	}
 	var f mapFlags
 	cmd.Flags().StringVar(&f.nonce, "nonce", "", "PCP: the nonce with which the mapping was made")
 	cmd.Flags().StringVar(&f.thirdParty, "third-party", "", "PCP: address of the other host to which the mapping leads")
+	cmd.Flags().StringArrayVar(&f.filters, "filter", nil, "UPnP: the address for which the mapping was made, if it was for one")
 	out := addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		protocol, port, err := endpointOf(args)
 		if err != nil {
 			return err
+		}
+		if err := g.knows(cmd, protocol, port, g.pmp(), "nonce", "third-party"); err != nil {
+			return err
+		}
+		if g.upnp() {
+			return g.upnpUnmap(cmd, out, f, protocol, port)
+		}
+		if len(f.filters) > 0 {
+			return exit{exitUsage, errors.New("--filter is for UPnP: what PCP and NAT-PMP delete has one name, whoever may come in")}
 		}
 		if g.pmp() {
 			return g.pmpMap(cmd, out, pcp.PMPMapRequest{Protocol: protocol, InternalPort: port})
@@ -131,6 +157,9 @@ func newClientAnnounce(g *gateway) *cobra.Command {
 	}
 	out := addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if g.upnp() {
+			return g.upnpStatus(cmd, out)
+		}
 		if g.pmp() {
 			return g.pmpAddress(cmd, out)
 		}
@@ -151,6 +180,9 @@ deleted again (RFC 6887, section 11.6).`,
 	}
 	out := addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if g.upnp() {
+			return g.upnpAddress(cmd, out)
+		}
 		if g.pmp() {
 			return g.pmpAddress(cmd, out)
 		}
@@ -174,7 +206,7 @@ deleted again (RFC 6887, section 11.6).`,
 
 // endpointOf reads the arguments of map and unmap.
 func endpointOf(args []string) (lease.Protocol, uint16, error) {
-	protocol, err := lease.ParseProtocol(args[0])
+	protocol, err := transportOf(args[0])
 	if err != nil {
 		return 0, 0, exit{exitUsage, err}
 	}
@@ -186,6 +218,20 @@ func endpointOf(args []string) (lease.Protocol, uint16, error) {
 		return 0, 0, exit{exitUsage, fmt.Errorf("port %q, allowed is a number from 1 to 65535, or all", args[1])}
 	}
 	return protocol, uint16(port), nil
+}
+
+// transportOf reads the name of a protocol, or its number: what there is no name for can be asked for with all its ports.
+func transportOf(text string) (lease.Protocol, error) {
+	for _, p := range []lease.Protocol{lease.TCP, lease.UDP, lease.SCTP, lease.UDPLite, lease.DCCP, lease.AllProtocols} {
+		if strings.EqualFold(text, p.String()) {
+			return p, nil
+		}
+	}
+	number, err := strconv.ParseUint(text, 10, 8)
+	if err != nil {
+		return 0, fmt.Errorf("protocol %q, allowed are tcp, udp, sctp, udplite, dccp, all, or a number up to 255", lease.CleanText(text, 16))
+	}
+	return lease.Protocol(number), nil
 }
 
 // request makes a request of PCP of the flags.
@@ -256,6 +302,9 @@ func (a gatewayAnswer) show(w io.Writer) {
 		}
 	}
 	row(w, "server", a.Server)
+	line("gateway", a.Gateway)
+	line("service", a.Service)
+	line("status", a.Status)
 	line("external address", a.ExternalAddress)
 	line("external port", strconv.Itoa(int(a.ExternalPort)))
 	line("ports", strconv.Itoa(int(a.Count)))
@@ -264,5 +313,10 @@ func (a gatewayAnswer) show(w io.Writer) {
 	}
 	line("nonce", a.Nonce)
 	line("options", strings.Join(a.Options, " "))
-	row(w, "mappings kept for", short(a.EpochSeconds))
+	switch {
+	case a.By != "upnp":
+		row(w, "mappings kept for", short(a.EpochSeconds))
+	case a.UptimeSeconds > 0:
+		row(w, "connected for", short(a.UptimeSeconds))
+	}
 }

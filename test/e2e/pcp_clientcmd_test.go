@@ -2,8 +2,11 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 
+	"github.com/portreeve/portreeve/lease"
 	"github.com/portreeve/portreeve/test/lab"
 )
 
@@ -22,6 +25,9 @@ type gatewayAnswer struct {
 	Remaining       int64    `json:"remaining_seconds"`
 	Nonce           string   `json:"nonce"`
 	Options         []string `json:"options"`
+	Gateway         string   `json:"gateway"`
+	Service         string   `json:"service"`
+	Status          string   `json:"status"`
 }
 
 func mustClientCommand(t *testing.T, host *lab.Host, args ...string) (a gatewayAnswer) {
@@ -91,6 +97,43 @@ func TestClientCommand(t *testing.T) {
 		run("announce", "--proto", "natpmp")
 		run("unmap", "tcp", "all", "--proto", "natpmp")
 	})
+	t.Run("UPnP", func(t *testing.T) {
+		if a := run("announce", "--proto", "upnp"); a.Status != "Connected" || a.Gateway == "" || !strings.HasPrefix(a.Service, "WANIPConnection:") {
+			t.Errorf("announce: %+v", a)
+		}
+		if a := run("external", "--proto", "upnp"); a.ExternalAddress != home.WAN.String() || a.Server != home.Router.Addr.String() {
+			t.Errorf("external: %+v", a)
+		}
+		home.LAN1.Echo(t, "tcp", at(home.LAN1.Addr, 5000).String())
+		a := run("map", "tcp", "5000", "--proto", "upnp", "--external-port", "6000", "--lifetime", "30m", "--filter", home.Peers[0].String(), "--description", "a test")
+		if a.ExternalAddress != home.WAN.String() || a.ExternalPort != 6000 || a.Remaining < 1790 || a.Remaining > 1800 {
+			t.Errorf("map: %+v", a)
+		}
+		lab.Probe{Network: "tcp", From: home.Internet, Local: at(home.Peers[0], 0), To: at(home.WAN, 6000)}.MustReach(t)
+		if l := leaseAt(t, d, "tcp", 6000); l.Description != "a test" || l.Via != lease.OriginUPnP || len(l.RemoteHosts) != 1 {
+			t.Errorf("listed as %+v", l)
+		}
+		for _, tt := range []struct {
+			host *lab.Host
+			args []string
+			code int
+			says string
+		}{
+			{home.LAN2, []string{"map", "tcp", "5000", "--external-port", "6000"}, 1, "AddPortMapping is refused: 718"},
+			{home.LAN2, []string{"map", "tcp", "5001", "--third-party", home.LAN1.Addr.String()}, 5, "refused: 606"},
+			{home.LAN2, []string{"unmap", "tcp", "6001"}, 6, "DeletePortMapping is refused: 714"},
+			{home.LAN1, []string{"announce", "--server", home.LAN2.Addr.String()}, 4, "no UPnP gateway has answered at 192.168.1.11"},
+			{home.LAN1, []string{"map", "udp", "all"}, 2, "UPnP asks for one port"},
+			{home.LAN1, []string{"map", "udp", "1", "--nonce", "0102030405060708090a0b0c"}, 2, "UPnP cannot say --nonce"},
+			{home.LAN1, []string{"map", "udp", "1", "--filter", "198.51.100.0/24"}, 2, "one IPv4 address"},
+			{home.LAN1, []string{"map", "sctp", "1"}, 2, "knows tcp and udp, not sctp"},
+		} {
+			if _, err := clientCommand(t, tt.host, append(tt.args, "--proto", "upnp")...); exitCode(err) != tt.code || !strings.Contains(fmt.Sprint(err), tt.says) {
+				t.Errorf("%q: %v, want exit code %d and %q", tt.args, err, tt.code, tt.says)
+			}
+		}
+		run("unmap", "tcp", "6000", "--proto", "upnp", "--filter", home.Peers[0].String())
+	})
 	if left := leases(t, d); len(left) > 0 {
 		t.Errorf("left over: %+v", left)
 	}
@@ -98,10 +141,15 @@ func TestClientCommand(t *testing.T) {
 		t.Errorf("where nobody listens: %v, want exit code 4", err)
 	}
 	for _, wrong := range [][]string{
-		{"map", "sctp", "5000"},
+		{"map", "sctq", "5000"},
+		{"map", "256", "5000"},
+		{"map", "sctp", "5000", "--proto", "natpmp"},
+		{"map", "udp", "all", "--proto", "natpmp"},
+		{"map", "udp", "5000", "--count", "2", "--proto", "natpmp"},
 		{"map", "udp", "0"},
 		{"map", "udp", "65536"},
-		{"announce", "--proto", "upnp"},
+		{"announce", "--proto", "ssdp"},
+		{"announce", "--proto", "upnp", "--ipv6"},
 		{"map", "udp", "1", "--nonce", "12"},
 		{"map", "udp", "1", "--filter", "peer"},
 		{"external", "--proto", "natpmp", "--ipv6"},
