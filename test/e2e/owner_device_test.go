@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -18,7 +19,7 @@ func TestRulesFollowTheirDevice(t *testing.T) {
 	inOwners(t, func(t *testing.T, f flavour) {
 		home := f.home(t)
 		// The router doubts sooner than usual that a host is still there.
-		for setting, value := range map[string]string{"base_reachable_time_ms": "1000", "retrans_time_ms": "200", "delay_first_probe_time": "1"} {
+		for setting, value := range map[string]string{"base_reachable_time_ms": "4000", "retrans_time_ms": "200", "delay_first_probe_time": "1"} {
 			if err := home.Router.Sysctl("net/ipv4/neigh/br-lan/"+setting, value); err != nil {
 				t.Fatal(err)
 			}
@@ -60,10 +61,17 @@ action = "allow"
 		follows := func(addr netip.Addr) {
 			t.Helper()
 			begin := time.Now()
+			lab.Eventually(t, within, "the rules follow the device", func() error {
+				speak(t, home, addr) // now and then, as devices do
+				ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+				defer cancel()
+				_, err := probes[0].Reach(ctx)
+				return err
+			})
+			t.Logf("followed to %s within %s", addr, time.Since(begin))
 			for _, p := range probes {
 				p.MustReach(t)
 			}
-			t.Logf("all follow %s within %s", addr, time.Since(begin))
 			port := int(addr.As4()[3]) * 100
 			mustSOAP(t, home.LAN1, wanIP1, "AddPortMapping", mapping(port, "TCP", 8443, addr.String(), "3600"))
 			lab.Probe{Network: "tcp", From: home.Internet, To: at(home.WAN, uint16(port))}.MustReach(t)
@@ -74,10 +82,8 @@ action = "allow"
 			t.Errorf("the policy lets another device: %d, %v", code, err)
 		}
 		move(t, home, before, after)
-		speak(t, home, after)
 		follows(after)
 		move(t, home, after, before)
-		speak(t, home, before)
 		follows(before)
 
 		// It leaves, which the kernel finds out because somebody still sends to it.
@@ -97,7 +103,6 @@ action = "allow"
 		}
 		home.LAN1.Run(t, "ip", "link", "set", "eth0", "up")
 		home.LAN1.Run(t, "ip", "route", "replace", "default", "via", "192.168.1.1")
-		speak(t, home, before)
 		follows(before)
 	})
 }
