@@ -107,6 +107,7 @@ type facts struct {
 	wall      wallClock
 	topology  Topology
 	listeners func() (Listeners, error)
+	approval  func(approvalKey) approval // what the owner has said
 }
 
 // open decides one request against the batch so far. On success the new lease is part of the batch.
@@ -122,6 +123,8 @@ func (p Policy) open(t *tx, r Request, d devices, f facts) (Lease, Trace, error)
 		Topology:   f.topology,
 		Listeners:  listeners,
 		MAC:        device,
+		ClientMAC:  d.client,
+		Approval:   f.approval(approvalKeyOf(r, device)),
 		Now:        f.now,
 		SameDevice: d.same(),
 		Device:     t.heldBy(holders(device, r.Internal.Addr())),
@@ -139,6 +142,9 @@ func (p Policy) open(t *tx, r Request, d devices, f facts) (Lease, Trace, error)
 	if current != nil {
 		l := renew(*current, r, decision, f.now)
 		l.Device = cmp.Or(device, l.Device)
+		if rule := t.rule(l.Rule); rule != nil {
+			decision.Trace = append(decision.Trace, Step{Rule: "the owner's rules", OK: true, Why: fmt.Sprintf("%s leads it there already, and as long as that holds", rule.title())})
+		}
 		t.renewed(current, &l, r.Origin, decision.Trace)
 		return l, decision.Trace, nil
 	}
@@ -227,7 +233,7 @@ func (t *tx) takenBy(r Request, place Place) *Lease {
 // pick returns the free external port nearest to the one suggested; without a usable suggestion nearest to the
 // internal port, or to a random one. Of a mapping with several ports it is the first.
 func (p Policy) pick(t *tx, r Request, f Facts) (netip.AddrPort, error) {
-	asking := askerOf(r, f)
+	asking := p.askerOf(r, f)
 	start := int(r.External.Port())
 	for _, try := range []int{start, int(r.Internal.Port())} {
 		if start = try; p.judge(asking, uint16(start)).err == nil {
@@ -287,7 +293,7 @@ func (p Policy) pickAddress(t *tx, r Request) (netip.AddrPort, error) {
 
 // fits returns a function that tells whether a mapping may begin with an external port. It looks at each port once only.
 func (p Policy) fits(t *tx, r Request, f Facts) func(first int) bool {
-	asking := askerOf(r, f)
+	asking := p.askerOf(r, f)
 	free := func(number uint16) bool {
 		port := Port{r.Protocol, number}
 		return p.judge(asking, number).err == nil && !f.Listeners.Has(port) && t.takenBy(r, Place{Port: port}) == nil

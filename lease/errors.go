@@ -1,6 +1,9 @@
 package lease
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // The answers of [Manager] other than a lease. Callers test with [errors.Is]; each protocol has one table
 // from these to its codes on the wire. The text that wraps them is for people and names the values.
@@ -30,6 +33,8 @@ var (
 	// ErrUnavailable: store or firewall failed. Nothing was opened or changed; for what was to be closed see
 	// [Manager.CloseID]. Asking again later may help.
 	ErrUnavailable = errors.New("temporarily unavailable")
+	// ErrWaiting: the owner is asked. To a client it is a kind of [ErrUnavailable]: it may try again later.
+	ErrWaiting = fmt.Errorf("%w: waits for the owner", ErrUnavailable)
 	// ErrChanged: somebody else has changed the rule that the owner wants to change.
 	ErrChanged = errors.New("changed meanwhile")
 	// ErrStopping: the daemon is about to end; the request was not looked at.

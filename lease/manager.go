@@ -87,17 +87,18 @@ type Manager struct {
 	refused       map[ID]refusal   // by rule: what the kernel did not take
 
 	// What follows is shared with readers. Only the writer changes it, for a moment and with mu held.
-	mu       sync.Mutex
-	table    *table
-	stuck    map[ID]Lease // closed, but still in the kernel
-	topology Topology
-	history  *history
-	problems map[string]Problem
-	snapshot *Snapshot // nil: to be built
-	updates  uint32    // how many operations have changed leases
-	changed  chan struct{}
-	epoch    time.Duration // at started
-	started  Instant
+	mu        sync.Mutex
+	table     *table
+	stuck     map[ID]Lease // closed, but still in the kernel
+	topology  Topology
+	history   *history
+	problems  map[string]Problem
+	snapshot  *Snapshot // nil: to be built
+	approvals approvals
+	updates   uint32 // how many operations have changed leases
+	changed   chan struct{}
+	epoch     time.Duration // at started
+	started   Instant
 }
 
 // queueSize is how many requests may wait; more wait outside, each for its own deadline.
@@ -142,7 +143,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 		cfg: cfg, log: cfg.Logger,
 		queue: make(chan *operation, queueSize), ready: make(chan struct{}), ended: make(chan struct{}),
 		deadlines: newDeadlines(), refused: map[ID]refusal{}, lost: map[ID]time.Time{}, unsaved: map[ID]*Lease{}, unsavedRules: map[ID]*Rule{}, pending: map[uint64]Event{}, drift: true,
-		table: newTable(), stuck: map[ID]Lease{}, topology: cfg.Topology, history: newHistory(state.Events),
+		table: newTable(), approvals: newApprovals(), stuck: map[ID]Lease{}, topology: cfg.Topology, history: newHistory(state.Events),
 		problems: map[string]Problem{}, changed: make(chan struct{}), epoch: state.Epoch, started: now,
 	}
 	if state.Notice != "" {

@@ -37,7 +37,7 @@ func (s *MemoryStore) Load(_ context.Context, now Instant) (State, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var state State
-	if len(s.leases) == 0 && len(s.rules) == 0 && len(s.events) == 0 && s.epoch == 0 && s.policy.Version == 0 {
+	if len(s.leases) == 0 && len(s.rules) == 0 && len(s.events) == 0 && s.epoch == 0 && s.policy.Version == 0 && len(s.policy.Devices) == 0 {
 		return state, nil
 	}
 	since := Elapsed(s.saved, now)

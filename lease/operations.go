@@ -58,7 +58,7 @@ func (m *Manager) do(ctx context.Context, o *operation) ([]Lease, error) {
 // ifDecided returns what an operation has set besides its answer, or nothing if [Manager.do] did not wait for it: then the
 // writer may be about to set it.
 func ifDecided[T any](value *T, err error) (v T) {
-	if !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrStopping) {
+	if errors.Is(err, ErrWaiting) || !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrStopping) {
 		v = *value
 	}
 	return v
@@ -76,6 +76,9 @@ func (m *Manager) Open(ctx context.Context, r Request) (Lease, error) {
 	o.decide = func(t *tx, f facts) ([]Lease, error) {
 		l, trace, err := t.policies().whole.open(t, r, d, f)
 		o.trace = trace
+		if errors.Is(err, ErrWaiting) {
+			err = m.await(t, r, d.internal, f, err)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -268,6 +271,7 @@ func (m *Manager) facts() facts {
 			defer cancel()
 			return m.cfg.Listeners(ctx)
 		}),
+		approval: func(key approvalKey) approval { return m.approvals.of(key, now) },
 	}
 }
 

@@ -14,6 +14,9 @@ type Policy struct {
 	// Rules decide about certain requests, the first that matches. What follows holds for the others.
 	Rules []PolicyRule
 
+	// Devices are what the owner has set of devices, by their MAC addresses and [NewDevices]. It comes before the rules.
+	Devices map[string]Device
+
 	// Ports that may be opened; Never is taken out of them. With DefaultDeny only rules allow anything.
 	Ports       PortSet
 	Never       PortSet
@@ -71,8 +74,10 @@ type Facts struct {
 	Total     int       // mapped ports of all
 	Renewal   bool      // the lease exists and is only renewed or changed: no quota counts
 
-	MAC string    // the internal host's MAC address; empty when unknown
-	Now time.Time // wall-clock time
+	MAC       string    // the internal host's MAC address; empty when unknown
+	ClientMAC string    // that of the host that asks
+	Approval  approval  // what the owner has said, if asked
+	Now       time.Time // wall-clock time
 
 	// SameDevice: the client and the internal host are known to be one device with several addresses.
 	SameDevice bool
@@ -124,9 +129,10 @@ func (p Policy) Authorize(r Request, f Facts) Decision {
 		"client %s asks for %s", r.Client, target)
 	a.check(f.Topology.isHost(target), ErrNotAuthorized, "internal host",
 		"%s must be a host on a LAN and not the router itself", target)
+	a.checkDevice(p, r, f)
 	v := p.checkRules(&a, r, f)
 	if r.Whole() {
-		a.check(len(p.Pool) > 0, ErrProtocol, "address pool", "the pool has %d addresses", len(p.Pool))
+		a.checkPool(p, r.Origin)
 	} else if r.Choice == Exact && !r.Pinhole() {
 		a.checkOwnPorts(r, f.Listeners)
 	}
@@ -135,11 +141,15 @@ func (p Policy) Authorize(r Request, f Facts) Decision {
 		if v.rule != nil && v.rule.MappingsPerDevice != 0 {
 			quota = v.rule.MappingsPerDevice
 		}
+		if v.own != nil && v.own.Mappings != 0 {
+			quota = v.own.Mappings
+		}
 		a.check(f.Device+more <= quota, ErrQuota, "device quota",
 			"the device holds %d of %d mappings%s", f.Device, quota, wanted(more))
 		a.check(f.Total+more <= p.Mappings, ErrFull, "table",
 			"the table holds %d of %d mappings%s", f.Total, p.Mappings, wanted(more))
 	}
+	a.checkApproval(v, f)
 	if a.Err == nil {
 		a.Lifetime = p.grant(r, v)
 		a.Permanent = a.Lifetime == 0
@@ -155,10 +165,10 @@ func (p Policy) checkRules(a *authorization, r Request, f Facts) (v verdict) {
 	if r.Origin.Owner() {
 		return v // the policy is for devices
 	}
-	asking := askerOf(r, f)
+	asking := p.askerOf(r, f)
 	if r.Whole() || r.Choice != Exact && !r.Pinhole() {
 		why, hopeless := p.hopeless(asking)
-		if v = p.judge(asking, r.Internal.Port()); hopeless || len(p.Rules) > 0 {
+		if v = p.judge(asking, r.Internal.Port()); hopeless || len(p.Rules) > 0 || asking.own != nil {
 			a.check(!hopeless, ErrNotAuthorized, "policy rules", "%s", cmp.Or(why, "some port may be opened"))
 		}
 		return v
@@ -170,6 +180,16 @@ func (p Policy) checkRules(a *authorization, r Request, f Facts) (v verdict) {
 	}
 	a.check(v.err == nil, v.err, "external port", "%s", p.explain(v))
 	return v
+}
+
+// checkPool judges whether there are addresses to give away at all. The owner learns what to do about it.
+func (a *authorization) checkPool(p Policy, by Origin) {
+	if len(p.Pool) == 0 && by.Owner() {
+		a.check(false, ErrFull, "address pool", "there is no pool of public addresses: name them in the configuration file (nat.pool), "+
+			"or make a rule of the kind address for one of yours (portreeve address assign --static)")
+		return
+	}
+	a.check(len(p.Pool) > 0, ErrProtocol, "address pool", "the pool has %d addresses", len(p.Pool))
 }
 
 // checkOwnPorts judges by what the router itself serves, which is no matter of a pinhole: it leads past the router.
@@ -204,17 +224,17 @@ func (p Policy) WANFor(t Topology, host netip.Addr) string {
 	return ""
 }
 
-// grant returns the lifetime that is granted. A rule that bounds it leaves no lease without an end.
+// grant returns the lifetime that is granted. A rule or a device that bounds it leaves no lease without an end.
 func (p Policy) grant(r Request, v verdict) time.Duration {
 	lifetime := r.Lifetime
 	if bounds, ok := p.Lifetimes[r.Origin]; ok {
 		lifetime = min(max(lifetime, bounds.Min), bounds.Max)
 	}
-	if v.rule != nil && v.rule.MaxLifetime > 0 {
+	for _, longest := range v.longest() {
 		if r.Permanent {
-			return v.rule.MaxLifetime
+			r.Permanent, lifetime = false, longest
 		}
-		return min(lifetime, v.rule.MaxLifetime)
+		lifetime = min(lifetime, longest)
 	}
 	if r.Permanent {
 		return 0

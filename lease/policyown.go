@@ -24,6 +24,9 @@ type OwnPolicy struct {
 	MappingsPerDevice int
 	Mappings          int
 	Lifetimes         map[Origin]Lifetimes // by the protocols that have bounds of their own
+
+	// Devices are set by [Manager.SetDevice], and have versions of their own.
+	Devices map[string]Device
 }
 
 // PolicySetting names a setting of [Policy] that both the configuration file and the owner can set.
@@ -107,7 +110,7 @@ func (o OwnPolicy) Settings() []PolicySetting {
 // With returns the policy that holds when the owner has set something besides.
 func (p Policy) With(own OwnPolicy) Policy {
 	own = own.without(p)
-	p.Rules = slices.Concat(p.Rules, own.Rules)
+	p.Rules, p.Devices = slices.Concat(p.Rules, own.Rules), own.Devices
 	if own.Ports != nil {
 		p.Ports = *own.Ports
 	}
@@ -187,6 +190,11 @@ func (o *OwnPolicy) validate() error {
 			fault("%s are %s to %s, allowed are 1s to %s, the shortest first", SettingLifetimes(by), l.Min, l.Max, most)
 		}
 	}
+	for _, d := range o.Devices {
+		if err := d.validate(); err != nil {
+			faults = append(faults, err)
+		}
+	}
 	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(faults...)
 }
@@ -250,7 +258,7 @@ func (m *Manager) setPolicy(t *tx, own OwnPolicy, o PolicyOptions, f facts) (Pol
 			return PolicyChange{}, fmt.Errorf("%w: %s is set in the configuration file: change it there", ErrNotAuthorized, s)
 		}
 	}
-	own.Rules = slices.Clone(own.Rules)
+	own.Rules, own.Devices = slices.Clone(own.Rules), old.own.Devices
 	if err := own.nameRules(old.own, o.By, t); err != nil {
 		return PolicyChange{}, err
 	}

@@ -39,10 +39,14 @@ type asker struct {
 	origin   Origin
 	protocol Protocol
 	at       time.Time
+	own      *Device // what is set of the device; nil: nothing
 }
 
-func askerOf(r Request, f Facts) asker {
-	return asker{network: f.Topology.lanOf(r.Client, r.Internal.Addr()), device: f.MAC, origin: r.Origin, protocol: r.Protocol, at: f.Now}
+func (p Policy) askerOf(r Request, f Facts) asker {
+	return asker{
+		network: f.Topology.lanOf(r.Client, r.Internal.Addr()), device: f.MAC, origin: r.Origin, protocol: r.Protocol, at: f.Now,
+		own: p.device(f.MAC),
+	}
 }
 
 // lanOf returns the name of the LAN that one of some addresses belongs to, empty if none does. A client may come with a
@@ -74,15 +78,20 @@ func (r PolicyRule) matches(a asker, port uint16) bool {
 // verdict is what the policy says about a port.
 type verdict struct {
 	port uint16
+	own  *Device     // what is set of the device; nil: nothing
+	last bool        // and that has decided
 	rule *PolicyRule // that decided; nil: none matched
 	err  error       // the sentinel, nil if it may be opened
 }
 
 // judge decides about one port.
 func (p Policy) judge(a asker, port uint16) verdict {
-	v := verdict{port: port}
+	v := verdict{port: port, own: a.own}
 	if p.Never.Contains(port) {
 		v.err = ErrPort
+		return v
+	}
+	if v.last, v.err = a.own.judge(p, port); v.last {
 		return v
 	}
 	for i := range p.Rules {
@@ -102,9 +111,22 @@ func (p Policy) judge(a asker, port uint16) verdict {
 	return v
 }
 
+// longest returns what bounds the lifetime.
+func (v verdict) longest() (all []time.Duration) {
+	if v.rule != nil && v.rule.MaxLifetime > 0 {
+		all = append(all, v.rule.MaxLifetime)
+	}
+	if v.own != nil && v.own.MaxLifetime > 0 {
+		all = append(all, v.own.MaxLifetime)
+	}
+	return all
+}
+
 // explain tells how a verdict came about.
 func (p Policy) explain(v verdict) string {
 	switch {
+	case v.last:
+		return fmt.Sprintf("port %d for %s: %s", v.port, v.own.title(), v.own)
 	case v.rule != nil && v.rule.Deny:
 		return fmt.Sprintf("rule %q denies port %d", v.rule.Name, v.port)
 	case v.rule != nil:
@@ -117,6 +139,13 @@ func (p Policy) explain(v verdict) string {
 
 // hopeless tells whether an asker may have no port whatsoever.
 func (p Policy) hopeless(a asker) (why string, yes bool) {
+	switch {
+	case a.own == nil || a.own.Access == AccessInherit:
+	case a.own.Access == AccessDeny:
+		return a.own.title() + ": " + a.own.String(), true
+	default:
+		return "", false
+	}
 	for _, r := range p.Rules {
 		switch {
 		case !r.concerns(a):

@@ -11,6 +11,7 @@ type Snapshot struct {
 	Leases   []Lease // those of clients, in order of creation
 	Rules    []RuleState
 	Policy   Policy    // that holds
+	Waiting  []Waiting // requests that the owner is asked about, the latest first
 	Own      OwnPolicy // the part of it that the owner has set while the program runs
 	Topology Topology
 	Problems []Problem // what is wrong now, for the owner
@@ -85,6 +86,7 @@ func (m *Manager) buildSnapshot() *Snapshot {
 		Rules:    m.ruleStates(),
 		Policy:   m.table.policy.whole,
 		Own:      m.table.policy.own,
+		Waiting:  m.approvals.list(),
 		Topology: m.topology,
 		events:   m.history.all(),
 		changed:  m.changed,

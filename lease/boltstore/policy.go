@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/portreeve/portreeve/lease"
 )
@@ -22,6 +23,34 @@ type policyRow struct {
 	PerDevice int                           `json:"mappings_per_device,omitempty"`
 	Mappings  int                           `json:"mappings,omitempty"`
 	Lifetimes map[lease.Origin]lifetimesRow `json:"lifetimes,omitempty"`
+	Devices   []deviceRow                   `json:"devices,omitempty"`
+}
+
+type deviceRow struct {
+	MAC      string        `json:"mac"`
+	Name     string        `json:"name,omitempty"`
+	Note     string        `json:"note,omitempty"`
+	Icon     string        `json:"icon,omitempty"`
+	Access   lease.Access  `json:"access,omitempty"`
+	Ports    lease.PortSet `json:"ports,omitempty"`
+	Mappings int           `json:"mappings,omitempty"`
+	Longest  int64         `json:"max_lifetime_ms,omitempty"`
+	NoIPv6   bool          `json:"no_ipv6,omitempty"`
+	Created  int64         `json:"created_ms"`
+	Changes  uint64        `json:"version"`
+}
+
+func toDeviceRow(d lease.Device) deviceRow {
+	return deviceRow{
+		d.MAC, d.Name, d.Note, d.Icon, d.Access, d.Ports, d.Mappings, d.MaxLifetime.Milliseconds(), d.NoIPv6, d.Created.UnixMilli(), d.Version,
+	}
+}
+
+func (r deviceRow) device() lease.Device {
+	return lease.Device{
+		MAC: r.MAC, Name: r.Name, Note: r.Note, Icon: r.Icon, Access: r.Access, Ports: r.Ports, Mappings: r.Mappings,
+		MaxLifetime: milliseconds(r.Longest), NoIPv6: r.NoIPv6, Created: time.UnixMilli(r.Created), Version: r.Changes,
+	}
 }
 
 type lifetimesRow struct {
@@ -62,6 +91,9 @@ func encodePolicy(p lease.OwnPolicy) ([]byte, error) {
 	for by, l := range p.Lifetimes {
 		row.Lifetimes[by] = lifetimesRow{l.Min.Milliseconds(), l.Max.Milliseconds()}
 	}
+	for _, mac := range slices.Sorted(maps.Keys(p.Devices)) {
+		row.Devices = append(row.Devices, toDeviceRow(p.Devices[mac]))
+	}
 	return seal(bucketPolicy, policyKey, row)
 }
 
@@ -84,6 +116,12 @@ func decodePolicy(key string, text []byte) (lease.OwnPolicy, error) {
 			Protocols: r.Protocols, Ports: r.Ports, Schedule: r.Schedule, Deny: r.Deny,
 			MappingsPerDevice: r.PerDevice, MaxLifetime: milliseconds(r.Longest),
 		})
+	}
+	if len(row.Devices) > 0 {
+		p.Devices = map[string]lease.Device{}
+	}
+	for _, d := range row.Devices {
+		p.Devices[d.MAC] = d.device()
 	}
 	if len(row.Lifetimes) > 0 {
 		p.Lifetimes = map[lease.Origin]lease.Lifetimes{}

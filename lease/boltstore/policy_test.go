@@ -16,6 +16,14 @@ func richPolicy() *lease.OwnPolicy {
 		Version: 7, Ports: &lease.PortSet{{First: 2000, Last: 3000}}, Never: &lease.PortSet{}, DefaultDeny: &deny,
 		MappingsPerDevice: 5, Mappings: 50,
 		Lifetimes: map[lease.Origin]lease.Lifetimes{lease.OriginPCP: {Min: time.Minute, Max: time.Hour}},
+		Devices: map[string]lease.Device{
+			"02:00:00:00:00:01": {
+				MAC: "02:00:00:00:00:01", Name: "Camera", Note: "front door", Icon: "camera", Access: lease.AccessAsk,
+				Ports: lease.PortSet{{First: 80, Last: 81}}, Mappings: 3, MaxLifetime: time.Hour, NoIPv6: true,
+				Created: time.UnixMilli(1700000000000), Version: 4,
+			},
+			lease.NewDevices: {MAC: lease.NewDevices, Access: lease.AccessDeny, Created: time.UnixMilli(1700000000000), Version: 1},
+		},
 		Rules: []lease.PolicyRule{{
 			ID: "policy01", Origin: lease.OriginWeb, Name: "child", Networks: []string{"lan0"}, Devices: []string{"02:00:00:00:00:01"},
 			Origins: []lease.Origin{lease.OriginUPnP}, Protocols: []lease.Protocol{lease.UDP}, Ports: lease.PortSet{{First: 1, Last: 9}},

@@ -1,0 +1,257 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Access is what a device may, before anybody looks at rules.
+type Access string
+
+// The accesses.
+const (
+	AccessInherit Access = ""      // what the rules of the policy say
+	AccessAllow   Access = "allow" // its ports, whatever rules say
+	AccessAsk     Access = "ask"   // the same, once the owner has said yes
+	AccessDeny    Access = "deny"  // none
+)
+
+// NewDevices stands in place of a MAC address for all devices of which nothing is set.
+const NewDevices = "new"
+
+// MaxDevices is of how many devices something can be set.
+const MaxDevices = 256
+
+// The most characters of the texts of a device.
+const (
+	MaxDeviceName = 64
+	MaxDeviceNote = 256
+	maxDeviceIcon = 32
+)
+
+// Device is what the owner has set of a machine on the LAN, for both families: it is known by its MAC address, whatever
+// addresses it has.
+type Device struct {
+	MAC  string // lower case with colons, or [NewDevices]
+	Name string // what the owner calls it
+	Note string
+	Icon string // for the pages
+
+	Access      Access
+	Ports       PortSet       // outside; none: those of the policy. They bound what rules allow, too
+	Mappings    int           // at most, in place of the policy's limit; 0: that holds
+	MaxLifetime time.Duration // no lease is longer; 0: what the policy says
+	NoIPv6      bool          // no pinholes
+
+	Created time.Time
+	Version uint64 // counts up with each change, from 1
+}
+
+// title names a device for people.
+func (d *Device) title() string {
+	switch {
+	case d.MAC == NewDevices:
+		return "new devices"
+	case d.Name != "":
+		return fmt.Sprintf("device %q", d.Name)
+	}
+	return "device " + d.MAC
+}
+
+// String says what is set, in a line.
+func (d Device) String() string {
+	parts := []string{map[Access]string{AccessInherit: "as the policy says", AccessAllow: "allowed", AccessAsk: "asks the owner", AccessDeny: "denied"}[d.Access]}
+	if len(d.Ports) > 0 {
+		parts = append(parts, "ports "+d.Ports.String())
+	}
+	if d.Mappings > 0 {
+		parts = append(parts, fmt.Sprintf("at most %d mappings", d.Mappings))
+	}
+	if d.MaxLifetime > 0 {
+		parts = append(parts, "for at most "+d.MaxLifetime.String())
+	}
+	if d.NoIPv6 {
+		parts = append(parts, "no IPv6")
+	}
+	return strings.Join(parts, ", ")
+}
+
+// validate returns everything that is wrong with what is set, nil if nothing is, and cleans what is shown to people.
+func (d *Device) validate() error {
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...))
+	}
+	if !isMAC(d.MAC) && d.MAC != NewDevices {
+		fault("device %q, allowed is a MAC address in lower case such as 02:00:00:00:00:10, or %s", CleanText(d.MAC, 32), NewDevices)
+	}
+	if !slices.Contains([]Access{AccessInherit, AccessAllow, AccessAsk, AccessDeny}, d.Access) {
+		fault("access %q, allowed are allow, ask, deny, and none to inherit", CleanText(string(d.Access), 32))
+	}
+	if len(d.Icon) > maxDeviceIcon || strings.Trim(d.Icon, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		fault("icon %q, allowed are up to %d of a-z, 0-9 and hyphen", CleanText(d.Icon, maxDeviceIcon), maxDeviceIcon)
+	}
+	if d.Mappings < 0 || d.Mappings > 65535 {
+		fault("%d mappings, allowed are 1 to 65535, and 0 for what the policy says", d.Mappings)
+	}
+	if d.MaxLifetime < 0 || d.MaxLifetime > 0 && d.MaxLifetime < time.Second {
+		fault("lifetime %s, allowed are 1s and more, and 0 for what the policy says", d.MaxLifetime)
+	}
+	faults = append(faults, d.Ports.faults(SettingPorts)...)
+	d.Name, d.Note = CleanText(d.Name, MaxDeviceName), CleanText(d.Note, MaxDeviceNote)
+	return errors.Join(faults...)
+}
+
+// device returns what is set of the device with a MAC address, which may be unknown; nil if nothing is.
+func (p Policy) device(mac string) *Device {
+	if d, ok := p.Devices[mac]; ok {
+		return &d
+	}
+	if d, ok := p.Devices[NewDevices]; ok {
+		return &d
+	}
+	return nil
+}
+
+// judge decides about a port, if what is set of the device decides: then nobody looks at rules.
+func (d *Device) judge(p Policy, port uint16) (decided bool, err error) {
+	switch {
+	case d == nil:
+		return false, nil
+	case d.Access == AccessDeny:
+		return true, ErrNotAuthorized
+	case len(d.Ports) > 0 && !d.Ports.Contains(port):
+		return true, ErrPort
+	case d.Access == AccessInherit:
+		return false, nil
+	case len(d.Ports) == 0 && !p.Ports.Contains(port):
+		return true, ErrPort
+	}
+	return true, nil
+}
+
+// checkDevice judges by what is set of the devices that a request is about: of the one that asks, and of the one that the
+// port leads to.
+func (a *authorization) checkDevice(p Policy, r Request, f Facts) {
+	if r.Origin.Owner() {
+		return
+	}
+	macs := []string{f.MAC}
+	if f.ClientMAC != f.MAC {
+		macs = append(macs, f.ClientMAC)
+	}
+	for _, mac := range macs {
+		if d := p.device(mac); d != nil {
+			a.check(d.Access != AccessDeny, ErrNotAuthorized, "device", "%s: %s", d.title(), d)
+			a.check(!d.NoIPv6 || !r.Pinhole(), ErrNotAuthorized, "device", "%s may not open ports over IPv6", d.title())
+		}
+	}
+}
+
+// checkApproval asks the owner, where that is wanted, when nothing else is in the way.
+func (a *authorization) checkApproval(v verdict, f Facts) {
+	if v.own == nil || v.own.Access != AccessAsk || f.Renewal {
+		return
+	}
+	a.check(f.Approval != refusedByOwner, ErrNotAuthorized, "approval", "%s: the owner has said no", v.own.title())
+	a.check(f.Approval == approvedByOwner, ErrWaiting, "approval", "%s: the owner is asked", v.own.title())
+}
+
+// DeviceOptions says how what is set of a device is to be changed.
+type DeviceOptions struct {
+	By        Origin // the admin page or the command line
+	IfVersion uint64 // fail with [ErrChanged] unless it has this version; 0: whatever it has
+	DryRun    bool   // only tell what would happen
+	Close     bool   // close the leases that are not allowed any more; where a device is denied that happens always
+}
+
+// DeviceChange is what such a change does.
+type DeviceChange struct {
+	Device  Device         // as it is then; of one that is forgotten, as it was
+	Refused []RefusedLease // the leases of the device that would not be granted again
+	Closed  bool           // they are closed
+}
+
+// SetDevice sets what a device may. Its Created and Version are set by the manager. The error wraps [ErrInvalid],
+// [ErrChanged], [ErrFull] or [ErrUnavailable], and nothing has changed then.
+func (m *Manager) SetDevice(ctx context.Context, d Device, o DeviceOptions) (DeviceChange, error) {
+	if err := d.validate(); err != nil {
+		return DeviceChange{}, err
+	}
+	return m.changeDevice(ctx, d.MAC, o, func(t *tx, f facts) (DeviceChange, error) { return t.setDevice(d, o, f) })
+}
+
+// ForgetDevice takes away what is set of a device: it becomes one of [NewDevices]. The error wraps [ErrNotFound],
+// [ErrChanged] or [ErrUnavailable].
+func (m *Manager) ForgetDevice(ctx context.Context, mac string, o DeviceOptions) (DeviceChange, error) {
+	return m.changeDevice(ctx, mac, o, func(t *tx, f facts) (DeviceChange, error) {
+		old, ok := t.policies().own.Devices[mac]
+		if !ok {
+			return DeviceChange{}, fmt.Errorf("%w: nothing is set of device %q", ErrNotFound, CleanText(mac, 32))
+		}
+		devices := maps.Clone(t.policies().own.Devices)
+		delete(devices, mac)
+		change := DeviceChange{Device: old}
+		t.putDevices(&change, devices, o, f, old.title()+" forgotten")
+		return change, nil
+	})
+}
+
+func (m *Manager) changeDevice(ctx context.Context, mac string, o DeviceOptions, decide func(*tx, facts) (DeviceChange, error)) (DeviceChange, error) {
+	var change DeviceChange
+	_, err := m.do(ctx, &operation{decide: func(t *tx, f facts) (_ []Lease, err error) {
+		if has := t.policies().own.Devices[mac].Version; o.IfVersion != 0 && o.IfVersion != has {
+			return nil, fmt.Errorf("%w: the device has version %d, not %d: look at it again", ErrChanged, has, o.IfVersion)
+		}
+		change, err = decide(t, f)
+		return nil, err
+	}})
+	return ifDecided(&change, err), err
+}
+
+func (t *tx) setDevice(d Device, o DeviceOptions, f facts) (DeviceChange, error) {
+	old, known := t.policies().own.Devices[d.MAC]
+	if !known && len(t.policies().own.Devices) >= MaxDevices {
+		return DeviceChange{}, fmt.Errorf("%w: something is set of %d devices, allowed are %d: forget one", ErrFull, MaxDevices, MaxDevices)
+	}
+	if d.Version, d.Created = old.Version+1, old.Created; !known {
+		d.Created = f.now.Round(0)
+	}
+	devices := maps.Clone(t.policies().own.Devices)
+	if devices == nil {
+		devices = map[string]Device{}
+	}
+	devices[d.MAC] = d
+	change := DeviceChange{Device: d}
+	o.Close = o.Close || d.Access == AccessDeny
+	t.putDevices(&change, devices, o, f, d.title()+": "+d.String())
+	return change, nil
+}
+
+// putDevices makes the devices part of the policy, and finds out what that does to the leases of the one that has changed.
+func (t *tx) putDevices(change *DeviceChange, devices map[string]Device, o DeviceOptions, f facts, what string) {
+	next := *t.policies()
+	next.own.Devices, next.whole.Devices = devices, devices
+	mac := change.Device.MAC
+	for _, l := range t.refusedBy(next.whole, f) {
+		if _, own := devices[l.Device]; l.Device == mac || mac == NewDevices && !own {
+			change.Refused = append(change.Refused, l)
+		}
+	}
+	change.Closed = o.Close && len(change.Refused) > 0
+	if o.DryRun {
+		return
+	}
+	t.policy = &next
+	t.events = append(t.events, Event{Kind: EventPolicy, By: o.By, Reason: CleanText(what, 2*MaxDescription)})
+	if change.Closed {
+		for _, l := range change.Refused {
+			t.closed(t.get(l.ID), o.By, "the device may not have it any more: "+l.Reason)
+		}
+	}
+}
