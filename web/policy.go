@@ -216,11 +216,9 @@ func (r *reader) question(body PolicyQuestion) lease.Request {
 	if body.To == "" {
 		target = client
 	}
-	var protocol lease.Protocol
-	if all := r.protocols(body.Protocol); len(all) == 1 {
-		protocol = all[0]
-	} else if !r.has("protocol") {
-		r.add("protocol", "is %q, allowed are tcp and udp", body.Protocol)
+	protocol, err := lease.ParseProtocol(body.Protocol)
+	if err != nil && !r.has("protocol") {
+		r.add("protocol", "is %q, allowed are tcp and udp", lease.CleanText(body.Protocol, 32))
 	}
 	if body.ExternalPort == 0 && !r.has("external_port") {
 		r.add("external_port", "is 0 or absent, allowed are 1 to 65535")

@@ -55,14 +55,19 @@ type Rule struct {
 
 // RuleMapping is one mapping that a rule, or a lease that gives way to one, has in the kernel.
 type RuleMapping struct {
-	Text            string     `json:"text"` // for people: "tcp 443 -> 192.168.1.20:8443"
+	Text            string     `json:"text"`   // for people: "tcp 443 -> 192.168.1.20:8443 (IPv4, from everybody, hairpin)"
+	Family          string     `json:"family"` // "IPv4", translated, or "IPv6"
+	Lease           lease.ID   `json:"lease"`  // of a device, that has it; "": it stands for the rule
 	Protocol        string     `json:"protocol"`
 	ExternalAddress netip.Addr `json:"external_address"` // "": that of the WAN
 	ExternalPort    uint16     `json:"external_port"`    // 0: all
 	InternalAddress netip.Addr `json:"internal_address"`
 	InternalPort    uint16     `json:"internal_port"` // 0: all
 	PortCount       int        `json:"port_count"`
-	WAN             string     `json:"wan"` // "": each of them
+	WAN             string     `json:"wan"`     // "": each of them
+	From            []string   `json:"from"`    // who may come; none: everybody
+	Except          []string   `json:"except"`  // ports that it leaves out
+	Hairpin         bool       `json:"hairpin"` // LAN hosts get through by the address outside; with IPv6 they need not
 }
 
 // RuleList answers GET rules.

@@ -208,11 +208,46 @@ func (v view) ruleChange(c lease.RuleChange, dryRun bool) RuleChange {
 func mappings(leases []lease.Lease) []RuleMapping {
 	all := make([]RuleMapping, len(leases))
 	for i, l := range leases {
-		all[i] = RuleMapping{
-			Text: l.String(), Protocol: l.Protocol.String(),
+		m := RuleMapping{
+			Protocol: l.Protocol.String(), Family: "IPv4",
 			ExternalAddress: l.External.Addr(), ExternalPort: l.External.Port(),
 			InternalAddress: l.Internal.Addr(), InternalPort: l.Internal.Port(), PortCount: l.PortCount(), WAN: l.WAN,
+			From: []string{}, Except: texts(l.Except), Hairpin: !l.NoHairpin,
 		}
+		if l.Pinhole() {
+			m.Family = "IPv6"
+		}
+		if l.Rule == "" {
+			m.Lease = l.ID
+		}
+		for _, f := range l.Filters {
+			from := prefixText(f.Prefix)
+			if f.Port != 0 {
+				from += fmt.Sprintf(" port %d", f.Port)
+			}
+			m.From = append(m.From, from)
+		}
+		m.Text = fmt.Sprintf("%s (%s)", l, m.terms())
+		all[i] = m
 	}
 	return all
+}
+
+// terms says what a mapping is like besides what leads where.
+func (m RuleMapping) terms() string {
+	terms := []string{m.Family, "from " + cmp.Or(strings.Join(m.From, " and "), "everybody")}
+	if len(m.Except) > 0 {
+		terms = append(terms, "except "+strings.Join(m.Except, " and "))
+	}
+	switch {
+	case m.Family == "IPv6": // nothing is translated, so there is nothing to turn round
+	case m.Hairpin:
+		terms = append(terms, "hairpin")
+	default:
+		terms = append(terms, "no hairpin")
+	}
+	if m.Lease != "" {
+		terms = append(terms, "the lease "+string(m.Lease))
+	}
+	return strings.Join(terms, ", ")
 }

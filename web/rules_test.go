@@ -48,7 +48,7 @@ func TestLifeOfARule(t *testing.T) {
 	if got := a.Header.Get("Location"); got != "/api/v1/rules/"+string(r.ID) || a.Header.Get("ETag") != `"1"` {
 		t.Errorf("location %q, etag %q", got, a.Header.Get("ETag"))
 	}
-	if len(change.Add) != 2 || change.Add[0].Text != "tcp 443 -> 192.168.1.40:8443" || change.DryRun || !r.InForce || r.Origin != lease.OriginWeb {
+	if len(change.Add) != 2 || change.Add[0].Text != "tcp 443 -> 192.168.1.40:8443 (IPv4, from everybody, hairpin)" || change.DryRun || !r.InForce || r.Origin != lease.OriginWeb {
 		t.Errorf("change %+v", change)
 	}
 	h.stands("tcp 443 -> 192.168.1.40:8443", "udp 443 -> 192.168.1.40:8443")

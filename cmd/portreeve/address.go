@@ -110,6 +110,9 @@ func (f *assignFlags) assign(cmd *cobra.Command, c *client, out *output) error {
 			return exit{exitUsage, fmt.Errorf("--%s is for a rule only: add --static, or leave it out", name)}
 		}
 	}
+	if err := exclusive(cmd, "to", "device"); err != nil {
+		return err
+	}
 	body := web.AddressRequest{To: f.settings.To, Device: f.settings.Device, Public: f.settings.Public, Name: f.settings.Name}
 	if f.lasting != "" {
 		lasting, err := span(f.lasting)

@@ -173,6 +173,7 @@ func (r *report) checkNetwork(ctx context.Context, cfg config.Config, running bo
 	for _, m := range snapshot.Missing {
 		r.bad("lan", fmt.Sprintf("%s: %s", m.Name, m.Why), "it will be served as soon as it can be; if that is never, correct [lan] interfaces")
 	}
+	r.checkRules(ctx, cfg, lease.Topology{WANs: outside.Snapshot().Topology(), LANs: snapshot.Topology()}, inside)
 	if len(snapshot.Interfaces) == 0 {
 		r.bad("lan", "no interface with a private IPv4 address", "give the LAN interface its address, or name it with [lan] interfaces or --lan")
 	}
@@ -181,6 +182,31 @@ func (r *report) checkNetwork(ctx context.Context, cfg config.Config, running bo
 		if !running {
 			r.checkPorts(ctx, cfg, ifc)
 		}
+	}
+}
+
+// checkRules looks for rules of the configuration file that could not be in force here.
+func (r *report) checkRules(ctx context.Context, cfg config.Config, t lease.Topology, inside *lan.Watcher) {
+	own, err := inside.Listening(ctx)
+	if err != nil {
+		r.bad("rules", "cannot ask for the router's own ports: "+err.Error(), "run as root or as the daemon's user")
+	}
+	unfit := 0
+	for _, rule := range cfg.Rules {
+		if why := rule.Unfit(t, own); why != "" {
+			unfit++
+			r.bad("rules", fmt.Sprintf("%s of the configuration file would not be in force: %s", rule.Title(), why),
+				"correct it, switch it off (enabled = false), or let portreeve wait until that is otherwise")
+		}
+	}
+	for _, rule := range cfg.Policy.Rules {
+		if why := rule.Unfit(t); why != "" {
+			unfit++
+			r.bad("policy", fmt.Sprintf("rule %q of the configuration file matches nothing: %s", rule.Name, why), "correct its networks, or let portreeve wait until there is one")
+		}
+	}
+	if n := len(cfg.Rules) + len(cfg.Policy.Rules); n > 0 && unfit == 0 {
+		r.ok("rules", "%d in the configuration file, which can be in force", n)
 	}
 }
 

@@ -125,6 +125,9 @@ func refusal(p *web.Problem, status int) error {
 	if len(texts) == 0 {
 		texts = []string{p.Detail}
 	}
+	if p.Code == web.CodeReserved {
+		texts[0] += ": --take-from-router takes it"
+	}
 	for _, l := range p.InTheWay {
 		texts = append(texts, fmt.Sprintf("in the way is the lease %s: %s %s to %s, of %s; --take-over closes it", l.ID, l.Protocol, external(l), to(l), device(l)))
 	}

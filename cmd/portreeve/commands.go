@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/portreeve/portreeve/lease"
 	"github.com/portreeve/portreeve/web"
 )
 
@@ -29,7 +30,11 @@ func newStatus() *cobra.Command {
 		if err := c.do(cmd.Context(), http.MethodGet, "/status", &s); err != nil {
 			return err
 		}
-		if err := out.print(cmd.OutOrStdout(), s, func(w io.Writer) { printStatus(w, s) }); err != nil {
+		var rules web.RuleList
+		if err := c.do(cmd.Context(), http.MethodGet, "/rules", &rules); err != nil {
+			return err
+		}
+		if err := out.print(cmd.OutOrStdout(), s, func(w io.Writer) { printStatus(w, s, rules) }); err != nil {
 			return err
 		}
 		if len(s.Problems) > 0 {
@@ -40,7 +45,7 @@ func newStatus() *cobra.Command {
 	return cmd
 }
 
-func printStatus(w io.Writer, s web.Status) {
+func printStatus(w io.Writer, s web.Status, rules web.RuleList) {
 	row(w, "portreeve", s.Version+", running for "+short(s.UptimeSeconds))
 	row(w, "verdict", strings.ReplaceAll(string(s.Verdict), "_", " "))
 	row(w, "firewall", s.Backend)
@@ -57,6 +62,11 @@ func printStatus(w io.Writer, s web.Status) {
 	row(w, "rules", fmt.Sprintf("%d, of which %d are in force", s.Rules, s.RulesInForce))
 	for _, d := range s.DMZ {
 		row(w, "DMZ HOST", dmzHost(d))
+	}
+	for _, r := range rules.Rules {
+		if r.Settings.Enabled && !r.InForce && r.Settings.Kind != lease.RuleDMZ { // that is told above
+			row(w, "NOT IN FORCE", fmt.Sprintf("%s (set %s): %s", titleOf(r), setIn(r), r.Why))
+		}
 	}
 	for _, n := range s.Notices {
 		row(w, "notice", n)
@@ -137,7 +147,7 @@ func printLease(w io.Writer, d web.LeaseDetail) {
 	row(w, "lease", l.ID)
 	row(w, "port", fmt.Sprintf("%s %s to %s", l.Protocol, external(l), to(l)))
 	for _, h := range l.RemoteHosts {
-		row(w, "only from", fmt.Sprintf("%s port %d (0: any)", h.Prefix, h.Port))
+		row(w, "only from", remoteHost(h))
 	}
 	row(w, "device", device(l))
 	row(w, "asked by", fmt.Sprintf("%s via %s, %s", l.Client, l.Via, cmp.Or(l.Agent, "no name given")))
@@ -159,6 +169,14 @@ func printLease(w io.Writer, d web.LeaseDetail) {
 	for _, e := range d.Events {
 		row(w, e.Time.Format(time.DateTime), happened(e))
 	}
+}
+
+// remoteHost says who may use a lease.
+func remoteHost(h web.RemoteHost) string {
+	if h.Port == 0 {
+		return h.Prefix.String()
+	}
+	return fmt.Sprintf("%s port %d", h.Prefix, h.Port)
 }
 
 // happened tells an event in a line: what, by whom, how often if more than once, and why if there is a reason.
@@ -217,10 +235,13 @@ func to(l web.Lease) string {
 	return side(l.InternalAddress, l.InternalAddress, l.InternalPort, l.PortCount)
 }
 
-// side writes ports, after an address if it is valid; without ports the other address.
+// side writes ports, after an address if it is valid; for all ports the other address, or "all" if there is none.
 func side(addr, whole netip.Addr, port uint16, count int) string {
-	if port == 0 {
+	switch {
+	case port == 0 && whole.IsValid():
 		return whole.String()
+	case port == 0:
+		return "all"
 	}
 	text := fmt.Sprint(port)
 	if addr.IsValid() {

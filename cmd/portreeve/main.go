@@ -67,5 +67,6 @@ NAT-PMP, closes them on time, and shows the owner everything.`,
 	}
 	root.AddCommand(newRun(), newCheck(), newCleanup(), newStatus(), newLease(),
 		newForward(), newDMZ(), newAddress(), newPolicy(), newClientCommand(), newSetupCode(), newUser(), newSession(), newToken(), newAudit(), newVersion())
+	inOurWords(root)
 	return root
 }

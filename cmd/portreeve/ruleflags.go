@@ -32,8 +32,6 @@ func (f *ruleFlags) addCommonFlags(cmd *cobra.Command) {
 	set.StringVar(&f.until, "until", "", "when it ends, such as 2026-12-24T18:00 (default: never)")
 	set.StringVar(&f.lasting, "for", "", "how long it lasts from now, such as 4h or 2d")
 	set.StringArrayVar(&s.Schedule, "schedule", nil, `when it is in force, such as "Mon-Fri 16:00-22:00"; may be repeated (default: always)`)
-	cmd.MarkFlagsMutuallyExclusive("to", "device")
-	cmd.MarkFlagsMutuallyExclusive("until", "for")
 }
 
 func (f *ruleFlags) addForwardFlags(cmd *cobra.Command) {
@@ -91,6 +89,11 @@ func saysAnything(cmd *cobra.Command) bool {
 
 // apply sets what the options say, and leaves everything else as it is.
 func (f *ruleFlags) apply(cmd *cobra.Command, s *web.RuleSettings) error {
+	for _, pair := range [][]string{{"to", "device"}, {"until", "for"}} {
+		if err := exclusive(cmd, pair...); err != nil {
+			return err
+		}
+	}
 	given := func(name string) bool { return cmd.Flags().Changed(name) }
 	for name, set := range map[string]func(){
 		"name": func() { s.Name = f.settings.Name }, "protocol": func() { s.Protocol = f.settings.Protocol },

@@ -181,6 +181,14 @@ func setBy(r web.Rule) string {
 	return fmt.Sprintf("in version %d by %s, first on %s", r.Version, r.Origin, r.Created.Local().Format("2006-01-02 15:04"))
 }
 
+// setIn says who sets a rule, in a few words.
+func setIn(r web.Rule) string {
+	if r.Origin == lease.OriginConfig {
+		return "in the configuration file"
+	}
+	return "by " + string(r.Origin)
+}
+
 func onOff(on bool) string { return map[bool]string{true: "on", false: "off"}[on] }
 
 func untilText(s web.RuleSettings) string {

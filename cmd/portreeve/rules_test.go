@@ -154,16 +154,16 @@ func TestForward(t *testing.T) {
 	const add = "--protocol tcp --ports 443 --to 192.168.1.20 --to-ports 8443"
 	r.want(`
 forward "nas" would be added
-+ tcp 443 -> 192.168.1.20:8443
++ tcp 443 -> 192.168.1.20:8443 (IPv4, from everybody, hairpin)
 nothing has been changed
 `, append([]string{"forward", "add", "--name", "nas", "--dry-run"}, strings.Fields(add)...)...)
 	r.want(`
 forward ID "nas" added
-+ tcp 443 -> 192.168.1.20:8443
++ tcp 443 -> 192.168.1.20:8443 (IPv4, from everybody, hairpin)
 `, append([]string{"forward", "add", "--name", "nas"}, strings.Fields(add)...)...)
 	r.want(`
 forward ID "game" added
-+ udp 5000-5010 -> 192.168.1.20:5000-5010 on wan1
++ udp 5000-5010 -> 192.168.1.20:5000-5010 on wan1 (IPv4, from 198.51.100.0/24 and 203.0.113.9, no hairpin)
 `, "forward", "add", "--name", "game", "--protocol", "udp", "--ports", "5000-5010", "--device", "192.168.1.20", "--wan", "wan1",
 		"--from", "198.51.100.0/24,203.0.113.9", "--no-hairpin", "--close-when-gone", "--until", "2126-12-24T18:00", "--schedule", "Mon-Sun 00:00-24:00")
 	out, _, _ := r.do("forward", "list")
@@ -187,29 +187,29 @@ forward ID "game" added
 
 	r.want(`
 forward ID "nas" changed
-- tcp 443 -> 192.168.1.20:8443
-+ tcp 444 -> 192.168.1.20:8443
+- tcp 443 -> 192.168.1.20:8443 (IPv4, from everybody, hairpin)
++ tcp 444 -> 192.168.1.20:8443 (IPv4, from everybody, hairpin)
 `, "forward", "edit", "nas", "--ports", "444")
 	r.want(`
 forward ID "game" changed
-- udp 5000-5010 -> 192.168.1.20:5000-5010 on wan1
-+ udp 6000 -> 192.168.1.21:6000 on wan1
+- udp 5000-5010 -> 192.168.1.20:5000-5010 on wan1 (IPv4, from 198.51.100.0/24 and 203.0.113.9, no hairpin)
++ udp 6000 -> 192.168.1.21:6000 on wan1 (IPv4, from everybody, hairpin)
 `, "forward", "edit", "Game", "--ports", "6000", "--to", "192.168.1.21", "--from", "", "--no-hairpin=false", "--until", "never", "--schedule", "")
 	if game := r.rule("game"); len(game.Sources) != 0 || game.NoHairpin || !game.Until.IsZero() || len(game.Schedule) != 0 || game.Target.Device != "" || game.Target.CloseWhenGone {
 		t.Errorf("taken away was not all: %+v", game.Rule)
 	}
 	r.want(`
 forward ID "nas" switched off
-- tcp 444 -> 192.168.1.20:8443
+- tcp 444 -> 192.168.1.20:8443 (IPv4, from everybody, hairpin)
 `, "forward", "disable", "nas")
 	r.want(`
 forward ID "nas" would be switched on
-+ tcp 444 -> 192.168.1.20:8443
++ tcp 444 -> 192.168.1.20:8443 (IPv4, from everybody, hairpin)
 nothing has been changed
 `, "forward", "enable", "nas", "--dry-run")
 	r.want(`
 forward ID "nas" switched on
-+ tcp 444 -> 192.168.1.20:8443
++ tcp 444 -> 192.168.1.20:8443 (IPv4, from everybody, hairpin)
 `, "forward", "enable", "nas")
 
 	var shown web.Rule
@@ -253,9 +253,9 @@ func TestForwardComplaints(t *testing.T) {
 	r.fails(exitUsage, "portreeve: --to is absent, and so is device", "forward", "add", "--ports", "80")
 	r.fails(exitUsage, `--until is "soon": allowed is a date with a time such as`, "forward", "add", "--until", "soon")
 	r.fails(exitUsage, `--for is "3 days": allowed is such as 90m`, "forward", "add", "--for", "3 days")
-	r.fails(exitUsage, "none of the others can be", "forward", "add", "--for", "3d", "--until", "never")
-	r.fails(exitUsage, "none of the others can be", "forward", "add", "--to", "192.168.1.20", "--device", nasMAC)
-	r.fails(exitFailure, "tcp 22 is served by the router itself", "forward", "add", "--protocol", "tcp", "--ports", "22", "--to", "192.168.1.20")
+	r.fails(exitUsage, "--until and --for are both given: allowed is one of them", "forward", "add", "--for", "3d", "--until", "never")
+	r.fails(exitUsage, "--to and --device are both given: allowed is one of them", "forward", "add", "--to", "192.168.1.20", "--device", nasMAC)
+	r.fails(exitFailure, "tcp 22 is served by the router itself: end that, choose another port, or let the rule take it from the router: --take-from-router takes it", "forward", "add", "--protocol", "tcp", "--ports", "22", "--to", "192.168.1.20")
 	r.fails(exitFailure, `forward "declared" is in the way`, "forward", "add", "--protocol", "tcp", "--ports", "8000-9000", "--to", "192.168.1.20")
 	r.fails(exitForbidden, "is in the configuration file: change it there", "forward", "edit", "declared", "--ports", "81")
 	r.fails(exitUsage, "nothing is to be changed", "forward", "edit", "declared", "--take-over", "--dry-run")
@@ -280,8 +280,8 @@ func TestForwardComplaints(t *testing.T) {
 	r.want(`
 forward would be added
 closes the lease ID: udp 3074 to 192.168.1.50:3074, of 192.168.1.50
-- udp 3074 -> 192.168.1.50:3074
-+ udp 3074 -> 192.168.1.20:3074
+- udp 3074 -> 192.168.1.50:3074 (IPv4, from everybody, hairpin, the lease ID)
++ udp 3074 -> 192.168.1.20:3074 (IPv4, from everybody, hairpin)
 nothing has been changed
 `, append(add, "--take-over", "--dry-run")...)
 	if _, ok := r.leases.Snapshot().ByID(l.ID); !ok {
@@ -290,8 +290,8 @@ nothing has been changed
 	r.want(`
 forward ID added
 closes the lease ID: udp 3074 to 192.168.1.50:3074, of 192.168.1.50
-- udp 3074 -> 192.168.1.50:3074
-+ udp 3074 -> 192.168.1.20:3074
+- udp 3074 -> 192.168.1.50:3074 (IPv4, from everybody, hairpin, the lease ID)
++ udp 3074 -> 192.168.1.20:3074 (IPv4, from everybody, hairpin)
 `, append(add, "--take-over")...)
 }
 
@@ -348,7 +348,7 @@ func TestDMZ(t *testing.T) {
 	r.want("there is no DMZ host\n", "dmz", "off")
 	r.want(`
 DMZ host ID set
-+ all -> 192.168.1.20
++ all -> 192.168.1.20 (IPv4, from everybody, except 25 and 8000-8100, hairpin)
 `, "dmz", "set", "--device", nasMAC, "--except", "25,8000-8100", "--for", "2h")
 	out, _, _ := r.do("dmz", "show")
 	for _, want := range []string{"rule +DMZ host ID", "to +02:00:00:00:00:20 \\(192.168.1.20\\)", "except +25, 8000-8100", "state +in force", "mapping +all -> 192.168.1.20"} {
@@ -365,18 +365,18 @@ DMZ host ID set
 	// In place of the one before, without anything of that.
 	r.want(`
 DMZ host ID would be set
-- all -> 192.168.1.20
-+ all -> 192.168.1.21
+- all -> 192.168.1.20 (IPv4, from everybody, except 25 and 8000-8100, hairpin)
++ all -> 192.168.1.21 (IPv4, from everybody, hairpin)
 nothing has been changed
 `, "dmz", "set", "--to", "192.168.1.21", "--dry-run")
 	r.want(`
 DMZ host ID set
-- all -> 192.168.1.20
-+ all -> 192.168.1.21
+- all -> 192.168.1.20 (IPv4, from everybody, except 25 and 8000-8100, hairpin)
++ all -> 192.168.1.21 (IPv4, from everybody, hairpin)
 `, "dmz", "set", "--to", "192.168.1.21")
 	r.want(`
 DMZ host ID set
-+ all 2001:db8:1::20
++ all 2001:db8:1::20 (IPv6, from everybody)
 `, "dmz", "set", "--to", "2001:db8:1::20", "--ipv6")
 	if rules := r.leases.Snapshot().Rules; len(rules) != 3 || len(rules[1].Except) != 0 || !rules[1].Until.IsZero() {
 		t.Errorf("rules %+v", rules)
@@ -384,9 +384,9 @@ DMZ host ID set
 	r.fails(exitUsage, "--except is \"0\", allowed is a port", "dmz", "set", "--to", "192.168.1.21", "--except", "0")
 	r.want(`
 DMZ host ID removed
-- all -> 192.168.1.21
+- all -> 192.168.1.21 (IPv4, from everybody, hairpin)
 DMZ host ID removed
-- all 2001:db8:1::20
+- all 2001:db8:1::20 (IPv6, from everybody)
 `, "dmz", "off")
 	r.want("there is no DMZ host\n", "dmz", "show")
 }
@@ -404,7 +404,7 @@ func TestAddress(t *testing.T) {
 	r.fails(exitUsage, "--public is absent", "address", "assign", "--static", "--to", "192.168.1.23")
 	r.want(`
 address ID "own" assigned
-+ all 203.0.113.30 -> 192.168.1.23
++ all 203.0.113.30 -> 192.168.1.23 (IPv4, from everybody, hairpin)
 `, "address", "assign", "--static", "--name", "own", "--to", "192.168.1.23", "--public", "203.0.113.30")
 	out, _, _ := r.do("address", "list")
 	for _, want := range []string{

@@ -49,7 +49,7 @@ func TestAccountsOnTheCommandLine(t *testing.T) {
 		{"", "user remove anna nobody", exitNotFound, "there is no such account"},
 		{"", "session list", 0, "USER"},
 		{"", "session end abc", exitNotFound, "there is no such session"},
-		{"", "token create", exitUsage, "accepts 1 arg"},
+		{"", "token create", exitUsage, "portreeve token create takes NAME"},
 		{"", "token create grafana --area moon", exitUsage, "allowed are state, rules"},
 		{"", "token revoke abc", exitNotFound, "there is no such token"},
 		{"", "audit --limit 3", 0, "user.remove"},
