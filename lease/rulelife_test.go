@@ -127,7 +127,7 @@ func TestAddressesComeAndGoWithoutTouchingTheOthers(t *testing.T) {
 		are("2001:db8:1::20")
 		r := tcp(80, netip.Addr{})
 		r.IPv6, r.Target.Device = true, nasMAC
-		s.put(r)
+		six := s.put(r).ID
 		r.IPv6 = false
 		if why := s.why(s.put(r).ID); !strings.Contains(why, "with an IPv4 address") {
 			t.Errorf("of the other family: %q", why)
@@ -138,8 +138,10 @@ func TestAddressesComeAndGoWithoutTouchingTheOthers(t *testing.T) {
 		private := of("2001:db8:1::15")
 		are("2001:db8:1::11", "2001:db8:1::15", "2001:db8:1::20")
 		s.stands("tcp [2001:db8:1::11]:80", "tcp [2001:db8:1::15]:80", "tcp [2001:db8:1::20]:80")
-		if last := s.Snapshot().Rules[0].Target.Addr; last != netip.MustParseAddr("2001:db8:1::20") {
-			t.Errorf("the rule was stored anew for %s", last)
+		for _, r := range s.Snapshot().Rules {
+			if r.ID == six && r.Target.Addr != netip.MustParseAddr("2001:db8:1::20") {
+				t.Errorf("the rule was stored anew for %s", r.Target.Addr)
+			}
 		}
 		if of("2001:db8:1::20") != first || of("2001:db8:1::15") != private || first == "" {
 			t.Errorf("%s and %s are now %s and %s", first, private, of("2001:db8:1::20"), of("2001:db8:1::15"))

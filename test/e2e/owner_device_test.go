@@ -16,7 +16,8 @@ import (
 // What is the owner's for a device goes with it when DHCP gives it another address: forwards, the DMZ host, a public address
 // of its own, and what the policy lets it do. When it has left, a rule stays where it was or is out of force, as was said.
 func TestRulesFollowTheirDevice(t *testing.T) {
-	inOwners(t, func(t *testing.T, f flavour) {
+	t.Parallel()
+	inAll(t, func(t *testing.T, f flavour) {
 		home := f.home(t)
 		// The router doubts sooner than usual that a host is still there.
 		for setting, value := range map[string]string{"base_reachable_time_ms": "4000", "retrans_time_ms": "200", "delay_first_probe_time": "1"} {

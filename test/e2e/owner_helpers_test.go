@@ -14,7 +14,8 @@ import (
 // Protocols that tell addresses in what they say, with programs of Debian at both ends: with the helper a transfer of FTP in
 // active mode works, and a call of SIP is heard and ended by the other side; without it neither does.
 func TestHelpersWithRealPrograms(t *testing.T) {
-	inOwners(t, func(t *testing.T, f flavour) {
+	t.Parallel()
+	inAll(t, func(t *testing.T, f flavour) {
 		home, state := f.home(t), t.TempDir()
 		site := filepath.Dir(write(t, "news", "all is well\n"))
 		serveFTP(t, home.Internet, home.Peers[0].String(), site)

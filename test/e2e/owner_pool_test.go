@@ -47,7 +47,8 @@ func ip(t *testing.T, args ...string) {
 // back goes to the next. It is the device's own, in both directions and with every protocol. The provider does not route
 // them: the router answers for those that are given away, and only as long as they are.
 func TestPoolOfAddresses(t *testing.T) {
-	inOwners(t, func(t *testing.T, f flavour) {
+	t.Parallel()
+	inAll(t, func(t *testing.T, f flavour) {
 		home, state := f.home(t), t.TempDir()
 		before := home.Save(t) + wanAddrs(t, home)
 		askers := append(neighbours(t, home, 4), home.LAN1, home.LAN2)

@@ -13,7 +13,8 @@ import (
 // A machine with two interfaces and no rule at all becomes a router by one line of configuration: the LAN reaches the
 // internet, and nobody comes in who was not asked for. It is what it was before when portreeve ends.
 func TestMasqueradeFromNothing(t *testing.T) {
-	inOwners(t, func(t *testing.T, f flavour) {
+	t.Parallel()
+	inAll(t, func(t *testing.T, f flavour) {
 		home := f.home(t)
 		home.Router.Run(t, "nft", "flush", "ruleset")
 		for _, program := range []string{"iptables-legacy", "ip6tables-legacy"} {

@@ -10,7 +10,8 @@ import (
 
 // Everything that the owner has set holds after whatever may happen: by packets, each time.
 func TestOwnersRulesSurvive(t *testing.T) {
-	inOwners(t, func(t *testing.T, f flavour) {
+	t.Parallel()
+	inAll(t, func(t *testing.T, f flavour) {
 		home, state := f.home(t), t.TempDir()
 		flush := reloading(t, home)
 		options := lab.DaemonOptions{StateDir: state, Config: `

@@ -12,20 +12,6 @@ import (
 
 // What the owner sets by hand, from the command line and the file to the packets.
 
-// owners are the flavours in which all of the owner's rules can be had.
-func owners() []flavour { return []flavour{{"nftables", "nftables", lab.NFT}} }
-
-// inOwners runs a test with each flavour that knows all of the owner's rules.
-func inOwners(t *testing.T, test func(t *testing.T, f flavour)) {
-	t.Parallel()
-	for _, f := range owners() {
-		t.Run(f.name, func(t *testing.T) {
-			t.Parallel()
-			test(t, f)
-		})
-	}
-}
-
 // macOf is the hardware address of a LAN host.
 func macOf(t *testing.T, h *lab.Host) string {
 	t.Helper()
