@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -110,6 +111,74 @@ func TestApplyNoticesWhatCutsItOff(t *testing.T) {
 				if diff := cmp.Diff(before, home.Save(t)); diff != "" {
 					t.Errorf("the failed change left something (-before +after):\n%s", diff)
 				}
+			})
+		})
+	}
+}
+
+// The same for what an owner sets, the guard of a masquerading router, and helpers, in both versions of IP; and for what a
+// daemon that died has left of it: that goes when the next one has nothing of the kind.
+func TestForeignChangesOfWhatAnOwnerSetsAreRepaired(t *testing.T) {
+	nat := lease.NAT{Reserved: []lease.Port{{Protocol: lease.TCP, Number: 53}}, Masquerade: true, Helpers: []lease.Helper{{Name: "ftp"}}}
+	for name, commands := range map[string][]string{
+		"all flushed": {
+			"iptables -t nat -F", "iptables -F", "iptables -t raw -F", "ip6tables -F", "ip6tables -t raw -F",
+		},
+		"chains flushed": {
+			"iptables -t nat -F PORTREEVE-GIVEN", "iptables -t nat -F PORTREEVE-DMZ", "iptables -t nat -F PORTREEVE-HELD",
+			"iptables -F PORTREEVE-TO-LAN", "iptables -t raw -F PORTREEVE-HELPERS", "ip6tables -F PORTREEVE-HOSTS",
+		},
+		"the jumps removed": {
+			"iptables -t nat -D PREROUTING -m comment --comment portreeve -j PORTREEVE-LATE", "iptables -D INPUT 1",
+			"iptables -t raw -D PREROUTING 1", "ip6tables -D INPUT 1",
+		},
+		"jumps in other places": {
+			"iptables -t nat -D PREROUTING -m comment --comment portreeve -j PORTREEVE-LATE",
+			"iptables -t nat -I PREROUTING 1 -m comment --comment portreeve -j PORTREEVE-LATE",
+			"iptables -t nat -A PREROUTING -m comment --comment portreeve -j PORTREEVE-PREROUTING", "iptables -I INPUT 1 -s 192.0.2.7 -j DROP",
+		},
+		"rules of theirs": {
+			"iptables -t nat -I PORTREEVE-GIVEN 1 -j ACCEPT", "iptables -t nat -A PORTREEVE-DMZ -j ACCEPT", "iptables -I PORTREEVE-TO-LAN 1 -j ACCEPT",
+			"iptables -t nat -A PREROUTING -d 192.0.2.7 -j DNAT --to-destination 192.168.1.11", "ip6tables -I PORTREEVE-HOSTS 1 -j DROP",
+		},
+		"half finished": {
+			"iptables -t nat -F PORTREEVE-MAP", "iptables -t nat -F PORTREEVE-GIVEN", "iptables -t nat -X PORTREEVE-GIVEN",
+			"iptables -t nat -N PORTREEVE-GIVEN", "iptables -t nat -A PORTREEVE-MAP -j PORTREEVE-GIVEN", "iptables -t raw -N PORTREEVE-ASK",
+			"iptables -t raw -A PORTREEVE-ASK -p tcp -m tcp --dport 21 -j CT --helper ftp", "iptables -D INPUT 1",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inIptables(t, func(t *testing.T, s subject, home *lab.Home) {
+				hold(t, home, "wan0", public5())
+				some := lease.Filter{Prefix: netip.PrefixFrom(home.Peers[0], 32)}
+				leases := []lease.Lease{
+					whole("dmz", "", "192.168.1.10"), whole("own", public5().String(), "192.168.1.11", some), whole("all", "", "2001:db8:1:1::10"),
+					mapping(t, "tcp 9000 192.168.1.11:80", some), onPublic(mapping(t, "tcp 9001 192.168.1.11:80", some), public5()),
+				}
+				machines := serve(t, home, "tcp", 80)
+				s.sync(t)
+				empty := s.rules(t)
+				s.syncNAT(t, nat, leases...)
+				want := s.rules(t)
+				disturb := func() (theirs string) {
+					for _, command := range commands {
+						words := strings.Fields(command)
+						home.Router.Run(t, words[0], words[1:]...)
+					}
+					return only(s.foreign(t), "-A ")
+				}
+				repaired := func(theirs, want string, nat lease.NAT, leases ...lease.Lease) {
+					t.Helper()
+					s.syncNAT(t, nat, leases...)
+					sameRules(t, "repaired", want, s.rules(t))
+					sameRules(t, "the rules of others", theirs, only(s.foreign(t), "-A "))
+				}
+				repaired(disturb(), want, nat, leases...)
+				machines.goesTo(t, "lan1", outside(home, "tcp", 0, home.WAN, 80))
+				machines.goesTo(t, "lan2", outside(home, "tcp", 0, home.WAN, 9000))
+				theirs := disturb()
+				s.Backend = s.again(t)
+				repaired(theirs, empty, lease.NAT{})
 			})
 		})
 	}

@@ -124,6 +124,38 @@ func TestRulesOfAnEarlierRunInTheOtherVariantGo(t *testing.T) {
 	}
 }
 
+// Nor is what that run has made of the kernel's forwarding forgotten.
+func TestForwardingOfAnEarlierRunInTheOtherVariant(t *testing.T) {
+	forwards := func(want bool) {
+		t.Helper()
+		if got, err := isForwarding(); err != nil || got != want {
+			t.Errorf("forwards %v, %v, want %v", got, err, want)
+		}
+	}
+	first := open(t, nil)
+	if err := os.WriteFile(forwardingFile, []byte("0"), 0); err != nil {
+		t.Fatal(err)
+	}
+	masquerade := lease.Ruleset{Topology: home(), NAT: lease.NAT{Masquerade: true}}
+	if _, err := first.Sync(t.Context(), masquerade); err != nil {
+		t.Fatal(err)
+	}
+	forwards(true)
+	put(t, "iptables-legacy", "filter", "-A INPUT -j ACCEPT")
+	next, err := Open(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := next.Sync(t.Context(), masquerade); err != nil || next.four.program.variant != variantLegacy {
+		t.Fatalf("%s: %v", next.Name(), err)
+	}
+	forwards(true)
+	if err := again(t, "iptables-legacy").Cleanup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	forwards(false)
+}
+
 // A lease that another backend has made is no reason to have none of the others, and the owner is told.
 func TestWhatThisBackendCannotDo(t *testing.T) {
 	b := open(t, nil)

@@ -57,6 +57,18 @@ func TestBuiltinChainsThatWereMadeForUs(t *testing.T) {
 				t.Errorf("without pinholes:\n%s", left)
 			}
 		}},
+		{name: "an owner has set everything", while: func(t *testing.T, b *Backend) { syncOwner(t, b) }},
+		{name: "an owner has set everything and taken it back", while: func(t *testing.T, b *Backend) {
+			syncOwner(t, b)
+			syncEmpty(t, b)
+			if left := run(t, "nft", "list", "ruleset"); strings.Contains(left, "ip6") {
+				t.Errorf("IPv6 is left:\n%s", left)
+			}
+		}},
+		{name: "an owner has set everything where others have rules", before: func(t *testing.T) {
+			put(t, "iptables-nft", "raw", "-A PREROUTING -s 192.0.2.1/32 -j DROP")
+			put(t, "iptables-nft", "filter", "-A INPUT -s 192.0.2.1/32 -j DROP")
+		}, while: func(t *testing.T, b *Backend) { syncOwner(t, b) }},
 		{name: "pinholes where others had rules of IPv6", before: func(t *testing.T) {
 			run(t, "ip6tables-nft", "-A", "FORWARD", "-j", "ACCEPT")
 		}, while: func(t *testing.T, b *Backend) { syncPinhole(t, b) }},
@@ -129,6 +141,18 @@ func hole() lease.Lease {
 func syncPinhole(t *testing.T, b *Backend) {
 	t.Helper()
 	if _, err := b.Sync(t.Context(), lease.Ruleset{Topology: home(), Leases: []lease.Lease{hole()}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// syncOwner makes rules in all tables, of both versions of IP.
+func syncOwner(t *testing.T, b *Backend) {
+	t.Helper()
+	_, err := b.Sync(t.Context(), lease.Ruleset{
+		Topology: homeWithIPv6(), Leases: []lease.Lease{dmzHost(), ownAddress(), wholeHost()},
+		NAT: lease.NAT{Masquerade: true, Helpers: []lease.Helper{{Name: "ftp"}}},
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 }
