@@ -203,7 +203,7 @@ func services(version int, plain, dialled bool) map[string][]string {
 	return map[string][]string{"InternetGatewayDevice": {l3f1}, "WANDevice": {wcic1}, "WANConnectionDevice": wan}
 }
 
-// Must-show 4 of the issue: descriptions of both versions are what the specifications say.
+// Descriptions of both versions are what the specifications say.
 func TestDescriptionsConform(t *testing.T) {
 	for _, tt := range []struct {
 		path, agent    string
@@ -426,7 +426,7 @@ func TestTargetsAgreeWithDescriptions(t *testing.T) {
 	}
 }
 
-// Behaviour 9 of incumbent.md: consoles and Windows get version 1 at every path and whatever is set, and the others what is set.
+// Consoles and Windows get version 1 at every path and whatever is set, and the others what is set.
 func TestWhoGetsWhichVersion(t *testing.T) {
 	old := []string{
 		"Microsoft-Windows/10.0 UPnP/1.0", "Microsoft-Windows-NT/5.1 UPnP/1.0 UPnP-Device-Host/1.0", "FDSSDP",

@@ -100,7 +100,7 @@ func (r dualRouter) firewall(client, action string, args ...arg) reply {
 	return r.ask(client, ip6fCtl, w6fc1, action, args...)
 }
 
-// S30 and S31 of protocols.md, and behaviour 30 of incumbent.md.
+// S30 and S31.
 func TestAddPinhole(t *testing.T) {
 	r := newDualRouter(t)
 	id := r.firewall(alice6, "AddPinhole", pinhole("", "0", alice6, "8080", "6", "3600")...).values["UniqueID"]
@@ -169,7 +169,7 @@ func TestAddPinhole(t *testing.T) {
 	}
 }
 
-// S32, and behaviour 31 of incumbent.md.
+// S32.
 func TestPinholeByNumber(t *testing.T) {
 	r := newDualRouter(t)
 	number := func(id string) arg { return arg{"UniqueID", id} }
@@ -280,7 +280,7 @@ func TestPinholeByAnotherName(t *testing.T) {
 	}
 }
 
-// Behaviour 17 of incumbent.md: who calls over IPv6 is the same device as by IPv4.
+// Who calls over IPv6 is the same device as by IPv4.
 func TestMappingOverIPv6(t *testing.T) {
 	r := newDualRouter(t)
 	for _, tt := range []struct {

@@ -9,7 +9,7 @@ import (
 	"github.com/portreeve/portreeve/igd"
 )
 
-// Must-show 4 of the issue: each action of each service of both descriptions is called with valid, missing, extra, doubled and
+// Each action of each service of both descriptions is called with valid, missing, extra, doubled and
 // wrong-typed arguments, and with values out of their range. What is called, and with what, comes from the documents that clients
 // read.
 func TestEachAction(t *testing.T) {
