@@ -157,7 +157,7 @@ func changePlan(had byTree, s *firewall.State, c lease.Change, y, next layout) (
 		changes[i] = delta{have: had[i], remove: from[i].without(to[i]), add: to[i].without(from[i])}
 	}
 	if y.holding() != next.holding() {
-		next.holdAll(&changes, s, before, to)
+		holdAll(&changes, next, s, before, to)
 	}
 	var edits [versions]map[string]*edit
 	for v := range edits {
@@ -185,7 +185,7 @@ func changePlan(had byTree, s *firewall.State, c lease.Change, y, next layout) (
 
 // holdAll changes, when there begins or ceases to be a use for the trees of held ports, what is to be done to them: only then
 // they change by leases that do not. before is the part of the state that changes, and to its rules afterwards.
-func (next layout) holdAll(changes *[treeCount]delta, s, before *firewall.State, to byTree) {
+func holdAll(changes *[treeCount]delta, next layout, s, before *firewall.State, to byTree) {
 	all, part := next.leaseRules(s), next.leaseRules(before)
 	for _, i := range []int{treeHeld, treeHeldAt} {
 		have := changes[i].have
