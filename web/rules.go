@@ -14,12 +14,15 @@ import (
 )
 
 func (s *Server) getRules(w http.ResponseWriter, _ *http.Request) error {
-	v := s.look()
-	list := RuleList{Rules: make([]Rule, len(v.Rules))}
+	return writeJSON(w, RuleList{s.look().rules()})
+}
+
+func (v view) rules() []Rule {
+	all := make([]Rule, len(v.Rules))
 	for i, r := range v.Rules {
-		list.Rules[i] = v.rule(r)
+		all[i] = v.rule(r)
 	}
-	return writeJSON(w, list)
+	return all
 }
 
 func (s *Server) getRule(w http.ResponseWriter, r *http.Request) error {

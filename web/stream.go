@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,18 +40,27 @@ type feed interface {
 	status(s Status) ([]byte, error)
 }
 
+// ruleFeed is a feed that tells of the owner's rules as well. Our page looks after them when it is opened.
+type ruleFeed interface {
+	rules(all []Rule) ([]byte, error)
+	rule(r Rule) ([]byte, error)
+}
+
 type jsonFeed struct{}
 
 func (jsonFeed) leases(all []Lease) ([]byte, error) { return json.Marshal(LeaseList{Leases: all}) }
 func (jsonFeed) lease(l Lease) ([]byte, error)      { return json.Marshal(l) }
 func (jsonFeed) status(s Status) ([]byte, error)    { return json.Marshal(s) }
+func (jsonFeed) rules(all []Rule) ([]byte, error)   { return json.Marshal(RuleList{all}) }
+func (jsonFeed) rule(r Rule) ([]byte, error)        { return json.Marshal(r) }
 
 // stream returns a handler that sends the state and then each change of it (text/event-stream) for as long as
 // the other end listens, lasts says yes, and the server runs. A reader that is slow skips states.
 //
 // The events are: "leases", the whole list, first; then "lease", one that is new or changed, and "gone", the ID
-// of one that was closed. "status" ends each state and carries its ID; whoever comes back with the ID of the
-// state that still holds is spared the list.
+// of one that was closed. Programs are told of the owner's rules in the same way, by "rules", "rule" and "rule_gone": a rule
+// that was put, comes into force or goes out of it has changed. "status" ends each state and carries its ID; whoever comes
+// back with the ID of the state that still holds is spared the lists.
 func (s *Server) stream(f feed, lasts func(*http.Request) bool) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		leave, err := s.streams.enter(source(r))
@@ -155,9 +166,36 @@ func (st *stream) state(before, now view, id string) error {
 			m.add("gone", "", data, err)
 		}
 	}
+	if feed, ok := st.feed.(ruleFeed); ok {
+		m.addRules(feed, before, now)
+	}
 	data, err := st.feed.status(now.status)
 	m.add("status", id, data, err)
 	return st.send(&m)
+}
+
+// addRules tells of the rules that have changed since before; of all if that is no view yet.
+func (m *messages) addRules(feed ruleFeed, before, now view) {
+	if before.Snapshot == nil {
+		data, err := feed.rules(now.rules())
+		m.add("rules", "", data, err)
+		return
+	}
+	known := map[lease.ID]Rule{}
+	for _, r := range before.rules() {
+		known[r.ID] = r
+	}
+	for _, r := range now.rules() {
+		if was, ok := known[r.ID]; !ok || !reflect.DeepEqual(was, r) {
+			data, err := feed.rule(r)
+			m.add("rule", "", data, err)
+		}
+		delete(known, r.ID)
+	}
+	for _, id := range slices.Sorted(maps.Keys(known)) {
+		data, err := json.Marshal(Gone{id})
+		m.add("rule_gone", "", data, err)
+	}
 }
 
 func (st *stream) status(now view, id string) error {
