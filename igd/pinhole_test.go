@@ -140,7 +140,7 @@ func TestAddPinhole(t *testing.T) {
 		{"a name outside", alice6, pinhole("peer.example", "0", alice6, "8080", "6", "60"), "402"},
 		{"IPv4 outside", alice6, pinhole("198.51.100.7", "0", alice6, "8080", "6", "60"), "402"},
 		{"a port that is none", alice6, pinhole("", "65536", alice6, "8080", "6", "60"), "402"},
-		{"behaviour 30: another address of one's own", alice6, pinhole("", "0", aliceOther, "8080", "6", "60"), "200"},
+		{"another address of one's own", alice6, pinhole("", "0", aliceOther, "8080", "6", "60"), "200"},
 		{"over IPv4 for one's own", alice, pinhole("", "0", alice6, "8081", "17", "60"), "200"},
 		{"over IPv4 for another host", alice, pinhole("", "0", bob6, "8081", "17", "60"), "606"},
 		{"one peer with one port", bob6, pinhole("2001:db8:a::34", "443", bob6, "8080", "17", "60"), "200"},

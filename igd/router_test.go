@@ -265,3 +265,5 @@ func (r *router) mappings() []string {
 	}
 	return list
 }
+
+func at(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
