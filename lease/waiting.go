@@ -18,10 +18,12 @@ type Waiting struct {
 	Count       int       // how often
 }
 
-// How long a request is listed after it has come last, how long an answer holds, and how many are listed. A device that
-// tries on and on cannot fill the list for the others.
+// WaitingFor is how long a request is listed after it has come last.
+const WaitingFor = 15 * time.Minute
+
+// How long an answer holds, and how many requests are listed. A device that tries on and on cannot fill the list for the
+// others.
 const (
-	waitingFor       = 15 * time.Minute
 	approvalLasts    = 24 * time.Hour
 	refusalLasts     = time.Hour
 	maxWaiting       = 128
@@ -81,7 +83,7 @@ func (a *approvals) of(key approvalKey, now time.Time) approval {
 // prune forgets what is over.
 func (a *approvals) prune(now time.Time) {
 	for key, w := range a.waiting {
-		if now.Sub(w.Last) >= waitingFor {
+		if now.Sub(w.Last) >= WaitingFor {
 			delete(a.waiting, key)
 		}
 	}

@@ -62,6 +62,7 @@ type Status struct {
 	UptimeSeconds int64          `json:"uptime_seconds"`
 	Leases        int            `json:"leases"`
 	LeasesByVia   map[string]int `json:"leases_by_via"`
+	Waiting       int            `json:"waiting"`        // how many requests wait for the owner
 	Rules         int            `json:"rules"`          // how many the owner has set
 	RulesInForce  int            `json:"rules_in_force"` // how many of them hold now
 	DMZ           []DMZHost      `json:"dmz"`            // the hosts that get what nothing else takes, if that is switched on

@@ -54,6 +54,8 @@ const (
 	CodeNoUser      Code = "user_not_found"
 	CodeNoToken     Code = "token_not_found"
 	CodeNoSession   Code = "session_not_found"
+	CodeNoDevice    Code = "device_not_found"
+	CodeNoRequest   Code = "request_not_found"
 	CodeExists      Code = "exists"
 	CodeLastAdmin   Code = "last_admin"
 	CodeWrongCode   Code = "wrong_code"
@@ -82,7 +84,7 @@ func Codes() []Code {
 		CodeSetup, CodeLogin, CodeWrongCode, CodeNoCode, CodeWeak, CodeWrong, CodeRate, CodeBusy, CodeStreams,
 		CodeNoLease, CodeNoRule, CodeNotAllowed, CodeConflict, CodeReserved, CodeExhausted, CodeChanged,
 		CodeUnavailable, CodeStopping, CodeInternal,
-		CodeToken, CodeRole, CodeNoUser, CodeNoToken, CodeNoSession, CodeExists, CodeLastAdmin,
+		CodeToken, CodeRole, CodeNoUser, CodeNoToken, CodeNoSession, CodeNoDevice, CodeNoRequest, CodeExists, CodeLastAdmin,
 	}
 }
 
@@ -97,7 +99,7 @@ func httpStatus(c Code) int {
 		return http.StatusMisdirectedRequest
 	case CodeOrigin, CodeNotOwner, CodeSetup, CodeWrongCode, CodeWrong, CodeNotAllowed, CodeRole:
 		return http.StatusForbidden
-	case CodeNotFound, CodeNoLease, CodeNoRule, CodeNoCode, CodeNoUser, CodeNoToken, CodeNoSession:
+	case CodeNotFound, CodeNoLease, CodeNoRule, CodeNoCode, CodeNoUser, CodeNoToken, CodeNoSession, CodeNoDevice, CodeNoRequest:
 		return http.StatusNotFound
 	case CodeConflict, CodeReserved, CodeExhausted, CodeExists, CodeLastAdmin:
 		return http.StatusConflict

@@ -23,9 +23,19 @@ type view struct {
 // look takes the newest snapshot.
 func (s *Server) look() view {
 	snap, now := s.Leases.Snapshot(), s.Leases.Now()
-	v := view{Snapshot: snap, now: now, status: s.statusOf(snap, now), name: s.DeviceName}
+	v := view{Snapshot: snap, now: now, status: s.statusOf(snap, now), name: s.nameIn(snap)}
 	v.status.DMZ = v.dmzHosts()
 	return v
+}
+
+// nameIn returns what people call a device: the owner's name for it, else that of the network.
+func (s *Server) nameIn(snap *lease.Snapshot) func(lease.Lease) string {
+	return func(l lease.Lease) string {
+		if d := snap.Own.Devices[l.Device]; d.Name != "" {
+			return d.Name
+		}
+		return s.DeviceName(l)
+	}
 }
 
 // dmzHosts lists the hosts that get what nothing else takes, also one that does not get it just now.
@@ -61,6 +71,11 @@ func (s *Server) statusOf(snap *lease.Snapshot, now time.Time) Status {
 	st.Protocols, st.Notices = notNil(st.Protocols), notNil(st.Notices)
 	for _, l := range snap.Leases {
 		st.LeasesByVia[string(l.Origin)]++
+	}
+	for _, w := range snap.Waiting {
+		if now.Sub(w.Last) < lease.WaitingFor {
+			st.Waiting++
+		}
 	}
 	st.Rules = len(snap.Rules)
 	for _, r := range snap.Rules {

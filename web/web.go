@@ -31,6 +31,9 @@ type Leases interface {
 	Find(by lease.Origin, p lease.Protocol, internal netip.AddrPort) (lease.Lease, bool)
 	PutRule(ctx context.Context, r lease.Rule, o lease.RuleOptions) (lease.RuleChange, error)
 	RemoveRule(ctx context.Context, id lease.ID, o lease.RuleOptions) (lease.RuleChange, error)
+	SetDevice(ctx context.Context, d lease.Device, o lease.DeviceOptions) (lease.DeviceChange, error)
+	ForgetDevice(ctx context.Context, mac string, o lease.DeviceOptions) (lease.DeviceChange, error)
+	AnswerRequest(ctx context.Context, id lease.ID, answer lease.Answer, o lease.DeviceOptions) (lease.Waiting, error)
 	SetPolicy(ctx context.Context, own lease.OwnPolicy, o lease.PolicyOptions) (lease.PolicyChange, error)
 
 	// Now is the time against which leases expire; it must carry a monotonic reading, as time.Now does.
@@ -69,6 +72,11 @@ type Config struct {
 	// latest of IPv4 first. They must not take long. Nil: never known, never there.
 	MAC   func(addr netip.Addr) string
 	Addrs func(mac string) []netip.Addr
+
+	// Neighbours lists who is on the LANs now; Vendor tells who has made a device, "" when unknown. They must not take
+	// long. Nil: nobody, and unknown.
+	Neighbours func() []Neighbour
+	Vendor     func(mac string) string
 
 	// Policy is what the configuration file says of it. What the core decides by, with what the owner sets, is in its snapshots.
 	Policy lease.Policy
@@ -113,6 +121,12 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	if c.Addrs == nil {
 		c.Addrs = func(string) []netip.Addr { return nil }
+	}
+	if c.Neighbours == nil {
+		c.Neighbours = func() []Neighbour { return nil }
+	}
+	if c.Vendor == nil {
+		c.Vendor = func(string) string { return "" }
 	}
 	if c.Answer == nil {
 		c.Answer = func(Action, error) (int, string) { return 0, "" }
