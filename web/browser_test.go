@@ -31,6 +31,13 @@ func TestBrowser(t *testing.T) {
 		{"without script", withoutScript},
 		{"the router is gone and comes back", theRouterIsGone},
 		{"on a phone", onAPhone},
+		{"forwards", forwardsByHand},
+		{"DMZ host", hostOfEverything},
+		{"public addresses", publicAddresses},
+		{"policy", policyByHand},
+		{"accounts, tokens and those who may only look", accountsByHand},
+		{"language and colours", looks},
+		{"a thousand leases that change", manyLeases},
 		{"every page in each language, colour and width", everyPage},
 		{"pictures of the documentation", screenshots},
 	} {
@@ -159,6 +166,14 @@ func (b *browser) click(selector string) {
 	b.do(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
 }
 
+// press clicks on what leads to another page, and waits for something on that.
+func (b *browser) press(selector, wanted string) {
+	b.t.Helper()
+	b.eval(`window.before = true`)
+	b.click(selector)
+	b.eventually(wanted+" is there after "+selector, fmt.Sprintf(`!window.before && document.querySelector(%q) !== null`, wanted))
+}
+
 func (b *browser) text(selector string) string {
 	b.t.Helper()
 	text, err := chromedp.Run(b.ctx, chromedp.Text(chromedp.CSS(selector)))
@@ -192,6 +207,14 @@ func (b *browser) true(script string) bool {
 		b.t.Fatalf("%s: %v", script, err)
 	}
 	return is
+}
+
+// evaluate returns what a script does, or what it promises.
+func evaluate[T any](b *browser, script string) T {
+	b.t.Helper()
+	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
+	must(b.t, err)
+	return v
 }
 
 func (b *browser) eval(script string) { b.t.Helper(); b.do(chromedp.Evaluate[chromedp.Void](script)) }

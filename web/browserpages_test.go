@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/chromedp"
 
 	"github.com/portreeve/portreeve/lease"
 	"github.com/portreeve/portreeve/web"
@@ -30,7 +29,7 @@ func (h *home) pagesOf() []string {
 	return []string{
 		"/", "/leases", "/leases?q=xbox&sort=device", "/leases/" + string(snapshot.Leases[0].ID), "/forwards", "/forwards/new", "/forwards/" + rule,
 		"/dmz", "/addresses", "/policy?client=192.168.1.50&port=3074", "/devices", "/devices/00:50:f2:12:34:56", "/activity",
-		"/activity?kind=denied", "/exposure", "/settings", "/help", "/nothing-here",
+		"/activity?kind=denied", "/exposure", "/policy/rules/new?action=deny&device=00:50:f2:12:34:56", "/settings", "/help", "/nothing-here",
 	}
 }
 
@@ -77,13 +76,19 @@ func everyPage(t *testing.T, c *chromium) {
 		for _, path := range h.pagesOf() {
 			b.open(h.url + path)
 			b.wait(`main h1`)
-			b.accessible(language + " " + path)
+			b.accessible(language+" "+path, map[string]view{"en": {1280, "light"}, "zh": {360, "dark"}}[language])
 		}
 	}
 }
 
-// accessible checks the page that is shown.
-func (b *browser) accessible(name string) {
+// view is how a page is looked at.
+type view struct {
+	width  int64
+	scheme string
+}
+
+// accessible checks that the page that is shown fits in every view, and has axe-core look at one.
+func (b *browser) accessible(name string, closely view) {
 	b.t.Helper()
 	b.eval(b.axe())
 	for _, width := range []int64{1280, 360} {
@@ -93,7 +98,7 @@ func (b *browser) accessible(name string) {
 			if !b.true(fmt.Sprintf(`document.documentElement.scrollWidth <= %d`, width)) {
 				b.t.Errorf("%s is wider than %d", name, width)
 			}
-			if (width == 360) == (scheme == "dark") { // each width and each colour once
+			if (view{width, scheme}) == closely {
 				b.violations(fmt.Sprintf("%s, %d, %s", name, width, scheme))
 			}
 		}
@@ -114,11 +119,9 @@ func (b *browser) axe() string {
 // violations runs axe-core and fails for whatever it finds to be serious.
 func (b *browser) violations(name string) {
 	b.t.Helper()
-	found, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], resultTypes: ["violations"] })
+	found := evaluate[string](b, `axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], resultTypes: ["violations"] })
 		.then(r => JSON.stringify(r.violations.filter(v => v.impact === "serious" || v.impact === "critical")
-			.map(v => v.id + ": " + v.nodes.slice(0, 3).map(n => n.target.join(" ") + " (" + n.any.concat(n.all, n.none).map(c => c.message).join("; ") + ")").join(", "))))`,
-		chromedp.EvalAwaitPromise))
-	must(b.t, err)
+			.map(v => v.id + ": " + v.nodes.slice(0, 3).map(n => n.target.join(" ") + " (" + n.any.concat(n.all, n.none).map(c => c.message).join("; ") + ")").join(", "))))`)
 	var all []string
 	must(b.t, json.Unmarshal([]byte(found), &all))
 	for _, one := range all {

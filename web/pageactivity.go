@@ -59,7 +59,7 @@ func (v view) line(e Event) activityLine {
 	if !addr.IsValid() {
 		addr = m.Client
 	}
-	l.Key, l.Name = deviceKey(m.Device, addr), v.deviceName(m.Device, addr)
+	l.Key, l.Name = deviceRef(m.Device, addr), v.deviceName(m.Device, addr)
 	l.Ports = portsText(m.ExternalPort, 1)
 	return l
 }

@@ -34,7 +34,7 @@ func (s *Server) showAddresses(w http.ResponseWriter, r *http.Request, d address
 	for _, a := range now.publicAddresses(s.Policy.Pool) {
 		row := addressRow{PublicAddress: a, FromConfig: a.Via == lease.OriginConfig}
 		if a.Rule != "" || a.Lease != "" {
-			row.Key, row.Name = deviceKey(a.Device, a.InternalAddress), now.deviceName(a.Device, a.InternalAddress)
+			row.Key, row.Name = deviceRef(a.Device, a.InternalAddress), now.deviceName(a.Device, a.InternalAddress)
 		} else if a.Pool {
 			d.Free++
 		}

@@ -85,7 +85,7 @@ func (d *deviceList) at(mac string, addr netip.Addr) *deviceRow {
 	if mac == "" {
 		mac = d.macs[addr]
 	}
-	key := deviceKey(mac, addr)
+	key := deviceRef(mac, addr)
 	one := d.byKey[key]
 	if one == nil {
 		one = &deviceRow{Key: key, MAC: mac, Random: randomised(mac), Name: d.deviceName(mac, addr)}
@@ -166,10 +166,11 @@ func (s *Server) devicesPage(w http.ResponseWriter, r *http.Request) error {
 
 // deviceData is the data of the page of one device.
 type deviceData struct {
-	Device deviceRow
-	Leases []leaseRow
-	Rules  []Rule
-	Events []activityLine
+	Device   deviceRow
+	Leases   []leaseRow
+	Rules    []Rule
+	Policies []PolicyRule // that name it
+	Events   []activityLine
 }
 
 func (s *Server) devicePage(w http.ResponseWriter, r *http.Request) error {
@@ -187,8 +188,13 @@ func (s *Server) devicePage(w http.ResponseWriter, r *http.Request) error {
 	}
 	slices.Reverse(d.Leases)
 	for _, state := range now.Rules {
-		if deviceKey(state.Target.Device, state.Target.Addr) == key {
+		if deviceRef(state.Target.Device, state.Target.Addr) == key {
 			d.Rules = append(d.Rules, now.rule(state))
+		}
+	}
+	for _, rule := range s.policyOf(now.Policy, now.Own).Rules {
+		if all[i].MAC != "" && slices.Contains(rule.Devices, all[i].MAC) {
+			d.Policies = append(d.Policies, rule)
 		}
 	}
 	d.Events = now.about(all[i], 50)

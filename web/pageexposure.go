@@ -87,7 +87,7 @@ func (v view) exposure() []exposed {
 	for _, r := range v.Rules {
 		for _, l := range r.InForce {
 			e := exposed{
-				Kind: string(r.Kind), Key: deviceKey(r.Target.Device, r.Target.Addr), Name: v.deviceName(r.Target.Device, r.Target.Addr),
+				Kind: string(r.Kind), Key: deviceRef(r.Target.Device, r.Target.Addr), Name: v.deviceName(r.Target.Device, r.Target.Addr),
 				Protocol: l.Protocol.String(), Ports: portsText(l.External.Port(), l.PortCount()), Text: r.Name, Rule: r.ID,
 				first: l.External.Port(), count: l.PortCount(),
 			}

@@ -51,13 +51,13 @@ func portsText(first uint16, count int) string {
 	}
 }
 
-// deviceKey names a device in addresses of pages: by its MAC address, else by its address.
-func deviceKey(mac string, addr netip.Addr) string { return cmp.Or(mac, addr.String()) }
+// deviceRef names a device in addresses of pages: by its MAC address, else by its address.
+func deviceRef(mac string, addr netip.Addr) string { return cmp.Or(mac, addr.String()) }
 
 func rowOf(l Lease) leaseRow {
 	const soon = 60
 	return leaseRow{
-		Lease: l, Key: deviceKey(l.Device, l.InternalAddress), Name: cmp.Or(l.DeviceName, l.InternalAddress.String()),
+		Lease: l, Key: deviceRef(l.Device, l.InternalAddress), Name: cmp.Or(l.DeviceName, l.InternalAddress.String()),
 		Outside: portsText(l.ExternalPort, l.PortCount), Inside: portsText(l.InternalPort, l.PortCount),
 		Expiring: !l.Permanent && l.RemainingSeconds < soon,
 	}

@@ -7,9 +7,9 @@ import (
 
 // pageFeed is what the live pages listen to: rows of HTML for the list of leases, and for all the state as HTML.
 type pageFeed struct {
-	pages    *pages
-	language string
-	rows     bool // false: the page asks for its parts anew when the state has changed
+	pages *pages
+	key   setKey
+	rows  bool // false: the page asks for its parts anew when the state has changed
 }
 
 // feedFor chooses the feed by the address that a page listens to, and lets it say which state it shows already: a browser
@@ -19,7 +19,7 @@ func (s *Server) feedFor(r *http.Request) feed {
 	if r.Header.Get("Last-Event-ID") == "" {
 		r.Header.Set("Last-Event-ID", q.Get("state"))
 	}
-	return pageFeed{s.pages, languageOf(r), q.Get("page") == "rows"}
+	return pageFeed{s.pages, setKey{languageOf(r), identityOf(r).role}, q.Get("page") == "rows"}
 }
 
 func (f pageFeed) leases(all []Lease) ([]byte, error) {
@@ -28,14 +28,14 @@ func (f pageFeed) leases(all []Lease) ([]byte, error) {
 	}
 	rows := rowsOf(all[max(0, len(all)-leaseRows):])
 	slices.Reverse(rows)
-	return f.pages.render(f.language, "rows", rows)
+	return f.pages.render(f.key, "rows", rows)
 }
 
 func (f pageFeed) lease(l Lease) ([]byte, error) {
 	if !f.rows {
 		return nil, nil
 	}
-	return f.pages.render(f.language, "row", rowOf(l))
+	return f.pages.render(f.key, "row", rowOf(l))
 }
 
-func (f pageFeed) status(s Status) ([]byte, error) { return f.pages.render(f.language, "status", s) }
+func (f pageFeed) status(s Status) ([]byte, error) { return f.pages.render(f.key, "status", s) }

@@ -14,6 +14,8 @@ type look struct {
 	Language string
 	Theme    string // "light", "dark", or "" for what the system says
 	Path     string // of the page, with its query
+	Role     Role   // of who has signed in; "": nobody
+	User     string
 	State    string // the ID of the state that the page shows
 	Back     string // where the form of the appearance leads back to
 }
@@ -32,6 +34,8 @@ func themes() []string { return []string{"", "light", "dark"} }
 // lookOf reads from a request what its sender wants to see.
 func lookOf(r *http.Request, l look) look {
 	l.Language, l.Path = languageOf(r), r.URL.RequestURI()
+	who := identityOf(r)
+	l.Role, l.User = who.role, who.name
 	if c, err := r.Cookie(themeCookie); err == nil && slices.Contains(themes(), c.Value) {
 		l.Theme = c.Value
 	}

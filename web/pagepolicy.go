@@ -12,6 +12,9 @@ import (
 // policyData is the data of the page of what decides.
 type policyData struct {
 	Policy  Policy
+	Presets []preset
+	Origin  policyOrigins
+	Own     int // how many rules are the owner's
 	Choices []choice
 
 	// What was tried: the fields of the form, and what would be answered. Tried is false before.
@@ -22,10 +25,16 @@ type policyData struct {
 }
 
 func (s *Server) policyPage(w http.ResponseWriter, r *http.Request) error {
+	return s.showPolicy(w, r, nil)
+}
+
+func (s *Server) showPolicy(w http.ResponseWriter, r *http.Request, why *Problem) error {
 	now, q := s.look(), r.URL.Query()
-	d := policyData{Policy: s.policyOf(now.Policy, now.Own), Choices: now.clients(), Client: strings.TrimSpace(q.Get("client")), Port: strings.TrimSpace(q.Get("port")), Protocol: q.Get("protocol")}
-	var why *Problem
-	if q.Has("client") || q.Has("port") {
+	d := policyData{Presets: presets(), Own: len(now.Own.Rules), Policy: s.policyOf(now.Policy, now.Own), Choices: now.clients(), Client: strings.TrimSpace(q.Get("client")), Port: strings.TrimSpace(q.Get("port")), Protocol: q.Get("protocol")}
+	d.Origin = policyOrigins{d.Policy.Origins["ports"], d.Policy.Origins["never"], d.Policy.Origins["mappings_per_device"], d.Policy.Origins["mappings"]}
+	if why != nil {
+		d.Faults = why.Faults
+	} else if q.Has("client") || q.Has("port") {
 		var err error
 		if d.Answers, err = s.try(r, d); err != nil {
 			why = s.answerError(r, err)
@@ -35,6 +44,9 @@ func (s *Server) policyPage(w http.ResponseWriter, r *http.Request) error {
 	}
 	return s.show(w, r, now, "policy.html", page{Title: "policy.title", At: "policy", Problem: why, Data: d})
 }
+
+// policyOrigins tells where settings come from: "config", "owner" or "default".
+type policyOrigins struct{ Ports, Never, PerDevice, Mappings string }
 
 // try finds out what a device would get.
 func (s *Server) try(r *http.Request, d policyData) ([]ProtocolAnswer, error) {

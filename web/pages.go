@@ -16,7 +16,13 @@ const templateFiles = "template/*.html"
 
 // pages renders the pages, and for pages that follow the router the parts of them, in each language.
 type pages struct {
-	languages map[string]*markup.Set
+	sets map[setKey]*markup.Set
+}
+
+// setKey tells for whom pages are: in which language, and who may do what.
+type setKey struct {
+	language string
+	role     Role
 }
 
 // page is what every template gets.
@@ -38,54 +44,67 @@ type page struct {
 type pageRoute struct {
 	method, path string
 	handler      handler
+	role         Role // the least that may use it; "": any for what only shows, an operator for forms
 }
 
 // doors are the pages for those who have not signed in.
 func (s *Server) doors() []pageRoute {
 	return []pageRoute{
-		{http.MethodGet, "/setup", s.setupPage},
-		{http.MethodPost, "/setup", s.setupForm},
-		{http.MethodGet, "/login", s.loginPage},
-		{http.MethodPost, "/login", s.loginForm},
-		{http.MethodPost, "/logout", s.logoutForm},
-		{http.MethodPost, "/appearance", s.appearanceForm},
+		{http.MethodGet, "/setup", s.setupPage, ""},
+		{http.MethodPost, "/setup", s.setupForm, ""},
+		{http.MethodGet, "/login", s.loginPage, ""},
+		{http.MethodPost, "/login", s.loginForm, ""},
+		{http.MethodPost, "/logout", s.logoutForm, ""},
+		{http.MethodPost, "/appearance", s.appearanceForm, ""},
 	}
 }
 
 // ownerPages are all others. Who has not signed in is sent to the door.
 func (s *Server) ownerPages() []pageRoute {
 	return []pageRoute{
-		{http.MethodGet, "/", s.overviewPage},
-		{http.MethodGet, "/leases", s.leasesPage},
-		{http.MethodGet, "/leases.csv", s.leasesCSV},
-		{http.MethodGet, "/leases/:id", s.leasePage},
-		{http.MethodPost, "/leases/:id/close", s.closeForm},
-		{http.MethodGet, "/forwards", s.forwardsPage},
-		{http.MethodPost, "/forwards", s.forwardForm},
-		{http.MethodGet, "/forwards/:id", s.forwardPage},
-		{http.MethodPost, "/forwards/:id", s.forwardForm},
-		{http.MethodPost, "/forwards/:id/switch", s.switchForm},
-		{http.MethodPost, "/forwards/:id/remove", s.removeForm},
-		{http.MethodGet, "/dmz", s.dmzPage},
-		{http.MethodPost, "/dmz", s.dmzForm},
-		{http.MethodPost, "/dmz/:id/off", s.dmzOffForm},
-		{http.MethodGet, "/addresses", s.addressesPage},
-		{http.MethodPost, "/addresses", s.addressForm},
-		{http.MethodPost, "/addresses/release", s.releaseForm},
-		{http.MethodGet, "/policy", s.policyPage},
-		{http.MethodGet, "/devices", s.devicesPage},
-		{http.MethodGet, "/devices/:key", s.devicePage},
-		{http.MethodGet, "/activity", s.activityPage},
-		{http.MethodGet, "/activity.csv", s.activityCSV},
-		{http.MethodGet, "/activity.json", s.activityJSON},
-		{http.MethodGet, "/exposure", s.exposurePage},
-		{http.MethodGet, "/settings", s.settingsPage},
-		{http.MethodGet, "/help", s.helpPage},
+		{http.MethodGet, "/", s.overviewPage, ""},
+		{http.MethodGet, "/leases", s.leasesPage, ""},
+		{http.MethodGet, "/leases.csv", s.leasesCSV, ""},
+		{http.MethodGet, "/leases/:id", s.leasePage, ""},
+		{http.MethodPost, "/leases/:id/close", s.closeForm, ""},
+		{http.MethodGet, "/forwards", s.forwardsPage, ""},
+		{http.MethodPost, "/forwards", s.forwardForm, ""},
+		{http.MethodGet, "/forwards/:id", s.forwardPage, ""},
+		{http.MethodPost, "/forwards/:id", s.forwardForm, ""},
+		{http.MethodPost, "/forwards/:id/switch", s.switchForm, ""},
+		{http.MethodPost, "/forwards/:id/remove", s.removeForm, ""},
+		{http.MethodGet, "/dmz", s.dmzPage, ""},
+		{http.MethodPost, "/dmz", s.dmzForm, ""},
+		{http.MethodPost, "/dmz/:id/off", s.dmzOffForm, ""},
+		{http.MethodGet, "/addresses", s.addressesPage, ""},
+		{http.MethodPost, "/addresses", s.addressForm, ""},
+		{http.MethodPost, "/addresses/release", s.releaseForm, ""},
+		{http.MethodGet, "/policy", s.policyPage, ""},
+		{http.MethodGet, "/policy/rules/:id", s.policyRulePage, ""},
+		{http.MethodPost, "/policy/rules/:id", s.policyRuleForm, RoleAdmin},
+		{http.MethodPost, "/policy/rules/:id/move", s.policyMoveForm, RoleAdmin},
+		{http.MethodPost, "/policy/rules/:id/remove", s.policyRemoveForm, RoleAdmin},
+		{http.MethodPost, "/policy/settings", s.policySettingsForm, RoleAdmin},
+		{http.MethodGet, "/devices", s.devicesPage, ""},
+		{http.MethodGet, "/devices/:key", s.devicePage, ""},
+		{http.MethodGet, "/activity", s.activityPage, ""},
+		{http.MethodGet, "/activity.csv", s.activityCSV, ""},
+		{http.MethodGet, "/activity.json", s.activityJSON, ""},
+		{http.MethodGet, "/exposure", s.exposurePage, ""},
+		{http.MethodGet, "/settings", s.settingsPage, ""},
+		{http.MethodPost, "/settings/password", s.passwordForm, RoleViewer},
+		{http.MethodPost, "/settings/sessions/:id/end", s.sessionEndForm, RoleViewer},
+		{http.MethodPost, "/settings/users", s.userAddForm, RoleAdmin},
+		{http.MethodPost, "/settings/users/:id", s.userForm, RoleAdmin},
+		{http.MethodPost, "/settings/users/:id/remove", s.userRemoveForm, RoleAdmin},
+		{http.MethodPost, "/settings/tokens", s.tokenForm, RoleAdmin},
+		{http.MethodPost, "/settings/tokens/:id/remove", s.tokenRemoveForm, RoleAdmin},
+		{http.MethodGet, "/help", s.helpPage, ""},
 	}
 }
 
 func newPages(a *assets) (*pages, error) {
-	p := &pages{languages: map[string]*markup.Set{}}
+	p := &pages{sets: map[setKey]*markup.Set{}}
 	var first *markup.Set
 	for _, language := range languages() {
 		texts, err := loadCatalogue(language)
@@ -93,20 +112,21 @@ func newPages(a *assets) (*pages, error) {
 			return nil, err
 		}
 		if first == nil {
-			first, err = markup.Parse(files, templateFiles, functions(a, language, texts))
-			p.languages[language] = first
-		} else {
-			p.languages[language], err = first.With(functions(a, language, texts))
+			if first, err = markup.Parse(files, templateFiles, functions(a, language, texts, "")); err != nil {
+				return nil, err
+			}
 		}
-		if err != nil {
-			return nil, err
+		for _, role := range append(Roles(), "") {
+			if p.sets[setKey{language, role}], err = first.With(functions(a, language, texts, role)); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return p, nil
 }
 
 // functions are those that templates may call.
-func functions(a *assets, language string, texts catalogue) markup.Functions {
+func functions(a *assets, language string, texts catalogue, role Role) markup.Functions {
 	return markup.Functions{
 		"asset":    a.path,
 		"t":        texts.text,
@@ -123,7 +143,9 @@ func functions(a *assets, language string, texts catalogue) markup.Functions {
 		"among": func(all []choice, value string) bool {
 			return slices.ContainsFunc(all, func(c choice) bool { return c.Value == value })
 		},
+		"addr":     addressText,
 		"size":     size,
+		"may":      func(needs string) bool { return role.includes(Role(needs)) },
 		"language": func() string { return language },
 		"upper":    strings.ToUpper,
 		"join":     func(all []string) string { return strings.Join(all, ", ") },
@@ -179,7 +201,7 @@ func served(all []ProtocolFacts) bool {
 // write renders wholly before it sends, so that an error never leaves half a page.
 func (p *pages) write(w http.ResponseWriter, r *http.Request, status int, name string, data page) error {
 	data.Look = lookOf(r, data.Look)
-	body, err := p.render(data.Look.Language, name, data)
+	body, err := p.render(setKey{data.Look.Language, data.Look.Role}, name, data)
 	if err != nil {
 		return err
 	}
@@ -189,8 +211,8 @@ func (p *pages) write(w http.ResponseWriter, r *http.Request, status int, name s
 	return nil
 }
 
-func (p *pages) render(language, name string, data any) ([]byte, error) {
-	return p.languages[language].Render(name, data)
+func (p *pages) render(key setKey, name string, data any) ([]byte, error) {
+	return p.sets[key].Render(name, data)
 }
 
 // writeProblem answers with a page that says what is wrong.
@@ -218,7 +240,7 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, now view, name str
 
 // doneTexts are the things of which a page may say that they have been done, when it is told so by its address.
 func doneTexts() []string {
-	return []string{"closed", "saved", "switched", "dmz", "dmzoff", "assigned", "released"}
+	return []string{"closed", "saved", "switched", "dmz", "dmzoff", "assigned", "released", "policy", "password", "ended", "user", "userremoved", "tokenremoved"}
 }
 
 // readForm reads the body of a form; the query counts for nothing.

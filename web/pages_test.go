@@ -32,7 +32,7 @@ func reference(t *testing.T) (*template.Template, *pages) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := template.New("").Funcs(template.FuncMap(functions(a, "zh", texts))).ParseFS(files, templateFiles)
+	r, err := template.New("").Funcs(template.FuncMap(functions(a, "zh", texts, RoleAdmin))).ParseFS(files, templateFiles)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,6 +169,7 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 			Ports: []string{hostileText}, Default: "allow", Never: []string{hostileText}, ThirdParty: []string{hostileText},
 			Lifetimes: []Lifetimes{{Via: lease.OriginPCP, MinSeconds: 1, MaxSeconds: 2}}, WANs: []LANWAN{{hostileText, hostileText}},
 		},
+		Presets: presets(), Origin: policyOrigins{"config", "owner", "default", "config"}, Own: 1,
 		Choices: []choice{{hostileText, hostileText}}, Tried: true, Client: hostileText, Port: hostileText, Faults: []Fault{{"client", hostileText}},
 		Answers: []ProtocolAnswer{{Via: lease.OriginPCP, Version: 2, Action: hostileText, Name: hostileText, Why: hostileText}, {Allowed: true, Served: true}},
 	}
@@ -181,37 +182,53 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 		Addresses: []addressRow{{Key: hostileText, Name: hostileText, PublicAddress: PublicAddress{Via: lease.OriginWeb, RemainingSeconds: 3}}, {FromConfig: true, Key: "x"}, {}},
 		Form:      form, Static: true, Choices: []choice{{hostileText, hostileText}}, Faults: []Fault{{"public", hostileText}},
 	}
+	policyRule := policyRuleData{
+		Form: policyForm{
+			ID: hostileText, Name: hostileText, Action: "deny", Devices: hostileText, Networks: hostileText, Ports: hostileText, Protocol: "udp",
+			Schedule: hostileText, Most: hostileText, Minutes: hostileText, UPnP: true, First: true, Close: true,
+		},
+		Choices: []choice{{hostileText, hostileText}}, LANs: []string{hostileText}, Refused: []RefusedLease{{Lease{Description: hostileText}, hostileText}},
+		Tried: true, Faults: []Fault{{"ports", hostileText}},
+	}
+	settings := settingsData{
+		Themes: themes(), Languages: languages(), Roles: Roles(), Secret: hostileText, Faults: []Fault{{"name", hostileText}},
+		Sessions: []SessionInfo{{ID: hostileText, User: hostileText, From: hostileText, Agent: hostileText}, {Current: true}},
+		Users:    []User{{Name: hostileText, Role: RoleAdmin}}, Tokens: []Token{{ID: hostileText, Name: hostileText, Role: RoleViewer, Used: "2030-01-02T03:04:05Z"}},
+		Audit: []AuditEntry{{Who: hostileText, From: hostileText, Action: hostileText, Target: hostileText, Before: hostileText, After: hostileText, Result: AuditRefused, Count: 2}, {}},
+	}
 	traffic := Traffic{Known: true, Counted: true, Used: &Used{In: 1}, Peers: []Peer{{Inbound: true, BytesSent: 5000}, {}}}
 	for name, data := range map[string]any{
-		"overview.html":  frame("overview.title", overviewData{Holders: []deviceRow{device}, More: 3, Events: events, Path: pathPicture{LAN: hostileText, WAN: hostileText, Upstream: true}}),
-		"leases.html":    frame("leases.title", leasesData{Rows: rows, Total: 9, Found: 4, Query: hostileText, Sort: "port", Next: "4", From: 2, To: 4}),
-		"lease.html":     frame("lease.title", leaseData{Row: rows[1], Trace: line.Trace, Events: events, Traffic: traffic, Public: hostileText, Only: []string{hostileText}}),
-		"forwards.html":  frame("forwards.title", rules),
-		"forward.html":   frame("forwards.edit", rules),
-		"dmz.html":       frame("dmz.title", rules),
-		"addresses.html": frame("addresses.title", addresses),
-		"policy.html":    frame("policy.title", policy),
-		"devices.html":   frame("devices.title", devicesData{Rows: []deviceRow{device}, Query: hostileText, Total: 3}),
-		"device.html":    frame("device.title", deviceData{Device: device, Leases: rows, Rules: []Rule{rule, declared}, Events: events}),
-		"activity.html":  frame("activity.title", activityData{Days: []activityDay{{Lines: events}}, Query: hostileText, Kind: "denied", Kinds: eventKinds(), Older: "7", Picture: picture}),
-		"exposure.html":  frame("exposure.title", exposure),
-		"help.html":      frame("help.title", helpData{glossary()}),
-		"setup.html":     frame("setup.title", firstPassword{true}),
-		"login.html":     frame("login.title", nil),
-		"problem.html":   frame("problem.title", nil),
-		"rows":           rows,
-		"row":            rows[3],
-		"status":         full,
-		"noneasked":      Status{Verdict: VerdictNoLAN},
-		"empty":          Status{Verdict: VerdictNoWAN},
-		"path":           pathPicture{Broken: true},
-		"foot":           quiet.Status,
+		"overview.html":   frame("overview.title", overviewData{Holders: []deviceRow{device}, More: 3, Events: events, Path: pathPicture{LAN: hostileText, WAN: hostileText, Upstream: true}}),
+		"leases.html":     frame("leases.title", leasesData{Rows: rows, Total: 9, Found: 4, Query: hostileText, Sort: "port", Next: "4", From: 2, To: 4}),
+		"lease.html":      frame("lease.title", leaseData{Row: rows[1], Trace: line.Trace, Events: events, Traffic: traffic, Public: hostileText, Only: []string{hostileText}}),
+		"forwards.html":   frame("forwards.title", rules),
+		"forward.html":    frame("forwards.edit", rules),
+		"dmz.html":        frame("dmz.title", rules),
+		"addresses.html":  frame("addresses.title", addresses),
+		"policy.html":     frame("policy.title", policy),
+		"policyrule.html": frame("policy.rule", policyRule),
+		"settings.html":   frame("settings.title", settings),
+		"devices.html":    frame("devices.title", devicesData{Rows: []deviceRow{device}, Query: hostileText, Total: 3}),
+		"device.html":     frame("device.title", deviceData{Device: device, Leases: rows, Rules: []Rule{rule, declared}, Policies: []PolicyRule{hostileRule()}, Events: events}),
+		"activity.html":   frame("activity.title", activityData{Days: []activityDay{{Lines: events}}, Query: hostileText, Kind: "denied", Kinds: eventKinds(), Older: "7", Picture: picture}),
+		"exposure.html":   frame("exposure.title", exposure),
+		"help.html":       frame("help.title", helpData{glossary()}),
+		"setup.html":      frame("setup.title", firstPassword{true}),
+		"login.html":      frame("login.title", nil),
+		"problem.html":    frame("problem.title", nil),
+		"rows":            rows,
+		"row":             rows[3],
+		"status":          full,
+		"noneasked":       Status{Verdict: VerdictNoLAN},
+		"empty":           Status{Verdict: VerdictNoWAN},
+		"path":            pathPicture{Broken: true},
+		"foot":            quiet.Status,
 	} {
 		var want strings.Builder
 		if err := all.ExecuteTemplate(&want, name, data); err != nil {
 			t.Fatal(err)
 		}
-		got, err := p.render("zh", name, data)
+		got, err := p.render(setKey{"zh", RoleAdmin}, name, data)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,16 +1,121 @@
 package web
 
-import "net/http"
+import (
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
 
 // settingsData is the data of the page of settings.
 type settingsData struct {
 	Themes    []string
 	Languages []string
-	Policy    Policy
+	Roles     []Role
+
+	Sessions []SessionInfo // that may be seen
+	Users    []User        // for those who may set accounts, as is what follows
+	Tokens   []Token
+	Audit    []AuditEntry
+	Secret   string // of a token that was just made; "": none was
+	Faults   []Fault
 }
 
+// settingsAudit is how many entries of the audit log the page shows.
+const settingsAudit = 50
+
 func (s *Server) settingsPage(w http.ResponseWriter, r *http.Request) error {
-	now := s.look()
-	d := settingsData{Themes: themes(), Languages: languages(), Policy: s.policyOf(now.Policy, now.Own)}
-	return s.show(w, r, now, "settings.html", page{Title: "settings.title", At: "settings", Data: d})
+	return s.showSettings(w, r, settingsData{}, nil)
+}
+
+func (s *Server) showSettings(w http.ResponseWriter, r *http.Request, d settingsData, why *Problem) error {
+	d.Themes, d.Languages, d.Roles = themes(), languages(), Roles()
+	var sessions SessionList
+	if err := call(r, s.getSessions, "", nil, &sessions); err != nil {
+		return err
+	}
+	d.Sessions = sessions.Sessions
+	if identityOf(r).role.includes(RoleAdmin) {
+		var users UserList
+		if err := call(r, s.getUsers, "", nil, &users); err != nil {
+			return err
+		}
+		var tokens TokenList
+		if err := call(r, s.getTokens, "", nil, &tokens); err != nil {
+			return err
+		}
+		var audit AuditList
+		if err := call(r, s.getAudit, "", nil, &audit); err != nil {
+			return err
+		}
+		d.Users, d.Tokens, d.Audit = users.Users, tokens.Tokens, audit.Entries[:min(settingsAudit, len(audit.Entries))]
+	}
+	if why != nil {
+		d.Faults = why.Faults
+	}
+	return s.show(w, r, s.look(), "settings.html", page{Title: "settings.title", At: "settings", Problem: why, Data: d})
+}
+
+// settled ends a form of the settings: with the page and what went wrong, or with what has been done.
+func (s *Server) settled(w http.ResponseWriter, r *http.Request, err error, done string) error {
+	if err != nil {
+		return s.showSettings(w, r, settingsData{}, s.answerError(r, err))
+	}
+	http.Redirect(w, r, link("/settings", "done", done), http.StatusSeeOther)
+	return nil
+}
+
+func (s *Server) passwordForm(w http.ResponseWriter, r *http.Request) error {
+	if err := readForm(r); err != nil {
+		return err
+	}
+	body := PasswordChange{r.PostForm.Get("old"), r.PostForm.Get("new")}
+	return s.settled(w, r, call[User](r, s.postPassword, "", body, nil), "password")
+}
+
+func (s *Server) sessionEndForm(w http.ResponseWriter, r *http.Request) error {
+	return s.settled(w, r, call[SessionInfo](r, s.deleteSession, r.PathValue("id"), nil, nil), "ended")
+}
+
+func (s *Server) userAddForm(w http.ResponseWriter, r *http.Request) error {
+	if err := readForm(r); err != nil {
+		return err
+	}
+	body := NewUser{strings.TrimSpace(r.PostForm.Get("name")), Role(r.PostForm.Get("role")), r.PostForm.Get("password")}
+	return s.settled(w, r, call[User](r, s.postUser, "", body, nil), "user")
+}
+
+// userForm changes the role of an account, and its password where one was typed.
+func (s *Server) userForm(w http.ResponseWriter, r *http.Request) error {
+	if err := readForm(r); err != nil {
+		return err
+	}
+	body := UserSettings{Role(r.PostForm.Get("role")), r.PostForm.Get("password")}
+	return s.settled(w, r, call[User](r, s.putUser, r.PathValue("id"), body, nil), "user")
+}
+
+func (s *Server) userRemoveForm(w http.ResponseWriter, r *http.Request) error {
+	return s.settled(w, r, call[User](r, s.deleteUser, r.PathValue("id"), nil, nil), "userremoved")
+}
+
+// tokenForm makes a token, whose secret is shown this once.
+func (s *Server) tokenForm(w http.ResponseWriter, r *http.Request) error {
+	if err := readForm(r); err != nil {
+		return err
+	}
+	const day = 24 * time.Hour
+	body := TokenRequest{Name: strings.TrimSpace(r.PostForm.Get("name")), Role: Role(r.PostForm.Get("role"))}
+	if days, err := strconv.ParseUint(r.PostForm.Get("days"), 10, 64); err == nil && days < math.MaxUint32 {
+		body.LifetimeSeconds = days * uint64(day/time.Second)
+	}
+	var made NewToken
+	if err := call(r, s.postToken, "", body, &made); err != nil {
+		return s.settled(w, r, err, "")
+	}
+	return s.showSettings(w, r, settingsData{Secret: made.Secret}, nil)
+}
+
+func (s *Server) tokenRemoveForm(w http.ResponseWriter, r *http.Request) error {
+	return s.settled(w, r, call[Token](r, s.deleteToken, r.PathValue("id"), nil, nil), "tokenremoved")
 }

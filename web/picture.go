@@ -46,6 +46,8 @@ func (v view) path() pathPicture {
 type timeline struct {
 	From, To time.Time
 	Height   int
+	Foot     int  // where the marks of the time end
+	Long     bool // more than a day: the marks need dates
 	Ticks    []timeTick
 	Lanes    []timeLane
 	More     int // how many ports do not fit into the picture
@@ -53,8 +55,8 @@ type timeline struct {
 
 // timeTick is a mark of the time.
 type timeTick struct {
-	X    int
-	Time time.Time
+	X, Text int // of the mark, and of the middle of the text below it
+	Time    time.Time
 }
 
 // timeLane is one port of one device.
@@ -78,7 +80,7 @@ const (
 	timeLeft   = 200 // for the names
 	laneHeight = 26
 	maxLanes   = 16
-	timeTicks  = 6
+	timeTicks  = 4
 )
 
 // timeline draws from lines of the history, newest first, when ports were open.
@@ -115,10 +117,11 @@ func (v view) timeline(lines []activityLine) timeline {
 		s.bar.Width = max(3, x(s.bar.To)-s.bar.X)
 		t.Lanes[i].Bars = append(t.Lanes[i].Bars, s.bar)
 	}
-	t.Height = len(t.Lanes)*laneHeight + 24
+	t.Foot = len(t.Lanes) * laneHeight
+	t.Height, t.Long = t.Foot+18, length > 24*time.Hour
 	for i := range timeTicks {
 		at := t.From.Add(length * time.Duration(i) / (timeTicks - 1))
-		t.Ticks = append(t.Ticks, timeTick{x(at), at})
+		t.Ticks = append(t.Ticks, timeTick{x(at), min(x(at), timeWidth-40), at})
 	}
 	return t
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -94,19 +95,13 @@ func (s *Server) localRoutes() *gin.Engine {
 	return e
 }
 
-// pageRoute says who may use a page: whoever may see the same by the API, and do it. Forms of the settings are for those
-// who may everything, others for those who may change something.
+// pageRoute says who may use a page: whoever may see the same by the API, and do it.
 func (s *Server) pageRoute(p pageRoute) route {
 	rt := route{p.method, p.path, RoleViewer, AreaState, "", nil, p.handler}
 	if p.method == http.MethodGet {
 		return rt
 	}
-	rt.role = RoleOperator
-	for _, settings := range []string{"/settings/", "/policy/"} {
-		if strings.HasPrefix(p.path+"/", settings) {
-			rt.role = RoleAdmin
-		}
-	}
+	rt.role = cmp.Or(p.role, RoleOperator)
 	var words []string
 	for word := range strings.SplitSeq(p.path, "/") {
 		if word != "" && !strings.HasPrefix(word, ":") {

@@ -44,11 +44,14 @@ func chosenKeys() []string {
 	for _, d := range doneTexts() {
 		keys = append(keys, "done."+d)
 	}
+	for _, p := range presets() {
+		keys = append(keys, "preset."+p.Name)
+	}
 	for _, l := range languages() {
 		keys = append(keys, "language."+l)
 	}
 	return append(keys, "duration.days", "duration.hours", "duration.minutes", "duration.seconds", "time.moment", "time.day", "done.removed",
-		"policy.allow", "policy.deny", "origin.config", "origin.web", "origin.cli", "theme.auto", "theme.light", "theme.dark")
+		"policy.allow", "policy.deny", "setting.config", "setting.owner", "setting.default", "origin.config", "origin.web", "origin.cli", "theme.auto", "theme.light", "theme.dark")
 }
 
 func TestTextsAreThoseThatAreUsed(t *testing.T) {
@@ -86,7 +89,7 @@ func TestTextsAreThoseThatAreUsed(t *testing.T) {
 		}
 		maps.DeleteFunc(texts, func(key, _ string) bool {
 			group, _, _ := strings.Cut(key, ".")
-			return group == "trace" || group == "field" // names that others give, and for which there need not be a text
+			return group == "trace" || group == "field" || group == "role" // names that others give, and for which there need not be a text
 		})
 		wanted := maps.Clone(used)
 		maps.DeleteFunc(wanted, func(key string, _ bool) bool { return strings.HasPrefix(key, "trace.") })
