@@ -116,13 +116,17 @@ func packetsOfPCP(t testing.TB) (packets [][]byte) {
 // survives sends a packet of the client and looks at what it does.
 func (s *setting) survives(t *testing.T, packet []byte) {
 	t.Helper()
-	before := s.manager.Snapshot().Leases
+	before := s.manager.Snapshot()
 	reply := s.handle(t.Context(), client, packet)
-	after := s.manager.Snapshot().Leases
-	if refused(t, packet, reply) && !cmp.Equal(describe(before), describe(after)) {
-		t.Errorf("%x is refused with %x and has changed\n%v to\n%v", packet, reply, describe(before), describe(after))
+	after := s.manager.Snapshot()
+	no := refused(t, packet, reply)
+	if before == after {
+		return // the same, so nothing has changed
 	}
-	for _, l := range after {
+	if no && !cmp.Equal(describe(before.Leases), describe(after.Leases)) {
+		t.Errorf("%x is refused with %x and has changed\n%v to\n%v", packet, reply, describe(before.Leases), describe(after.Leases))
+	}
+	for _, l := range after.Leases {
 		if l.Client != client.Addr() || l.Internal.Addr() != client.Addr() {
 			t.Errorf("%x made %s for %s", packet, l.Mapping, l.Client)
 		}

@@ -128,11 +128,11 @@ func TestPCPFilter(t *testing.T) {
 	})
 }
 
-// 64 ports are one lease with one record, and all are open.
+// 64 ports are one lease with one record and one event, and all are open.
 func TestPCPPortSet(t *testing.T) {
 	t.Parallel()
 	inAll(t, func(t *testing.T, f flavour) {
-		home, d := newHome(t, f, lab.DaemonOptions{})
+		home, d := newHome(t, f, lab.DaemonOptions{Config: "[policy]\nports = [\"6000-6095\"]\n"})
 		const size, internal, external = 64, 5000, 6000
 		client := pcpClient4(t, home, home.LAN1)
 		request := mapRequest(lease.UDP, internal, external, pcp.PortSet{Size: size, First: internal})
@@ -143,6 +143,9 @@ func TestPCPPortSet(t *testing.T) {
 		if l := leases(t, d); len(l) != 1 || l[0].PortCount != size {
 			t.Errorf("listed: %+v, want one lease", l)
 		}
+		if events := history(t, d); len(events) != 1 || events[0].Kind != lease.EventOpened || strings.Count(d.Log(), "mapping opened") != 1 {
+			t.Errorf("events: %+v, want one", events)
+		}
 		for n := range uint16(size) {
 			home.LAN1.Echo(t, "udp", at(home.LAN1.Addr, internal+n).String())
 			lab.Probe{Network: "udp", From: home.Internet, To: at(home.WAN, external+n)}.MustReach(t)
@@ -150,14 +153,15 @@ func TestPCPPortSet(t *testing.T) {
 		beyond := lab.Probe{Network: "udp", From: home.Internet, To: at(home.WAN, external+size)}
 		beyond.MustNotReach(t)
 
-		// Another client that wants some of them gets others, or fewer.
-		other := mustMap(t, pcpClient4(t, home, home.LAN2), mapRequest(lease.UDP, internal, external-32, pcp.PortSet{Size: size, First: internal}))
-		begin, got := other.External.Port(), uint16(1)
-		if len(other.Options) > 0 {
-			got = other.Options[0].(pcp.PortSet).Size
-		}
-		if begin < external+size && begin+got > external {
-			t.Errorf("two clients have the same ports: the second has %d from %d", got, begin)
+		// Another client that wants some of them gets fewer, none of which is of the first (RFC 7753): 32 are left.
+		wants := mapRequest(lease.UDP, internal, external+32, pcp.PortSet{Size: size, First: internal})
+		exactly := wants
+		exactly.Options = append([]pcp.Option{pcp.PreferFailure{}}, wants.Options...)
+		mustRefuse(t, pcpClient4(t, home, home.LAN2), exactly, pcp.ResultCannotProvideExternal)
+		other := mustMap(t, pcpClient4(t, home, home.LAN2), wants)
+		const begin, got = external + size, uint16(32)
+		if len(other.Options) != 1 || other.External.Port() != begin || other.Options[0].(pcp.PortSet) != (pcp.PortSet{Size: got, First: internal}) {
+			t.Fatalf("the second client has %+v, want %d ports from %d", other, got, begin)
 		}
 		home.LAN2.Echo(t, "udp", at(home.LAN2.Addr, internal+got-1).String())
 		lab.Probe{Network: "udp", From: home.Internet, To: at(home.WAN, begin+got-1)}.MustReach(t)
