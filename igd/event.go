@@ -44,6 +44,10 @@ func (n Network) withDefaults() Network {
 	return n
 }
 
+// settle is how long a subscriber has to take note of the answer before its first event comes. GUPnP 1.6 forgets one that comes
+// at the same time.
+const settle = 100 * time.Millisecond
+
 // moderation is how long changes are gathered before they are told. It keeps subscribers from being told of every step of
 // what is one change, and bounds how often they are told (UDA 1.1, section 4.3.2 allows that for all variables).
 const moderation = 200 * time.Millisecond
@@ -290,6 +294,9 @@ func (e *events) serve(sub *subscription) {
 		return
 	}
 	m := messenger{events: e, sub: sub}
+	if !m.pause(settle) {
+		return
+	}
 	for {
 		values, left := e.state(sub)
 		if left <= 0 || !m.tell(values) {

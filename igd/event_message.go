@@ -56,11 +56,8 @@ func (m *messenger) tell(values []string) bool {
 	if m.sub.ended.Err() != nil {
 		return false
 	}
-	if err == nil {
+	if m.silent++; err == nil {
 		m.silent = 0
-	} else {
-		m.silent++
-		m.events.log.Debug("event not delivered", "client", m.sub.client, "service", m.sub.service.name, "seq", m.seq, "err", err)
 	}
 	m.told, m.seq = values, m.seq+1
 	if m.seq == 0 {
@@ -106,8 +103,11 @@ var errUnreachable = errors.New("the subscriber cannot be reached")
 // not understood.
 func (m *messenger) deliver(body []byte) (err error) {
 	for _, c := range m.sub.callbacks {
-		if err = m.deliverTo(c, body); !errors.Is(err, errUnreachable) {
-			return err
+		if err = m.deliverTo(c, body); err != nil {
+			m.events.log.Debug("event not delivered", "client", m.sub.client, "service", m.sub.service.name, "callback", c.to, "seq", m.seq, "err", err)
+		}
+		if !errors.Is(err, errUnreachable) {
+			break
 		}
 	}
 	return err
