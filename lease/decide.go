@@ -125,7 +125,7 @@ func (p Policy) open(t *tx, r Request, d devices, f facts) (Lease, Trace, error)
 		MAC:        device,
 		ClientMAC:  d.client,
 		Approval:   f.approval(approvalKeyOf(r, device)),
-		Now:        f.now,
+		Now:        f.wall.time,
 		SameDevice: d.same(),
 		Device:     t.heldBy(holders(device, r.Internal.Addr())),
 		Total:      t.portCount(),

@@ -395,7 +395,7 @@ func (t *tx) refusedBy(p Policy, f facts) (refused []RefusedLease) {
 	for _, l := range t.where(func(l *Lease) bool { return l.Rule == "" }) {
 		var a authorization
 		r := Request{Mapping: l.Mapping, Origin: l.Origin, Client: l.Client}
-		p.checkRules(&a, r, Facts{Topology: f.topology, MAC: l.Device, Now: f.now})
+		p.checkRules(&a, r, Facts{Topology: f.topology, MAC: l.Device, Now: f.wall.time})
 		if a.Err != nil {
 			refused = append(refused, RefusedLease{*l, a.Trace[len(a.Trace)-1].Why})
 		}

@@ -61,19 +61,27 @@ type Target struct {
 	CloseWhenGone bool
 }
 
-// String returns for example "tcp/udp 5000-5003 -> 192.168.1.10 port 6000" or "dmz 192.168.1.10".
+// String returns for example "tcp/udp 5000-5003 -> 192.168.1.10 port 6000", "tcp 81.2.69.11:22 -> 192.168.1.10 port 22" or
+// "dmz 192.168.1.10".
 func (r Rule) String() string {
+	place, family := "", ""
+	if r.Public.IsValid() {
+		place = r.Public.String() + ":"
+	}
+	if r.IPv6 {
+		family = " over IPv6"
+	}
 	switch r.Kind {
 	case RuleForward:
 		text := ""
 		for i, p := range r.Protocols {
 			text += []string{"", "/"}[min(i, 1)] + p.String()
 		}
-		return fmt.Sprintf("%s %s -> %s port %d", text, PortSet{r.Ports}, r.Target, cmp.Or(r.To, r.Ports.First))
+		return fmt.Sprintf("%s %s%s -> %s port %d%s", text, place, PortSet{r.Ports}, r.Target, cmp.Or(r.To, r.Ports.First), family)
 	case RuleAddress:
 		return fmt.Sprintf("address %s for %s", r.Public, r.Target)
 	default:
-		return fmt.Sprintf("%s %s", r.Kind, r.Target)
+		return fmt.Sprintf("%s %s%s", r.Kind, r.Target, family)
 	}
 }
 

@@ -61,7 +61,7 @@ func (c wallClock) over(r *Rule) bool { return !r.Until.IsZero() && !c.by(r).Bef
 // that what has an end comes to it even if the clock is never set.
 func (m *Manager) wallClock(now time.Time) wallClock {
 	c, at := &m.clock, now.Round(0)
-	least := c.known.Add(now.Sub(c.began))
+	least := c.known.Add(now.Sub(c.began)).Local() // schedules are in the time of the router
 	possible := !at.Before(clocksMade())
 	if possible && !at.Before(least.Add(-clockSlack)) {
 		c.doubt = time.Time{}
