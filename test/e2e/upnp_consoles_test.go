@@ -1,16 +1,11 @@
 package e2e_test
 
 import (
-	"bufio"
-	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -170,95 +165,5 @@ func TestPlayStations(t *testing.T) {
 	first.mustBeOpen(t, home, 9308, 9308)
 	if all := leases(t, d); len(all) != 3 {
 		t.Errorf("leases %+v", all)
-	}
-}
-
-// subscriber collects the events of a service on a LAN host.
-type subscriber struct {
-	mu     sync.Mutex
-	events []string // bodies
-}
-
-func (s *subscriber) seen() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]string{}, s.events...)
-}
-
-// subscribe subscribes a host to the events of a path.
-func subscribe(t *testing.T, host *lab.Host, path string) *subscriber {
-	t.Helper()
-	s := &subscriber{}
-	ln, err := host.Listen(t.Context(), "tcp", at(host.Addr, 0).String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.events = append(s.events, string(body))
-	})}
-	go func() { _ = server.Serve(ln) }() // until it is closed
-	t.Cleanup(func() { _ = server.Close() })
-	conn, err := host.Dial(t.Context(), "tcp", "192.168.1.1:49000")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	_, port, err := net.SplitHostPort(ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	fmt.Fprintf(conn, "SUBSCRIBE %s HTTP/1.1\r\nHost: 192.168.1.1:49000\r\nCALLBACK: <http://%s:%s/>\r\nNT: upnp:event\r\nTIMEOUT: Second-1800\r\n\r\n", path, host.Addr, port)
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("subscribe: %v, %v", resp, err)
-	}
-	defer resp.Body.Close()
-	lab.Eventually(t, within, "the first event", func() error {
-		if len(s.seen()) == 0 {
-			return os.ErrDeadlineExceeded
-		}
-		return nil
-	})
-	return s
-}
-
-// The WAN gets another address. Within two seconds GetExternalIPAddress tells it, and one event that has it was sent.
-func TestWANAddressChangeIsOneEvent(t *testing.T) {
-	t.Parallel()
-	home, _ := newHome(t, usual(), lab.DaemonOptions{})
-	s := subscribe(t, home.LAN1, "/evt/IPConn")
-	before := len(s.seen())
-	begin := time.Now()
-	home.Router.Run(t, "sh", "-c", "ip addr del "+home.WAN.String()+"/24 dev wan0; ip addr add 81.2.69.77/24 dev wan0; ip route replace default via "+home.Gateway.String()+" dev wan0")
-	ctx, cancel := context.WithDeadline(t.Context(), begin.Add(20*time.Second))
-	defer cancel()
-	for ctx.Err() == nil && element(mustSOAP(t, home.LAN1, wanIP1, "GetExternalIPAddress", nil), "NewExternalIPAddress") != "81.2.69.77" {
-		time.Sleep(20 * time.Millisecond)
-	}
-	told := time.Since(begin)
-	evented := func() (n int) {
-		for _, e := range s.seen()[before:] {
-			if element(e, "ExternalIPAddress") == "81.2.69.77" {
-				n++
-			}
-		}
-		return n
-	}
-	lab.Eventually(t, within, "the event", func() error {
-		if evented() == 0 {
-			return os.ErrDeadlineExceeded
-		}
-		return nil
-	})
-	t.Logf("told after %s, by an event after %s", told, time.Since(begin))
-	time.Sleep(time.Second) // for events that should not come
-	if n := len(s.seen()) - before; n != 1 || evented() != 1 {
-		t.Errorf("%d events, %d of them with the new address: %q", n, evented(), s.seen()[before:])
 	}
 }
