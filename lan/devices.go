@@ -271,3 +271,33 @@ func (w *Watcher) probe(hosts []sighting) {
 		}
 	}
 }
+
+// Neighbour is a machine that is on a LAN now, by one of its addresses.
+type Neighbour struct {
+	MAC  string // lower case with colons
+	Addr netip.Addr
+}
+
+// Neighbours lists who is on the LANs now, as far as the kernel knows: whoever has talked to or through the router lately. What
+// cannot be read is missing, and the log says why.
+func (w *Watcher) Neighbours() (all []Neighbour) {
+	for _, ifc := range w.Snapshot().Interfaces {
+		body := (&netlink.Ndmsg{Family: unix.AF_UNSPEC, Index: uint32(ifc.Index)}).Serialize()
+		body = append(body, nl.NewRtAttr(netlink.NDA_IFINDEX, nl.Uint32Attr(uint32(ifc.Index))).Serialize()...)
+		err := w.routes.Ask(kernel.Question{Type: unix.RTM_GETNEIGH, Flags: unix.NLM_F_DUMP, Body: body}, func(message []byte) {
+			if len(hardwareAddr(message)) != 6 {
+				return
+			}
+			n, err := netlink.NeighDeserialize(message)
+			if err != nil {
+				w.config.Log.Warn("an entry of the neighbours cannot be read", "interface", ifc.Name, "err", err)
+			} else if s, ok := sightingOf(n, ifc); ok {
+				all = append(all, Neighbour{n.HardwareAddr.String(), s.addr})
+			}
+		})
+		if err != nil && !errors.Is(err, kernel.ErrInterrupted) {
+			w.config.Log.Warn("the neighbours cannot be read", "interface", ifc.Name, "err", err)
+		}
+	}
+	return all
+}

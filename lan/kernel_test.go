@@ -612,6 +612,9 @@ func TestNeighbours(t *testing.T) {
 	if mac := w.MAC(host); mac != "02:00:00:00:00:0a" {
 		t.Errorf("hardware address %q, want 02:00:00:00:00:0a", mac)
 	}
+	if all := w.Neighbours(); len(all) != 1 || all[0] != (lan.Neighbour{MAC: "02:00:00:00:00:0a", Addr: host}) {
+		t.Errorf("neighbours %v, want the host only", all)
+	}
 	if w.Present(t.Context(), nobody) {
 		t.Error("a host that does not exist is there")
 	}

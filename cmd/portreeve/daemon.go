@@ -140,7 +140,9 @@ func (d *daemon) newServers(ctx context.Context, o *options) (err error) {
 	if d.store != nil {
 		records = d.store
 	}
+	names := lan.NewNames(lan.UsualNameFiles(), time.Now, d.log)
 	d.web, err = web.New(ctx, web.Config{
+		DeviceName: deviceName(names), Neighbours: d.neighbours, Vendor: lan.NewVendors(lan.UsualVendorFiles(), d.log).Vendor,
 		Leases: d.leases, Records: records, Facts: d.facts, OwnAddrs: d.ownAddrs, Traffic: d.traffic,
 		MAC: d.lan.MAC, Addrs: d.lan.Addrs, Policy: d.cfg.Policy, Answer: answer, Logger: d.log,
 	})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/portreeve/portreeve/firewall"
 	"github.com/portreeve/portreeve/igd"
+	"github.com/portreeve/portreeve/lan"
 	"github.com/portreeve/portreeve/lease"
 	"github.com/portreeve/portreeve/pcp"
 	"github.com/portreeve/portreeve/wan"
@@ -225,4 +226,19 @@ func answer(a web.Action, err error) (code int, name string) {
 		r := pcp.Answer(err)
 		return int(r), r.String()
 	}
+}
+
+// deviceName is what the network calls the device that holds a lease.
+func deviceName(names *lan.Names) func(lease.Lease) string {
+	return func(l lease.Lease) string { return names.Name(l.Device, l.Internal.Addr(), l.Client) }
+}
+
+// neighbours are those who are on the LANs now.
+func (d *daemon) neighbours() []web.Neighbour {
+	found := d.lan.Neighbours()
+	all := make([]web.Neighbour, len(found))
+	for i, n := range found {
+		all[i] = web.Neighbour(n)
+	}
+	return all
 }
