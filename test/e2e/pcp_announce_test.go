@@ -135,13 +135,13 @@ func TestPromise7EpochAfterRestart(t *testing.T) {
 	mustMap(t, clients["IPv4"], request) // what the client does then
 }
 
-// Another address outside is announced on every LAN: by NAT-PMP itself, by PCP as an epoch that begins anew, so that
+// Another address outside is announced on every LAN, also where UPnP is switched off: by NAT-PMP itself, by PCP as an epoch that begins anew, so that
 // clients ask again and learn it.
 func TestPCPAddressChangeIsAnnounced(t *testing.T) {
 	t.Parallel()
 	home := usual().home(t)
 	guestRouter, _ := withGuests(t, home)
-	usual().start(t, home, lab.DaemonOptions{Args: []string{"--lan", "br-lan", "--lan", "guest0"}})
+	usual().start(t, home, lab.DaemonOptions{Args: []string{"--lan", "br-lan", "--lan", "guest0"}, Config: "[igd]\nenable = false\n"})
 	client, epoch := pcpClient4(t, home, home.LAN1), &pcp.Epoch{}
 	request := mapRequest(lease.UDP, 5000, 5000)
 	mustMap(t, client, request)
