@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"strings"
@@ -18,7 +19,6 @@ import (
 func TestPCPFlood(t *testing.T) {
 	t.Parallel()
 	home, d := newHome(t, usual(), lab.DaemonOptions{})
-	flooder := home.LAN2.Capture(t)
 	stop := make(chan struct{})
 	var flood sync.WaitGroup
 	defer flood.Wait()
@@ -37,6 +37,18 @@ func TestPCPFlood(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		flood.Go(func() { // reads the answers
+			answer := make([]byte, 1<<16)
+			for {
+				n, err := conn.Read(answer)
+				if errors.Is(err, net.ErrClosed) {
+					return
+				}
+				if n > 1100 {
+					t.Errorf("an answer of %d octets", n)
+				}
+			}
+		})
 		flood.Go(func() {
 			defer conn.Close()
 			for port := uint16(1024); ; port++ {
@@ -73,11 +85,6 @@ func TestPCPFlood(t *testing.T) {
 	}
 	if flooded := held[home.LAN2.Addr] + held[home.LAN2.Addr6]; flooded == 0 || flooded > 128 {
 		t.Errorf("the one that floods has %d mappings, want some, and no more than the quota of 128", flooded)
-	}
-	for _, p := range flooder.Packets(func(p lab.Packet) bool { return p.Src.Port() == pcp.Port }) {
-		if len(p.Payload) > 1100 {
-			t.Errorf("an answer of %d octets", len(p.Payload))
-		}
 	}
 	d.WaitLog(t, "requests dropped", home.LAN2.Addr.String())
 }
