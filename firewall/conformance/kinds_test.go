@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/portreeve/portreeve/lease"
-	"github.com/portreeve/portreeve/test/lab"
 )
 
 // kind is a kind of lease.
@@ -68,13 +67,6 @@ func kinds(t testing.TB) []kind {
 			mapping(t, "udp 5000-5002 192.168.1.11:6000 wan0"), mapping(t, "udp 5001 192.168.1.11:80 wan1"),
 		},
 	}
-}
-
-// inEveryKind is inReal for tests that wait most of the time for packets that do not come: they run beside each other.
-func inEveryKind(t *testing.T, test func(t *testing.T, s subject, home *lab.Home)) {
-	t.Helper()
-	t.Parallel()
-	inReal(t, test)
 }
 
 // inEachKind runs a test with every backend for leases of each kind; the backend has been synchronized without leases.

@@ -12,7 +12,7 @@ import (
 // Among hundreds of leases, close to each other and far apart, each works: the way in, the port outside, for LAN hosts, and
 // for pinholes. So do those that come and go one by one.
 func TestPacketsAmongManyLeases(t *testing.T) {
-	inEveryKind(t, func(t *testing.T, s subject, home *lab.Home) {
+	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
 		home.Internet.Echo(t, "udp", "0.0.0.0:7")
 		var leases []lease.Lease
 		for i := range uint16(200) {

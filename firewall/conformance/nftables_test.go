@@ -16,14 +16,14 @@ import (
 // rules are iptables'.
 func inNftables(t *testing.T, test func(t *testing.T, s subject, home *lab.Home)) {
 	inPlainNftables(t, test)
-	t.Run("nftables-beside-iptables", func(t *testing.T) {
+	beside(t, "nftables-beside-iptables", func(t *testing.T) {
 		home := lab.New(t, lab.Options{})
 		test(t, newNftablesBesideIptables(t, home), home)
 	})
 }
 
 func inPlainNftables(t *testing.T, test func(t *testing.T, s subject, home *lab.Home)) {
-	t.Run("nftables", func(t *testing.T) {
+	beside(t, "nftables", func(t *testing.T) {
 		home := lab.New(t, lab.Options{})
 		test(t, newNftables(t, home), home)
 	})

@@ -191,7 +191,7 @@ func TestWhatAnOwnerSets(t *testing.T) {
 			})
 		}
 	}
-	t.Run("fake", func(t *testing.T) { each(t, newFake()) })
+	beside(t, "fake", func(t *testing.T) { each(t, newFake()) })
 	inOwners(t, lab.Options{}, func(t *testing.T, s subject, _ *lab.Home) {
 		each(t, s)
 	})

@@ -35,7 +35,7 @@ func serve6(t *testing.T, home *lab.Home, ports ...uint16) {
 // A pinhole lets in what is for its port, its host and its protocol, from everybody and untranslated, and nothing else,
 // until it closes.
 func TestPinholesLetInUntilTheyClose(t *testing.T) {
-	inEveryKind(t, func(t *testing.T, s subject, home *lab.Home) {
+	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
 		serve6(t, home, 3074, 80)
 		s.sync(t)
 		early := fromPeer6(home, "udp", 0, home.LAN1.Addr6, 3074)
@@ -73,7 +73,7 @@ func TestPinholesLetInUntilTheyClose(t *testing.T) {
 
 // Closing cuts a connection off, whether Apply does it or Sync, and no other.
 func TestClosingAPinholeEndsItsConnections(t *testing.T) {
-	inEveryKind(t, func(t *testing.T, s subject, home *lab.Home) {
+	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
 		serve6(t, home, 8080)
 		one, two := mapping(t, "tcp [2001:db8:1:1::10]:8080"), mapping(t, "tcp [2001:db8:1:1::11]:8080")
 		old := mapping(t, "tcp 8080 192.168.1.10:8080")
@@ -101,7 +101,7 @@ func TestClosingAPinholeEndsItsConnections(t *testing.T) {
 
 // What a LAN host has begun itself goes on when a pinhole to the same port closes.
 func TestClosingAPinholeLeavesWhatTheHostHasBegun(t *testing.T) {
-	inEveryKind(t, func(t *testing.T, s subject, home *lab.Home) {
+	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
 		echo := home.Internet.Echo(t, "udp", "[::]:7")
 		s.sync(t, console6(t))
 		out := lab.Probe{Network: "udp", From: home.LAN1, Local: at(home.LAN1.Addr6, 3074), To: at(home.Peers6[0], 7)}
@@ -118,7 +118,7 @@ func TestClosingAPinholeLeavesWhatTheHostHasBegun(t *testing.T) {
 
 // A renewal interrupts nothing: neither a connection nor the way in, for everybody or for some.
 func TestRenewalOfPinholes(t *testing.T) {
-	inEveryKind(t, func(t *testing.T, s subject, home *lab.Home) {
+	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
 		serve6(t, home, 8080)
 		all := mapping(t, "tcp [2001:db8:1:1::10]:8080")
 		some := mapping(t, "tcp [2001:db8:1:1::11]:8080", lease.Filter{Prefix: netip.PrefixFrom(home.Peers6[0], 128)})
@@ -139,7 +139,7 @@ func TestRenewalOfPinholes(t *testing.T) {
 }
 
 func TestFiltersOfPinholes(t *testing.T) {
-	inEveryKind(t, func(t *testing.T, s subject, home *lab.Home) {
+	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
 		serve6(t, home, 3074)
 		host := lease.Filter{Prefix: netip.PrefixFrom(home.Peers6[0], 128)}
 		port := lease.Filter{Prefix: netip.PrefixFrom(home.Peers6[1], 48), Port: 5555} // not masked: 48 bits of it count
@@ -190,7 +190,7 @@ func TestFiltersOfPinholes(t *testing.T) {
 // The provider changes the prefix. The hosts have new addresses, the pinholes are made anew for these, and the old ones are
 // nobody's.
 func TestPinholesFollowAChangeOfThePrefix(t *testing.T) {
-	inEveryKind(t, func(t *testing.T, s subject, home *lab.Home) {
+	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
 		serve6(t, home, 3074)
 		s.sync(t, console6(t))
 		fromPeer6(home, "udp", 0, home.LAN1.Addr6, 3074).MustReach(t)
@@ -212,7 +212,7 @@ func TestPinholesFollowAChangeOfThePrefix(t *testing.T) {
 }
 
 func TestPinholesWithoutWAN(t *testing.T) {
-	inEveryKind(t, func(t *testing.T, s subject, home *lab.Home) {
+	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
 		serve6(t, home, 3074)
 		up := s.topology.WANs
 		s.topology.WANs = nil
@@ -230,7 +230,7 @@ func TestPinholesWithoutWAN(t *testing.T) {
 
 // A host of the LAN has a mapping and a pinhole for the same port. Each is its own.
 func TestAMappingBesideAPinhole(t *testing.T) {
-	inEveryKind(t, func(t *testing.T, s subject, home *lab.Home) {
+	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
 		serve6(t, home, 3074)
 		home.LAN1.Echo(t, "udp", "0.0.0.0:3074")
 		s.sync(t, console(t), console6(t))
@@ -248,7 +248,7 @@ func TestAMappingBesideAPinhole(t *testing.T) {
 }
 
 func TestPinholesAndForeignRules(t *testing.T) {
-	inEveryKind(t, func(t *testing.T, s subject, home *lab.Home) {
+	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
 		before := s.foreign(t)
 		same := func(when string) {
 			t.Helper()
@@ -271,7 +271,7 @@ func TestPinholesAndForeignRules(t *testing.T) {
 
 // An established connection lives on after cleanup.
 func TestConnectionsThroughPinholesOutliveCleanup(t *testing.T) {
-	inEveryKind(t, func(t *testing.T, s subject, home *lab.Home) {
+	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
 		serve6(t, home, 8080)
 		one := mapping(t, "tcp [2001:db8:1:1::10]:8080")
 		s.sync(t, one)
@@ -289,7 +289,7 @@ func TestConnectionsThroughPinholesOutliveCleanup(t *testing.T) {
 
 // Somebody flushes the firewall: packets pass again after Sync.
 func TestFlushedPinholesAreBack(t *testing.T) {
-	inEveryKind(t, func(t *testing.T, s subject, home *lab.Home) {
+	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
 		serve6(t, home, 3074)
 		s.sync(t, console6(t))
 		want := s.rules(t)

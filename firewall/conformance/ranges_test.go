@@ -11,7 +11,7 @@ import (
 
 // Consecutive ports outside lead to consecutive ports inside, of the same numbers or others, and no port around them does.
 func TestRanges(t *testing.T) {
-	inEveryKind(t, func(t *testing.T, s subject, home *lab.Home) {
+	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
 		echoes := map[uint16]*lab.Echo{}
 		for _, port := range []uint16{5999, 6000, 6001, 6002, 6003, 6999, 7000, 7001, 7002} {
 			network := "udp"
@@ -72,7 +72,7 @@ func fromOnly(echo *lab.Echo, addr netip.AddrPort) bool {
 
 // Packets from each port of the range leave with the port that leads to it, and LAN hosts get there too.
 func TestSourcePortsAndHairpinOfRanges(t *testing.T) {
-	inEveryKind(t, func(t *testing.T, s subject, home *lab.Home) {
+	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
 		home.Internet.Echo(t, "udp", "0.0.0.0:7")
 		s.sync(t, mapping(t, "udp 5000-5002 192.168.1.10:6000"))
 		for i := range uint16(3) {
@@ -90,7 +90,7 @@ func TestSourcePortsAndHairpinOfRanges(t *testing.T) {
 }
 
 func TestFilterOfARange(t *testing.T) {
-	inEveryKind(t, func(t *testing.T, s subject, home *lab.Home) {
+	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
 		for _, addr := range []string{"0.0.0.0:6001", "[::]:6001"} {
 			home.LAN1.Echo(t, "udp", addr)
 		}
@@ -107,7 +107,7 @@ func TestFilterOfARange(t *testing.T) {
 
 // A pinhole has several ports.
 func TestRangeOfAPinhole(t *testing.T) {
-	inEveryKind(t, func(t *testing.T, s subject, home *lab.Home) {
+	inReal(t, func(t *testing.T, s subject, home *lab.Home) {
 		for port := 5999; port <= 6003; port++ {
 			home.LAN1.Echo(t, "udp", fmt.Sprintf("[::]:%d", port))
 		}

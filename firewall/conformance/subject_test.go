@@ -2,9 +2,11 @@ package conformance
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"hash/crc32"
 	"net/netip"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,7 +18,13 @@ import (
 	"github.com/portreeve/portreeve/test/netns"
 )
 
-func TestMain(m *testing.M) { netns.Main(m) }
+func TestMain(m *testing.M) {
+	// More of them beside each other than there are processors, since most of them wait. The command line may say otherwise.
+	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
+	}
+	netns.Main(m)
+}
 
 // subject is a backend under test.
 type subject struct {
@@ -53,9 +61,19 @@ type owner interface {
 	markAll(t *testing.T)
 }
 
+// beside runs a part of a test, in a home of its own, beside other parts and tests: most of the time is waiting for programs,
+// and for packets that do not come.
+func beside(t *testing.T, name string, part func(t *testing.T)) {
+	t.Run(name, func(t *testing.T) {
+		t.Parallel()
+		part(t)
+	})
+}
+
 // inAll runs a test with every backend.
 func inAll(t *testing.T, test func(t *testing.T, s subject)) {
-	t.Run("fake", func(t *testing.T) { test(t, newFake()) })
+	t.Helper()
+	beside(t, "fake", func(t *testing.T) { test(t, newFake()) })
 	inReal(t, func(t *testing.T, s subject, _ *lab.Home) { test(t, s) })
 }
 
@@ -68,7 +86,7 @@ func inReal(t *testing.T, test func(t *testing.T, s subject, home *lab.Home)) {
 // inIptables runs a test with the variants of the backend for iptables, on routers whose rules are iptables'.
 func inIptables(t *testing.T, test func(t *testing.T, s subject, home *lab.Home)) {
 	for _, v := range lab.Variants() {
-		t.Run("iptables-"+string(v), func(t *testing.T) {
+		beside(t, "iptables-"+string(v), func(t *testing.T) {
 			home := lab.New(t, lab.Options{IPTables: v})
 			test(t, newIptables(t, home, v), home)
 		})

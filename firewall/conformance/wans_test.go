@@ -12,25 +12,17 @@ import (
 func inTwoWANs(t *testing.T, test func(t *testing.T, s subject, home *lab.Home)) {
 	t.Helper()
 	t.Parallel()
-	for _, v := range lab.Variants() {
-		t.Run("iptables-"+string(v), func(t *testing.T) {
-			home := lab.New(t, lab.Options{IPTables: v, SecondWAN: true})
-			s := newIptables(t, home, v)
-			s.topology = topology(wan0(home), wan1(home))
-			test(t, s, home)
-		})
-	}
 	two := func(s subject, home *lab.Home) subject {
 		s.topology = topology(wan0(home), wan1(home))
 		return s
 	}
 	for _, v := range lab.Variants() {
-		t.Run("iptables-"+string(v), func(t *testing.T) {
+		beside(t, "iptables-"+string(v), func(t *testing.T) {
 			home := lab.New(t, lab.Options{IPTables: v, SecondWAN: true})
 			test(t, two(newIptables(t, home, v), home), home)
 		})
 	}
-	t.Run("nftables", func(t *testing.T) {
+	beside(t, "nftables", func(t *testing.T) {
 		home := lab.New(t, lab.Options{SecondWAN: true})
 		test(t, two(newNftables(t, home), home), home)
 	})
