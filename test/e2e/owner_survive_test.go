@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/portreeve/portreeve/test/lab"
@@ -65,9 +66,13 @@ pool = ["81.2.69.20/31"]
 				})
 			}
 			from("udp", home.WAN, 9998).MustNotReach(t)
-			if code, _, err := call(t.Context(), home.LAN2, "192.168.1.1", wanIP1, "AddPortMapping", mapping(6000, "TCP", 6000, home.LAN2.Addr.String(), "600")); err != nil || code == 0 {
-				t.Errorf("the policy does not hold: %d, %v", code, err)
-			}
+			lab.Eventually(t, within, "the policy", func() error {
+				code, _, err := call(t.Context(), home.LAN2, "192.168.1.1", wanIP1, "AddPortMapping", mapping(6000, "TCP", 6000, home.LAN2.Addr.String(), "600"))
+				if err == nil && code == 0 {
+					t.Fatal("it does not hold")
+				}
+				return err
+			})
 		}
 		for _, event := range []struct {
 			name   string
@@ -87,6 +92,11 @@ pool = ["81.2.69.20/31"]
 			}},
 			{"after a flush", flush},
 			{"after the line was dialled anew", func() { redial(t, home) }},
+			{"after the LAN was set up anew", func() {
+				home.Router.Run(t, "ip", "addr", "del", "192.168.1.1/24", "dev", "br-lan")
+				d.WaitLog(t, "LAN interface is gone")
+				home.Router.Run(t, "ip", "addr", "add", "192.168.1.1/24", "dev", "br-lan")
+			}},
 			{"after kill -9 and another line meanwhile", func() {
 				d.Kill()
 				redial(t, home)
@@ -96,6 +106,9 @@ pool = ["81.2.69.20/31"]
 			t.Log(event.name)
 			event.happen()
 			holds()
+			if strings.Contains(d.Log(), "is not in force") {
+				t.Error("rules were out of force meanwhile")
+			}
 		}
 	})
 }
