@@ -1,10 +1,11 @@
-// Package igd is the UPnP Internet Gateway Device: the device and service descriptions, and the actions that
-// clients call by SOAP (UPnP Device Architecture 1.1, sections 2 and 3; InternetGatewayDevice:1 and its services
-// Layer3Forwarding:1, WANCommonInterfaceConfig:1 and WANIPConnection:1).
+// Package igd is the UPnP Internet Gateway Device: the device and service descriptions, the actions that clients call by
+// SOAP, and the events that they subscribe to (UPnP Device Architecture 1.1, sections 2 to 4; InternetGatewayDevice:1 and :2 with
+// the services Layer3Forwarding:1, WANCommonInterfaceConfig:1, WANEthernetLinkConfig:1, WANIPConnection:1 and :2,
+// WANPPPConnection:1 and WANIPv6FirewallControl:1).
 //
 // Each service is one table of actions and state variables. From it come the dispatch, the checks of arguments and
-// the service's own description (SCPD), so that what is described and what is done cannot differ. The actions
-// that WANIPConnection:2 adds are in the table too: they are answered to whoever calls them, but not described.
+// the service's own description (SCPD), so that what is described and what is done cannot differ. There are two device
+// trees, one for each version, made of the same tables; version.go says who is shown which.
 //
 // HTTP/1 is read and written here, for just what such a device serves, and so is XML; net/http and encoding/xml cost three
 // times what the rest does. There are four layers, and only the first knows of sockets: accepting (serve.go, accept.go,

@@ -239,3 +239,17 @@ func TestSpeeds(t *testing.T) {
 		}
 	}
 }
+
+// A line of PPP says so, because UPnP clients ask for the kind of connection.
+func TestDialledLineIsToldFromOthers(t *testing.T) {
+	s := state{
+		links:  []link{{name: "ppp0", index: 10, up: true, dialled: true, addrs: addrs("8.8.4.4")}, cable},
+		routes: []route{{index: 10, metric: 100}},
+	}
+	if got, _ := (memory{}).choose(s, nil); len(got) != 1 || !got[0].Dialled {
+		t.Errorf("got %+v, want a dialled line", got)
+	}
+	if got := named(s, []string{"eth1"}); got[0].Dialled || got[0].equal(Interface{Name: "eth1", Dialled: true}) {
+		t.Errorf("got %+v, want one that is not dialled", got)
+	}
+}
