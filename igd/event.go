@@ -199,8 +199,8 @@ func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer e.tasks.Wait()
 	defer cancel()
-	e.start(ctx)
-	defer e.start(nil)
+	e.admit(ctx)
+	defer e.refuse()
 	for {
 		// Whatever changes from here on wakes us up again.
 		leases, outside := s.leases.Snapshot().Changed(), s.network.Changed()
@@ -226,11 +226,18 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// start lets clients subscribe for as long as the context lasts; nil lets nobody.
-func (e *events) start(ctx context.Context) {
+// admit lets clients subscribe, with subscriptions that last as long as the context.
+func (e *events) admit(ctx context.Context) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.running = ctx
+}
+
+// refuse lets nobody subscribe any more.
+func (e *events) refuse() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.running = nil
 }
 
 // look notes what the variables are now, and wakes up those who tell. It is false if there are none.

@@ -92,7 +92,7 @@ func newBell(t *testing.T, side *subscriberSide) *bell {
 			return fmt.Sprint(b.value)
 		},
 	}}}
-	b.start(t.Context())
+	b.admit(t.Context())
 	callbacks := parseCallbacks("<http://192.168.1.10:80/><http://192.168.1.10:81/>", "lan0")
 	var ok bool
 	if b.sub, ok = b.begin(subscriber{device: "02:00:00:00:00:10"}, b.service, callbacks, minSubscription); !ok {

@@ -125,8 +125,6 @@ type notice struct {
 type listener struct {
 	net.Listener
 	notices chan notice
-	status  int // of the answers
-	mu      sync.Mutex
 }
 
 type propertySet struct {
@@ -146,8 +144,8 @@ func hear(t *testing.T, addr string) *listener {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &listener{Listener: ln, notices: make(chan notice, 1000), status: http.StatusOK}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	l := &listener{Listener: ln, notices: make(chan notice, 1000)}
+	server := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
 		body, err := io.ReadAll(req.Body)
 		var set propertySet
 		if err = errors.Join(err, xml.Unmarshal(body, &set)); err != nil {
@@ -163,25 +161,17 @@ func hear(t *testing.T, addr string) *listener {
 			req.Host != ln.Addr().String() || req.Header.Get("Content-Type") != `text/xml; charset="utf-8"` {
 			t.Errorf("notified by %s with %v for %s", req.Method, req.Header, req.Host)
 		}
-		l.mu.Lock()
-		status := l.status
-		l.mu.Unlock()
-		w.WriteHeader(status)
 		l.notices <- n
 	})}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(ln) }()
 	t.Cleanup(func() {
 		_ = server.Close()
-		<-done
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 	return l
-}
-
-func (l *listener) answer(status int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.status = status
 }
 
 func (l *listener) url(path string) string { return "<http://" + l.Addr().String() + path + ">" }

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -92,22 +91,6 @@ func mustFind(t *testing.T, host *lab.Host, from netip.Addr, to netip.AddrPort, 
 
 // zoned is a link-local address of a host, or a group, on the interface of which the other address tells the number.
 func zoned(addr, like netip.Addr) netip.Addr { return addr.WithZone(like.Zone()) }
-
-// interfaceOf is the number of an interface as a zone.
-func interfaceOf(t *testing.T, host *lab.Host, name string) string {
-	t.Helper()
-	var index int
-	if err := host.Do(func() error {
-		ifi, err := net.InterfaceByName(name)
-		if err == nil {
-			index = ifi.Index
-		}
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return strconv.Itoa(index)
-}
 
 func contextWithin(t *testing.T, d time.Duration) (context.Context, context.CancelFunc) {
 	t.Helper()
