@@ -31,17 +31,20 @@ func TestSecurityHistory(t *testing.T) {
 		{
 			"CVE-2013-0230: a SOAPAction longer than the stack",
 			[]string{soapAction(`"` + wipc1 + "#" + strings.Repeat("A", 2048) + `"`), soapAction(`"` + wipc1 + "#" + strings.Repeat("A", 100_000) + `"`)},
-			[]string{"401", "431"}, nil,
+			[]string{"401", "431"},
+			nil,
 		},
 		{
 			"2014: a length without digits",
 			[]string{post(usualHeaders+contentLength+"abc", status), post(usualHeaders+contentLength, status), post(usualHeaders+contentLength+"99999999999999999999", "")},
-			[]string{"400", "400", "400"}, nil,
+			[]string{"400", "400", "400"},
+			nil,
 		},
 		{
 			"2014: DNS rebinding",
 			[]string{sized(addMapping+"\nHost: evil.example", ownMapping()), sized(addMapping+"\nHost: 127.0.0.254.evil.example:49000", ownMapping())},
-			[]string{"403", "403"}, nil,
+			[]string{"403", "403"},
+			nil,
 		},
 		{
 			"2014: text that is no address",
@@ -49,7 +52,8 @@ func TestSecurityHistory(t *testing.T) {
 				sized(addMapping+defaultHost, body(wipc1, "AddPortMapping", add("", "8080", "TCP", "8080", "1.2.3", "1", "t", "60")...)),
 				sized(addMapping+defaultHost, body(wipc1, "AddPortMapping", add("", "8080", "TCP", "8080", strings.Repeat("9", 4096), "1", "t", "60")...)),
 			},
-			[]string{"402", "402"}, nil,
+			[]string{"402", "402"},
+			nil,
 		},
 		{
 			"2015, Filet-o-Firewall: a web page calls",
@@ -59,32 +63,38 @@ func TestSecurityHistory(t *testing.T) {
 				sized("Content-Type: text/plain"+defaultHost, ownMapping()), // what a form can send
 				"OPTIONS " + ipConn + " HTTP/1.1\r\nHost: 127.0.0.254\r\nOrigin: http://evil.example\r\nAccess-Control-Request-Method: POST\r\n\r\n",
 			},
-			[]string{"403", "403", "403", "400", "403"}, nil,
+			[]string{"403", "403", "403", "400", "403"},
+			nil,
 		},
 		{
 			"CVE-2017-1000494: malformed documents in a row, a CDATA section without an end",
 			[]string{sized(addMapping+defaultHost, ownMapping()[:300]), sized(addMapping+defaultHost, ownMapping()[:300]+"<![CDATA["), sized(addMapping+defaultHost, strings.Repeat("<a>", 4000))},
-			[]string{"402", "402", "402"}, nil,
+			[]string{"402", "402", "402"},
+			nil,
 		},
 		{
 			"CVE-2019-12110: no description",
 			[]string{sized(addMapping+defaultHost, strings.Replace(ownMapping(), "<NewPortMappingDescription>t</NewPortMappingDescription>", "", 1)), described("")},
-			[]string{"402", "200"}, []string{"tcp 8080 -> 127.0.0.1:8080 ''"},
+			[]string{"402", "200"},
+			[]string{"tcp 8080 -> 127.0.0.1:8080 ''"},
 		},
 		{
 			"CVE-2026-5720: a SOAPAction of one quote",
 			[]string{soapAction(`"`), soapAction(`'`), soapAction(`""`), soapAction(`#`), soapAction(``), soapAction(`"#"`)},
-			[]string{"400", "400", "400", "400", "400", "400"}, nil,
+			[]string{"400", "400", "400", "400", "400", "400"},
+			nil,
 		},
 		{
 			"2026: a description that breaks lines, files and pages",
 			[]string{described("a\r\nTCP:80:192.168.1.11:80:0:x"), described("&lt;script>:]]&gt;"), described("a\x00b"), described(strings.Repeat("d", 64<<10))},
-			[]string{"200", "200", "402", "413"}, []string{"tcp 8080 -> 127.0.0.1:8080 '<script>:]]>'"},
+			[]string{"200", "200", "402", "413"},
+			[]string{"tcp 8080 -> 127.0.0.1:8080 '<script>:]]>'"},
 		},
 		{
 			"ports of more than 16 bits",
 			[]string{sized(addMapping+defaultHost, body(wipc1, "AddPortMapping", add("", "65616", "TCP", "8080", "", "1", "t", "60")...))},
-			[]string{"402"}, nil,
+			[]string{"402"},
+			nil,
 		},
 		{
 			"a mapping that leads to the router, or out of the LAN",
@@ -92,7 +102,8 @@ func TestSecurityHistory(t *testing.T) {
 				sized(addMapping+defaultHost, body(wipc1, "AddPortMapping", add("", "8080", "TCP", "22", "127.0.0.254", "1", "t", "60")...)),
 				sized(addMapping+defaultHost, body(wipc1, "AddPortMapping", add("", "8080", "TCP", "80", "93.184.216.34", "1", "t", "60")...)),
 			},
-			[]string{"606", "606"}, nil,
+			[]string{"606", "606"},
+			nil,
 		},
 	} {
 		t.Run(tt.fault, func(t *testing.T) {

@@ -81,7 +81,6 @@ type Server struct {
 	product  string
 	identity identity
 	versions Versions
-	pinholes bool      // may be opened by somebody
 	trees    [2]device // of version 1 and of version 2
 	configID uint32
 	hosts    hosts
