@@ -67,7 +67,7 @@ func searchUPnP(ctx context.Context, source netip.Addr) ([]*url.URL, error) {
 	if err != nil {
 		return nil, fmt.Errorf("search for a UPnP gateway: %w", err)
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }() // nothing is to be sent any more
 	ctx, cancel := context.WithTimeout(ctx, searchFor)
 	defer cancel()
 	answers, err := ssdp.RawSearch(ctx, client, target, 2)

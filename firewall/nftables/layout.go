@@ -113,7 +113,8 @@ func (y layout) shape() shape {
 	n := y.needs
 	s := shape{
 		n.at > 0, n.wide > 0, n.wideAt > 0, n.addresses > 0, n.addressExcept > 0,
-		n.dmz > 0, n.dmzExcept > 0, n.hosts6 > 0, n.hosts6Except > 0, n.allOf > 0, [len(others)]bool{},
+		n.dmz > 0, n.dmzExcept > 0, n.hosts6 > 0, n.hosts6Except > 0, n.allOf > 0,
+		[len(others)]bool{},
 	}
 	for i := range others {
 		s.others[i] = n.others[i] > 0

@@ -53,8 +53,6 @@ func announced[M pcp.Response](t *testing.T, c *lab.Capture, router netip.Addr, 
 	return found
 }
 
-func anyAnnounce(pcp.AnnounceResponse) bool { return true }
-
 // aged waits until the epoch is old enough for a client to see that it begins anew.
 func aged(t *testing.T, c *pcp.Client, epoch *pcp.Epoch) time.Duration {
 	t.Helper()
