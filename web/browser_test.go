@@ -35,6 +35,7 @@ func TestBrowser(t *testing.T) {
 		{"DMZ host", hostOfEverything},
 		{"public addresses", publicAddresses},
 		{"policy", policyByHand},
+		{"devices and requests that wait", devicesByHand},
 		{"accounts, tokens and those who may only look", accountsByHand},
 		{"language and colours", looks},
 		{"a thousand leases that change", manyLeases},

@@ -28,7 +28,7 @@ func (h *home) pagesOf() []string {
 	}
 	return []string{
 		"/", "/leases", "/leases?q=xbox&sort=device", "/leases/" + string(snapshot.Leases[0].ID), "/forwards", "/forwards/new", "/forwards/" + rule,
-		"/dmz", "/addresses", "/policy?client=192.168.1.50&port=3074", "/devices", "/devices/00:50:f2:12:34:56", "/activity",
+		"/dmz", "/addresses", "/policy?client=192.168.1.50&port=3074", "/devices", "/devices/00:50:f2:12:34:56", "/devices?all=1", "/devices/new", "/requests", "/activity",
 		"/activity?kind=denied", "/exposure", "/policy/rules/new?action=deny&device=00:50:f2:12:34:56", "/settings", "/help", "/nothing-here",
 	}
 }
@@ -61,6 +61,10 @@ func furnished(t *testing.T) *home {
 	})
 	if err == nil {
 		t.Fatal("port 3389 was opened")
+	}
+	for mac, name := range map[string]string{"00:50:f2:12:34:56": "Xbox", "00:50:f2:65:43:21": "Xbox upstairs", "bc:33:29:0a:1b:2c": "PlayStation", nasMAC: "NAS"} {
+		_, err := h.manager.SetDevice(t.Context(), lease.Device{MAC: mac, Name: name}, lease.DeviceOptions{By: lease.OriginWeb})
+		must(t, err)
 	}
 	return h
 }

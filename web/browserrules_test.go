@@ -145,7 +145,7 @@ func publicAddresses(t *testing.T, c *chromium) {
 
 func policyByHand(t *testing.T, c *chromium) {
 	h := newHome(t)
-	l := h.open()
+	h.open()
 	b := h.signedIn(t, c)
 	try := func(port int, want string) {
 		t.Helper()
@@ -158,10 +158,11 @@ func policyByHand(t *testing.T, c *chromium) {
 	try(3389, "no UPnP")
 	try(4000, "yes: port 4000")
 
-	// The console shall not open ports any more: from its lease, with what would be closed shown before.
-	b.open(h.url + "/leases/" + string(l.ID))
-	b.click(`a.danger`)
+	// The console shall not open ports any more, with what would be closed shown before.
+	b.open(h.url + "/devices/00:50:f2:12:34:56")
+	b.click(`a[href*="/policy/rules/new"]`)
 	b.wait(`#devices`)
+	b.eval(`document.querySelector("#action").value = "deny"; document.querySelector("#close").checked = true`)
 	b.press(`button[value=check]`, `#preview`)
 	if got := b.text(`#preview`); !strings.Contains(got, "3074") {
 		t.Errorf("the preview says %q, want the lease", got)
@@ -198,6 +199,72 @@ func policyByHand(t *testing.T, c *chromium) {
 	b.open(h.url + "/policy")
 	b.eval(`document.querySelector("#ports").value = "many"`)
 	b.press(`#settings form.form button`, `#faults`)
+}
+
+// devicesByHand forbids a device to open ports and lets it again, and answers one that must ask.
+func devicesByHand(t *testing.T, c *chromium) {
+	h := newHome(t)
+	l := h.open()
+	b := h.signedIn(t, c)
+	mac := "/devices/00:50:f2:12:34:56"
+	ask := func() error {
+		_, err := h.manager.Open(t.Context(), lease.Request{
+			Mapping: l.Mapping, Origin: lease.OriginUPnP, Client: console, Lifetime: time.Hour,
+		})
+		return err
+	}
+	b.open(h.url + "/leases/" + string(l.ID))
+	b.press(`button[name=access]`, `.done`)
+	h.stands()
+	if err := ask(); err == nil {
+		t.Error("a device that is forbidden to open ports has opened one")
+	}
+	b.eventually("it is on its page", `document.querySelector("#deny").checked && document.querySelector(".line.denied")`)
+
+	b.click(`#ask`)
+	b.eval(`document.querySelector("#name").value = ""`)
+	b.fill(`#name`, "Xbox <b>upstairs</b>")
+	b.press(`#may button`, `.done`)
+	if got := b.text(`h1`); got != "Xbox <b>upstairs</b>" {
+		t.Errorf("the device is called %q", got)
+	}
+	b.open(h.url + "/requests")
+	b.wait(`.empty`)
+	if err := ask(); err == nil {
+		t.Error("a device that must ask has got a port at once")
+	}
+	b.wait(`#requests form`) // the page follows
+	b.wait(`#waiting`)
+	if got := b.text(`#requests`); !strings.Contains(got, "Xbox <b>upstairs</b>") || !strings.Contains(got, "3074") {
+		t.Errorf("the request is %q", got)
+	}
+	b.press(`button[value=allow]`, `.done`)
+	h.stands()
+	if err := ask(); err != nil {
+		t.Errorf("asked again after it was allowed: %v", err)
+	}
+	h.stands("udp 3074 -> 192.168.1.50:3074")
+
+	// A limit of its own, and what is wrong with one.
+	b.open(h.url + mac)
+	b.click(`#may summary`)
+	b.click(`#allow`)
+	b.fill(`#ports`, "9000-9010, x")
+	b.press(`#may button`, `#faults`)
+	b.eval(`document.querySelector("#ports").value = "9000-9010"`)
+	b.press(`#may button`, `.done`)
+	h.stands() // the lease is not allowed any more, and closed
+	b.open(h.url + "/devices")
+	if got := b.text(`tbody`); !strings.Contains(got, "Xbox <b>upstairs</b>") || !strings.Contains(got, "yes") {
+		t.Errorf("the list is %q", got)
+	}
+	b.click(`#new`)
+	b.wait(`#may`)
+	b.click(`#deny`)
+	b.press(`#may button`, `.done`)
+	if got := h.manager.Snapshot().Own.Devices[lease.NewDevices].Access; got != lease.AccessDeny {
+		t.Errorf("new devices: %q", got)
+	}
 }
 
 func accountsByHand(t *testing.T, c *chromium) {

@@ -8,8 +8,8 @@ import (
 )
 
 // call hands what a form says to a handler of the API, so that pages and programs cannot be told different things. The route
-// of the form has checked who asks. What the handler answers is put into the value that into points at, unless that is nil.
-func call[T any](r *http.Request, h handler, id string, body any, into *T) error {
+// of the form has checked who asks; with may add to the request what is not in the body. What the handler answers is put into the value that into points at, unless that is nil.
+func call[T any](r *http.Request, h handler, id string, body any, into *T, with ...func(*http.Request)) error {
 	text, err := json.Marshal(body)
 	if err != nil {
 		return err
@@ -19,6 +19,9 @@ func call[T any](r *http.Request, h handler, id string, body any, into *T) error
 	inner.Header.Set("Content-Type", "application/json")
 	inner.URL.RawQuery = ""
 	inner.SetPathValue("id", id)
+	for _, f := range with {
+		f(inner)
+	}
 	var a answerBuffer
 	if err := h(&a, inner); err != nil || into == nil {
 		return err

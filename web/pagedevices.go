@@ -14,16 +14,20 @@ import (
 
 // deviceRow is a device of the LAN as pages show it: one that holds a port, has asked for one, or is where a rule leads.
 type deviceRow struct {
-	Key    string // of its page: the MAC address, else the address
-	Name   string // what people call it, else its address
-	Named  bool   // it has a name
-	MAC    string // "" when unknown
-	Random bool   // the MAC address is one that the device has made up
-	Addrs  []netip.Addr
-	Open   []openPort
-	Denied int       // how often it was refused something, as far as the history reaches
-	Last   time.Time // when it last did something that the history knows of
-	Seen   bool      // it did
+	Key     string // of its page: the MAC address, else the address
+	Name    string // what people call it, else its address
+	Named   bool   // it has a name
+	MAC     string // "" when unknown
+	Random  bool   // the MAC address is one that the device has made up
+	Addrs   []netip.Addr
+	Open    []openPort
+	Denied  int    // how often it was refused something, as far as the history reaches
+	Vendor  string // "" when unknown
+	Note    string
+	Access  string    // what the owner says: "inherit", "allow", "ask" or "deny"
+	Present bool      // it is on the LAN now
+	Last    time.Time // when it last did something that the history knows of
+	Seen    bool      // it did
 }
 
 // openPort is something by which a device is reached from outside.
@@ -62,6 +66,11 @@ func (v view) devices() []deviceRow {
 	for _, e := range v.Events() {
 		d.addEvent(e)
 	}
+	return d.rows()
+}
+
+// rows puts the devices in their order.
+func (d *deviceList) rows() []deviceRow {
 	rows := make([]deviceRow, 0, len(d.byKey))
 	for _, one := range d.byKey {
 		slices.SortFunc(one.Addrs, netip.Addr.Compare)
@@ -142,6 +151,53 @@ type devicesData struct {
 	Rows  []deviceRow
 	Query string
 	Total int
+	All   bool   // also those that are only there
+	New   string // what holds for devices of which nothing is set
+}
+
+// allDevices are the devices with what the store and the network tell of them; with neighbours also those that are there
+// and have never asked for anything.
+func (s *Server) allDevices(neighbours bool) []deviceRow {
+	v := s.lookAtDevices()
+	rows := v.devices()
+	at := map[string]int{}
+	for i := range rows {
+		at[rows[i].MAC] = i
+	}
+	for _, mac := range v.known() {
+		if mac == lease.NewDevices {
+			continue
+		}
+		d := v.device(mac)
+		i, ok := at[mac]
+		if !ok {
+			if !neighbours && !d.Set {
+				continue
+			}
+			i = len(rows)
+			rows = append(rows, deviceRow{Key: mac, MAC: mac, Random: d.Randomised})
+		}
+		rows[i].add(d)
+	}
+	return rows
+}
+
+// add takes in what the store and the network tell of a device.
+func (r *deviceRow) add(d Device) {
+	r.Named = d.Title != ""
+	r.Vendor, r.Note, r.Access, r.Present = d.Vendor, d.Settings.Note, d.Settings.Access, d.Present
+	for _, a := range d.Addresses {
+		if !slices.Contains(r.Addrs, a) {
+			r.Addrs = append(r.Addrs, a)
+		}
+	}
+	if d.Title != "" {
+		r.Name = d.Title
+	}
+	if r.Name == "" && len(r.Addrs) > 0 {
+		r.Name = r.Addrs[0].String()
+	}
+	r.Name = cmp.Or(r.Name, r.MAC)
 }
 
 func (r deviceRow) fields() []field {
@@ -156,8 +212,9 @@ func (r deviceRow) fields() []field {
 }
 
 func (s *Server) devicesPage(w http.ResponseWriter, r *http.Request) error {
-	now := s.look()
-	d := devicesData{Query: lease.CleanText(r.URL.Query().Get("q"), maxSearch), Rows: now.devices()}
+	now, q := s.look(), r.URL.Query()
+	d := devicesData{Query: lease.CleanText(q.Get("q"), maxSearch), All: q.Get("all") != ""}
+	d.Rows, d.New = s.allDevices(d.All), deviceSettingsOf(now.Own.Devices[lease.NewDevices]).Access
 	d.Total = len(d.Rows)
 	wanted := parseSearch(d.Query, fieldDevice, fieldPort, fieldApp)
 	d.Rows = slices.DeleteFunc(d.Rows, func(one deviceRow) bool { return !wanted.matches(one.fields()...) })
@@ -167,6 +224,9 @@ func (s *Server) devicesPage(w http.ResponseWriter, r *http.Request) error {
 // deviceData is the data of the page of one device.
 type deviceData struct {
 	Device   deviceRow
+	Set      Device // what the owner says of it
+	Form     deviceForm
+	Faults   []Fault
 	Leases   []leaseRow
 	Rules    []Rule
 	Policies []PolicyRule // that name it
@@ -174,38 +234,59 @@ type deviceData struct {
 }
 
 func (s *Server) devicePage(w http.ResponseWriter, r *http.Request) error {
+	return s.showDevice(w, r, nil, nil)
+}
+
+// showDevice shows a device; with a form that was sent and is wrong, that.
+func (s *Server) showDevice(w http.ResponseWriter, r *http.Request, form *deviceForm, why *Problem) error {
 	now, key := s.look(), strings.ToLower(r.PathValue("key"))
-	all := now.devices()
-	i := slices.IndexFunc(all, func(one deviceRow) bool { return one.Key == key })
-	if i < 0 {
-		return problem(CodeNotFound, "no such device has a port, has asked for one, or is where a rule leads")
+	d := deviceData{Device: deviceRow{Key: key}}
+	if key != lease.NewDevices {
+		all := s.allDevices(true)
+		addr, _ := netip.ParseAddr(key) // a device whose MAC address is known is found by its addresses too
+		i := slices.IndexFunc(all, func(one deviceRow) bool { return one.Key == key || slices.Contains(one.Addrs, addr) })
+		if i < 0 {
+			return problem(CodeNotFound, "no such device is there, has a port, or has asked for one")
+		}
+		d.Device = all[i]
+		now.fill(&d)
+		for _, rule := range s.policyOf(now.Policy, now.Own).Rules {
+			if d.Device.MAC != "" && slices.Contains(rule.Devices, d.Device.MAC) {
+				d.Policies = append(d.Policies, rule)
+			}
+		}
 	}
-	d := deviceData{Device: all[i]}
-	for _, row := range rowsOf(now.leases()) {
-		if row.Key == key {
+	if mac := deviceID(key); mac != "" {
+		d.Set = s.lookAtDevices().device(mac)
+		d.Form = deviceFormOf(d.Set)
+	}
+	if form != nil {
+		d.Form, d.Faults = *form, why.Faults
+	}
+	return s.show(w, r, now, "device.html", page{Title: "device.title", At: "devices", Problem: why, Live: live(why), Data: d})
+}
+
+// fill adds what a device holds, and what has happened.
+func (v view) fill(d *deviceData) {
+	for _, row := range rowsOf(v.leases()) {
+		if row.Key == d.Device.Key {
 			d.Leases = append(d.Leases, row)
 		}
 	}
 	slices.Reverse(d.Leases)
-	for _, state := range now.Rules {
-		if deviceRef(state.Target.Device, state.Target.Addr) == key {
-			d.Rules = append(d.Rules, now.rule(state))
+	for _, state := range v.Rules {
+		if deviceRef(state.Target.Device, state.Target.Addr) == d.Device.Key {
+			d.Rules = append(d.Rules, v.rule(state))
 		}
 	}
-	for _, rule := range s.policyOf(now.Policy, now.Own).Rules {
-		if all[i].MAC != "" && slices.Contains(rule.Devices, all[i].MAC) {
-			d.Policies = append(d.Policies, rule)
-		}
-	}
-	d.Events = now.about(all[i], 50)
-	return s.show(w, r, now, "device.html", page{Title: "device.title", At: "devices", Live: "parts", Data: d})
+	d.Events = v.about(d.Device, 50)
 }
 
 // about returns the newest lines about a device.
 func (v view) about(one deviceRow, n int) (lines []activityLine) {
 	for _, e := range slices.Backward(v.Events()) {
 		l := v.line(event(e))
-		if l.Key == one.Key || one.MAC == "" && slices.Contains(one.Addrs, e.Lease.Client) {
+		if l.Key == one.Key || e.Lease.Device == "" && (slices.Contains(one.Addrs, e.Lease.Client) || slices.Contains(one.Addrs, e.Lease.Internal.Addr())) {
 			if lines = append(lines, l); len(lines) == n {
 				break
 			}

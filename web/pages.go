@@ -87,6 +87,10 @@ func (s *Server) ownerPages() []pageRoute {
 		{http.MethodPost, "/policy/settings", s.policySettingsForm, RoleAdmin},
 		{http.MethodGet, "/devices", s.devicesPage, ""},
 		{http.MethodGet, "/devices/:key", s.devicePage, ""},
+		{http.MethodPost, "/devices/:key", s.deviceSetForm, ""},
+		{http.MethodPost, "/devices/:key/access", s.deviceAccessForm, ""},
+		{http.MethodGet, "/requests", s.requestsPage, ""},
+		{http.MethodPost, "/requests/:id", s.requestForm, ""},
 		{http.MethodGet, "/activity", s.activityPage, ""},
 		{http.MethodGet, "/activity.csv", s.activityCSV, ""},
 		{http.MethodGet, "/activity.json", s.activityJSON, ""},
@@ -240,7 +244,7 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, now view, name str
 
 // doneTexts are the things of which a page may say that they have been done, when it is told so by its address.
 func doneTexts() []string {
-	return []string{"closed", "saved", "switched", "dmz", "dmzoff", "assigned", "released", "policy", "password", "ended", "user", "userremoved", "tokenremoved"}
+	return []string{"closed", "saved", "switched", "dmz", "dmzoff", "assigned", "released", "policy", "password", "ended", "user", "userremoved", "tokenremoved", "device", "answered"}
 }
 
 // readForm reads the body of a form; the query counts for nothing.

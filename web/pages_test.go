@@ -113,7 +113,7 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 	stuck.Stuck, permanent.Permanent = hostileText, true
 	rows := rowsOf([]Lease{hostile, stuck, permanent, unnamed})
 	full := Status{
-		Verdict: VerdictTrouble, UptimeSeconds: 100000, Leases: 4, Problems: []Trouble{{hostileText, hostileText, 7}},
+		Verdict: VerdictTrouble, UptimeSeconds: 100000, Leases: 4, Waiting: 2, Problems: []Trouble{{hostileText, hostileText, 7}},
 		DMZ: []DMZHost{{DeviceName: hostileText, InForce: true}, {Device: hostileText, InForce: true}, {}},
 		Facts: Facts{
 			Version: hostileText, Backend: hostileText, Notices: []string{hostileText},
@@ -134,7 +134,7 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 	}
 	line.Mapping.Description, line.Mapping.Protocol = hostileText, hostileText
 	device := deviceRow{
-		Key: hostileText, Name: hostileText, MAC: hostileText, Random: true, Seen: true, Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.2")},
+		Key: hostileText, Name: hostileText, MAC: hostileText, Vendor: hostileText, Note: hostileText, Access: "deny", Random: true, Seen: true, Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.2")},
 		Open: []openPort{{Kind: "lease", Protocol: hostileText, Ports: hostileText, Text: hostileText}, {Kind: "dmz"}},
 	}
 	rule := Rule{
@@ -208,9 +208,10 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 		"policy.html":     frame("policy.title", policy),
 		"policyrule.html": frame("policy.rule", policyRule),
 		"settings.html":   frame("settings.title", settings),
-		"devices.html":    frame("devices.title", devicesData{Rows: []deviceRow{device}, Query: hostileText, Total: 3}),
-		"device.html":     frame("device.title", deviceData{Device: device, Leases: rows, Rules: []Rule{rule, declared}, Policies: []PolicyRule{hostileRule()}, Events: events}),
+		"devices.html":    frame("devices.title", devicesData{New: "ask", Rows: []deviceRow{device}, Query: hostileText, Total: 3}),
+		"device.html":     frame("device.title", deviceData{Device: device, Set: Device{MAC: hostileText}, Faults: []Fault{{"name", hostileText}}, Form: deviceForm{Name: hostileText, Note: hostileText, Access: "ask", Ports: hostileText, Most: hostileText, Minutes: hostileText}, Leases: rows, Rules: []Rule{rule, declared}, Policies: []PolicyRule{hostileRule()}, Events: events}),
 		"activity.html":   frame("activity.title", activityData{Days: []activityDay{{Lines: events}}, Query: hostileText, Kind: "denied", Kinds: eventKinds(), Older: "7", Picture: picture}),
+		"requests.html":   frame("requests.title", requestsData{[]waitingRow{{WaitingRequest{ID: hostileText, Description: hostileText, Agent: hostileText, Count: 2}, hostileText, hostileText, hostileText, hostileText}, {}}}),
 		"exposure.html":   frame("exposure.title", exposure),
 		"help.html":       frame("help.title", helpData{glossary()}),
 		"setup.html":      frame("setup.title", firstPassword{true}),

@@ -44,6 +44,9 @@ func chosenKeys() []string {
 	for _, d := range doneTexts() {
 		keys = append(keys, "done."+d)
 	}
+	for _, access := range []string{inherit, string(lease.AccessAllow), string(lease.AccessAsk), string(lease.AccessDeny)} {
+		keys = append(keys, "accessword."+access)
+	}
 	for _, p := range presets() {
 		keys = append(keys, "preset."+p.Name)
 	}
