@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -33,8 +34,21 @@ func (c *checker) number(name string, to *int, value *int64, low, high int) {
 
 func (c *checker) choice(name, value string, allowed ...string) {
 	if !slices.Contains(allowed, value) {
-		c.fault("%s is %q: allowed are %q", name, value, allowed)
+		c.fault("%s is %q: allowed are %s", name, value, oneOf(allowed))
 	}
+}
+
+// oneOf lists what is allowed as people do: "tcp", "udp" and "both".
+func oneOf(allowed []string) string {
+	texts := make([]string, len(allowed))
+	for i, a := range allowed {
+		texts[i] = strconv.Quote(a)
+	}
+	last := len(texts) - 1
+	if last < 1 {
+		return strings.Join(texts, "")
+	}
+	return strings.Join(texts[:last], ", ") + " and " + texts[last]
 }
 
 // interfaces checks names as the kernel does (dev_valid_name), and refuses what iptables would take for an option
@@ -51,8 +65,8 @@ func (c *checker) interfaces(name string, names []string) {
 }
 
 func (c *checker) disjoint(wans, lans []string) {
-	for _, n := range wans {
-		if slices.Contains(lans, n) {
+	for i, n := range wans {
+		if slices.Contains(lans, n) && !slices.Contains(wans[:i], n) {
 			c.fault("%s is in wan.interfaces and in lan.interfaces: an interface is either outside or inside", n)
 		}
 	}
@@ -66,10 +80,10 @@ func (c *checker) uplinks(cfg Config) {
 		c.interfaces("lan.wan", []string{lan})
 		c.interfaces("lan.wan."+lan, []string{wan})
 		if len(cfg.LANs) > 0 && !slices.Contains(cfg.LANs, lan) {
-			c.fault("lan.wan names %s, which is not in lan.interfaces: allowed are %q", lan, cfg.LANs)
+			c.fault("lan.wan names %s, which is not in lan.interfaces: allowed are %s", lan, oneOf(cfg.LANs))
 		}
 		if len(cfg.WANs) > 0 && !slices.Contains(cfg.WANs, wan) {
-			c.fault("lan.wan.%s is %q, which is not in wan.interfaces: allowed are %q", lan, wan, cfg.WANs)
+			c.fault("lan.wan.%s is %q, which is not in wan.interfaces: allowed are %s", lan, wan, oneOf(cfg.WANs))
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -69,10 +70,13 @@ type natFile struct {
 
 // ownRules turns the tables of the owner's rules into values.
 func (c *checker) ownRules(cfg *Config, f file) {
-	for kind, tables := range map[lease.RuleKind][]ruleFile{lease.RuleForward: f.Forward, lease.RuleDMZ: f.DMZ, lease.RuleAddress: f.Address} {
-		for i, t := range tables {
-			c.at(fmt.Sprintf("%s %d", kind, i+1), t.Name, func() {
-				r := c.ownRule(kind, t)
+	for _, of := range []struct {
+		kind   lease.RuleKind
+		tables []ruleFile
+	}{{lease.RuleForward, f.Forward}, {lease.RuleDMZ, f.DMZ}, {lease.RuleAddress, f.Address}} {
+		for i, t := range of.tables {
+			c.at(fmt.Sprintf("%s %d", of.kind, i+1), t.Name, func() {
+				r := c.ownRule(of.kind, t)
 				r.ID = ruleID(r, cfg.Rules)
 				cfg.Rules = append(cfg.Rules, r)
 			})
@@ -112,8 +116,14 @@ func (c *checker) ownRule(kind lease.RuleKind, t ruleFile) lease.Rule {
 		r.Protocols = c.protocols(t.Protocol)
 		r.Ports = c.portRange("ports", t.Ports)
 		r.To = c.toPorts(r.Ports, t.ToPorts)
-	} else if t.Protocol != "" || t.Ports != nil || t.ToPorts != nil {
-		c.fault("protocol, ports and to_ports are for a forward")
+	} else if t.Protocol != "" || t.Ports != nil || t.ToPorts != nil || t.TakePorts {
+		c.fault("protocol, ports, to_ports and take_from_router are for a forward")
+	}
+	if kind != lease.RuleDMZ && len(t.Except) > 0 {
+		c.fault("except is for a DMZ host")
+	}
+	if kind == lease.RuleAddress && t.Public == "" {
+		c.fault("public is absent: allowed is a public IPv4 address of yours")
 	}
 	return r
 }
@@ -137,7 +147,7 @@ func ruleID(r lease.Rule, others []lease.Rule) lease.ID {
 }
 
 func (c *checker) target(t ruleFile) lease.Target {
-	target := lease.Target{Device: strings.ToLower(t.Device), Addr: c.address("to", t.To)}
+	target := lease.Target{Device: c.device("device", t.Device), Addr: c.address("to", t.To)}
 	if t.WhenGone != "" {
 		c.choice("when_gone", t.WhenGone, "keep", "close")
 	}
@@ -146,6 +156,19 @@ func (c *checker) target(t ruleFile) lease.Target {
 		c.fault("neither to nor device says where it leads: one of them is needed")
 	}
 	return target
+}
+
+// device reads a MAC address.
+func (c *checker) device(name, value string) string {
+	if value == "" {
+		return ""
+	}
+	hardware, err := net.ParseMAC(value)
+	if err != nil || len(hardware) != 6 {
+		c.fault("%s is %q: allowed is a MAC address such as 02:00:00:00:00:10", name, lease.CleanText(value, 64))
+		return ""
+	}
+	return hardware.String()
 }
 
 func (c *checker) address(name, value string) netip.Addr {
@@ -251,7 +274,7 @@ func (c *checker) schedule(values []string) (s lease.Schedule) {
 	for _, v := range values {
 		w, err := lease.ParseWindow(v)
 		if err != nil {
-			c.fault("schedule: %w", err)
+			c.fault("schedule: %s", strings.TrimPrefix(err.Error(), lease.ErrInvalid.Error()+": "))
 			continue
 		}
 		s = append(s, w)
@@ -277,6 +300,7 @@ func (c *checker) policy(p *lease.Policy, f policyFile) {
 }
 
 func (c *checker) policyRule(i int, t policyRuleFile) lease.PolicyRule {
+	found := len(c.faults)
 	r := lease.PolicyRule{
 		Origin: lease.OriginConfig, Name: lease.CleanText(t.Name, 64), Networks: t.Networks, Ports: c.portSet("ports", t.Ports), Schedule: c.schedule(t.Schedule),
 	}
@@ -288,9 +312,12 @@ func (c *checker) policyRule(i int, t policyRuleFile) lease.PolicyRule {
 	}
 	c.interfaces("networks", t.Networks)
 	for _, d := range t.Devices {
-		r.Devices = append(r.Devices, strings.ToLower(d))
+		if d = c.device("devices", d); d != "" {
+			r.Devices = append(r.Devices, d)
+		}
 	}
 	for _, v := range t.Via {
+		c.choice("via", v, string(lease.OriginUPnP), string(lease.OriginNATPMP), string(lease.OriginPCP))
 		r.Origins = append(r.Origins, lease.Origin(v))
 	}
 	if t.Protocol != "" {
@@ -300,7 +327,7 @@ func (c *checker) policyRule(i int, t policyRuleFile) lease.PolicyRule {
 	c.number("mappings_per_device", &r.MappingsPerDevice, t.PerDevice, 1, 65535)
 	c.number("max_lifetime", &lifetime, t.Longest, 1, 365*24*3600)
 	r.MaxLifetime = time.Duration(lifetime) * time.Second
-	if err := r.Validate(); err != nil {
+	if err := r.Validate(); err != nil && len(c.faults) == found { // else it is what was found here already
 		c.faults = append(c.faults, err)
 	}
 	return r

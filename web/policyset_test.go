@@ -117,6 +117,7 @@ func TestBadPolicies(t *testing.T) {
 				"rules[1].port is not known here, allowed are id, name, action, networks, devices, via, protocols, ports, schedule, mappings_per_device, max_lifetime_seconds",
 				`rules[1].action is "drop", allowed are allow and deny`, "rules[1].name is 257 bytes long, allowed are 256",
 				`rules[1].ports is "65536", allowed is a port from 1 to 65535, or a range such as 5000-5010`,
+				`rules[1].ports is "x", allowed is a port from 1 to 65535, or a range such as 5000-5010`,
 				`rules[1].schedule is wrong: "nights": a window needs a beginning and an end, such as 16:00-22:00`, `rules[1].schedule is wrong: time "25:00", allowed are 00:00 to 24:00`,
 				"rules[1].mappings_per_device is 70000, allowed are 1 to 65535, and 0 to leave it as it is otherwise", "rules[1].max_lifetime_seconds is -5, allowed are 1 to 31536000, and 0 to leave it as it is otherwise",
 				`rules[1].networks is "br lan", allowed is the name of an interface, of at most 15 characters`, `rules[1].networks is "", allowed is the name of an interface, of at most 15 characters`,

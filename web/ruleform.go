@@ -195,6 +195,13 @@ func (r *reader) protocols(s string) []lease.Protocol {
 
 // ports reads "443" or "5000-5010".
 func (r *reader) ports(member, s string) lease.PortRange {
+	if r.has(member) {
+		return lease.PortRange{}
+	}
+	return r.port(member, s)
+}
+
+func (r *reader) port(member, s string) lease.PortRange {
 	first, last, isRange := strings.Cut(s, "-")
 	if !isRange {
 		last = first
@@ -202,9 +209,7 @@ func (r *reader) ports(member, s string) lease.PortRange {
 	low, errLow := strconv.ParseUint(strings.TrimSpace(first), 10, 16)
 	high, errHigh := strconv.ParseUint(strings.TrimSpace(last), 10, 16)
 	if errLow != nil || errHigh != nil || low == 0 || low > high {
-		if !r.has(member) {
-			r.add(member, "is %q, allowed is a port from 1 to 65535, or a range such as 5000-5010", lease.CleanText(s, 32))
-		}
+		r.add(member, "is %q, allowed is a port from 1 to 65535, or a range such as 5000-5010", lease.CleanText(s, 32))
 		return lease.PortRange{}
 	}
 	return lease.PortRange{First: uint16(low), Last: uint16(high)}
@@ -232,7 +237,7 @@ func (r *reader) toPorts(outside lease.PortRange, s string) uint16 {
 
 func (r *reader) portSet(member string, all []string) (set lease.PortSet) {
 	for _, s := range all {
-		if p := r.ports(member, s); p.First != 0 {
+		if p := r.port(member, s); p.First != 0 {
 			set = append(set, p)
 		}
 	}

@@ -360,7 +360,7 @@ func TestAddressesOfThePool(t *testing.T) {
 func TestNoPoolNoAddress(t *testing.T) {
 	h := newHome(t)
 	b := h.owner()
-	if p := b.problem(web.CodeInvalid, b.json(http.MethodPost, "/api/v1/addresses", `{"to":"192.168.1.51"}`)); !strings.Contains(p.Detail, "the pool has 0 addresses") {
+	if p := b.problem(web.CodeExhausted, b.json(http.MethodPost, "/api/v1/addresses", `{"to":"192.168.1.51"}`)); !strings.Contains(p.Detail, "there is no pool of public addresses: name them in the configuration file (nat.pool)") {
 		t.Errorf("detail %q", p.Detail)
 	}
 	if all := decode[web.AddressList](t, b.get("/api/v1/addresses")).Addresses; len(all) != 0 {

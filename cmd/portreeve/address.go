@@ -115,11 +115,10 @@ func (f *assignFlags) assign(cmd *cobra.Command, c *client, out *output) error {
 	}
 	body := web.AddressRequest{To: f.settings.To, Device: f.settings.Device, Public: f.settings.Public, Name: f.settings.Name}
 	if f.lasting != "" {
-		lasting, err := span(f.lasting)
-		if err != nil {
+		var err error
+		if body.LifetimeSeconds, err = lifetime(f.lasting); err != nil {
 			return err
 		}
-		body.LifetimeSeconds = uint64(lasting.Seconds())
 	}
 	var l web.Lease
 	if err := c.send(cmd.Context(), call{method: http.MethodPost, path: "/addresses", body: body}, &l); err != nil {

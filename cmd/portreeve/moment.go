@@ -48,6 +48,18 @@ func span(s string) (time.Duration, error) {
 	return days + hours, nil
 }
 
+// lifetime reads how long a lease lasts, in seconds.
+func lifetime(s string) (uint64, error) {
+	d, err := span(s)
+	if err != nil {
+		return 0, err
+	}
+	if d > 365*24*time.Hour {
+		return 0, exit{exitUsage, fmt.Errorf("--for is %q: allowed are at most 365d", s)}
+	}
+	return uint64(d.Seconds()), nil
+}
+
 func wrongSpan(s string) error {
 	return exit{exitUsage, fmt.Errorf("--for is %q: allowed is such as 90m, 4h, 2d or 1d12h", s)}
 }

@@ -33,11 +33,10 @@ opened, and the history does not know of it.`,
 	f.StringVar(&lasting, "for", "1h", "how long it wants it")
 	out := addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		d, err := span(lasting)
-		if err != nil {
+		var err error
+		if q.LifetimeSeconds, err = lifetime(lasting); err != nil {
 			return err
 		}
-		q.LifetimeSeconds = uint64(d.Seconds())
 		var a web.PolicyAnswer
 		if err := c.send(cmd.Context(), call{method: http.MethodPost, path: "/policy/test", body: q}, &a); err != nil {
 			return err
