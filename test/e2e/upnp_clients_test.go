@@ -317,3 +317,30 @@ func TestPythonMiniupnpc(t *testing.T) {
 		`^\('192\.168\.1\.10', 7001, 'caf.', True\)$`, `^2$`)
 	lab.Probe{Network: "udp", From: home.Internet, To: at(home.WAN, 7000)}.MustReach(t)
 }
+
+// The setting of the version: one of them is all that anybody finds, but for those who stumble over the second.
+func TestIGDVersionSetting(t *testing.T) {
+	t.Parallel()
+	for version, want := range map[int]struct{ other, path string }{1: {"", "/rootDesc.xml"}, 2: {"/rootDesc2.xml", "/rootDesc2.xml"}} {
+		t.Run(fmt.Sprint(version), func(t *testing.T) {
+			t.Parallel()
+			home, _ := newHome(t, usual(), lab.DaemonOptions{Config: fmt.Sprintf("[igd]\nversion = %d\n", version)})
+			search := func(target string) string {
+				return home.LAN1.Run(t, "gssdp-discover", "-i", "eth0", "--timeout=2", "--target="+target)
+			}
+			const device = "urn:schemas-upnp-org:device:InternetGatewayDevice:"
+			expect(t, search("upnp:rootdevice"), regexp.QuoteMeta("http://192.168.1.1:49000"+want.path)+`$`)
+			expect(t, search(fmt.Sprint(device, version)), regexp.QuoteMeta("http://192.168.1.1:49000"+want.path)+`$`)
+			// A device of version 2 answers for version 1 as well (UDA 1.1, section 1.3.2), but not the other way round.
+			if out := search(fmt.Sprint(device, 3-version)); want.other == "" && strings.Contains(out, "49000") || want.other != "" && !strings.Contains(out, want.other) {
+				t.Errorf("a search for the other version finds\n%s", out)
+			}
+			for _, path := range []string{"/rootDesc.xml", "/rootDesc2.xml"} {
+				if text := (console{home.LAN1, "syncthing/1.27"}).read(t, path); !strings.Contains(text, fmt.Sprint(device, version, "<")) {
+					t.Errorf("at %s:\n%s", path, text)
+				}
+			}
+			console{home.LAN2, "FDSSDP"}.mustSeeVersion1(t)
+		})
+	}
+}
