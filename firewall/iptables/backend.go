@@ -47,6 +47,10 @@ type Backend struct {
 	passed bool            // the chains of others let pinholes through
 	others []program       // variants that an earlier run may have left rules in
 
+	calm        *look // how the rules look from far while everything is in order; nil: that is unknown
+	generations generations
+	legacy      legacyTables
+
 	forwardingKnown, forwardingWasOff bool // what the kernel did with packets before us
 
 	four   *family
@@ -124,7 +128,8 @@ func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, e
 		return 0, fmt.Errorf("iptables: %w", err)
 	}
 	frames := b.frames()
-	b.state = nil
+	b.state, b.calm = nil, nil
+	before, sure := b.look()
 	y := layoutOf(next)
 	off, err := b.prepare(ctx, &y)
 	if err != nil {
@@ -150,6 +155,7 @@ func (b *Backend) Sync(ctx context.Context, want lease.Ruleset) (repaired int, e
 		b.wrote()
 		repaired = len(want.Leases)
 	}
+	b.calmSince(before, sure)
 	b.connections.Synced()
 	return repaired, nil
 }
@@ -279,7 +285,7 @@ func (b *Backend) Apply(ctx context.Context, change lease.Change) error {
 	if err != nil {
 		return fmt.Errorf("iptables: %w", err)
 	}
-	err = b.commit(ctx, changes, lines, change, next)
+	err = b.calmAfter(len(lines[ipv4])+len(lines[ipv6]), func() error { return b.commit(ctx, changes, lines, change, next) })
 	if errors.Is(err, errUnknown) {
 		b.state = nil
 	}
@@ -352,7 +358,9 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	b.connections.Settle()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.state = nil
+	b.state, b.calm = nil, nil
+	defer b.legacy.close()
+	defer func() { _ = b.generations.close() }() // whatever was asked has been answered
 	if err := errors.Join(
 		b.learnForwarding(ctx), b.leaveOthers(ctx), b.four.clean(ctx), b.clean6(ctx), b.passages.Clear(ctx), b.restoreForwarding(),
 	); err != nil {

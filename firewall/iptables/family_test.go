@@ -233,10 +233,12 @@ func TestSizesTellChanges(t *testing.T) {
 	empty(t)
 	b := again(t, "iptables-legacy")
 	syncPinhole(t, b)
+	var tables legacyTables
+	defer tables.close()
 	for _, pinholes := range []bool{false, true} {
 		sizes := func() []tableSize {
 			t.Helper()
-			sizes, err := tableSizes(pinholes)
+			sizes, err := tables.sizes(pinholes)
 			if err != nil {
 				t.Fatal(err)
 			}
