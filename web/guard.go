@@ -18,7 +18,7 @@ import (
 	"github.com/portreeve/portreeve/lease"
 )
 
-// maxBody is more than any request of this API needs.
+// maxBody is more than any request of this API needs, but for a backup.
 const maxBody = 64 << 10
 
 // contentPolicy lets a page load nothing but this server's own files, and nothing that is written inside it:
@@ -46,7 +46,11 @@ func hardened(next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		limit := int64(maxBody)
+		if r.URL.Path == "/api/v1/backup" {
+			limit = maxBackup
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
 		next.ServeHTTP(w, r)
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -358,6 +359,53 @@ func (o *owner) changeUser(ctx context.Context, what userChange) (user, error) {
 		delete(o.users, name)
 	}
 	return next, nil
+}
+
+// replaceUsers makes the accounts those that are wanted, and returns which of them are new or other than before, and which
+// are gone. Sessions end with their account or its password, but the one that is kept as long as its account is there.
+func (o *owner) replaceUsers(ctx context.Context, wanted []user, dryRun bool, kept string) (added, removed []string, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	next, c := map[string]user{}, changes{}
+	for _, u := range wanted {
+		old, known := o.users[u.name]
+		u.created, u.version = o.now().Round(0), 1
+		if known {
+			u.created, u.version = old.created, old.version+1
+		}
+		if old.role == u.role && old.hash == u.hash {
+			u = old
+		} else {
+			added = append(added, u.name)
+			c.put(kindUsers, u.name, u.record())
+		}
+		next[u.name] = u
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.users)) {
+		if _, stays := next[name]; !stays {
+			removed = append(removed, name)
+			c.put(kindUsers, name, nil)
+		}
+	}
+	if dryRun || len(c) == 0 {
+		return added, removed, nil
+	}
+	o.sessions.drop(c, func(one *session) bool {
+		u, stays := next[one.user]
+		return !stays || u.hash != o.users[one.user].hash && one.id != kept
+	})
+	o.tokens.drop(c, func(t *apiToken) bool {
+		_, stays := next[t.user]
+		return t.user != "" && !stays
+	})
+	if err := o.store(ctx, c); err != nil {
+		return added, removed, err
+	}
+	o.users = next
+	if !o.code.reset {
+		o.code = setupCode{}
+	}
+	return added, removed, nil
 }
 
 // endOthers ends the sessions of an account but one.

@@ -72,25 +72,39 @@ func newHash(password string) string {
 
 // verify compares a password with a stored hash. An error says that the hash cannot be used.
 func verify(password, phc string) (bool, error) {
+	p, salt, want, err := parseHash(phc)
+	if err != nil {
+		return false, err
+	}
+	return subtle.ConstantTimeCompare(p.hash(password, salt), want) == 1, nil
+}
+
+// checkHash tells why a stored hash cannot be used, or nil.
+func checkHash(phc string) error {
+	_, _, _, err := parseHash(phc)
+	return err
+}
+
+// parseHash reads a stored hash.
+func parseHash(phc string) (p argonParams, salt, want []byte, err error) {
 	parts := strings.Split(phc, "$")
 	if len(parts) != 6 || parts[1] != "argon2id" {
-		return false, errors.New("the stored password hash is not argon2id in PHC format")
+		return p, nil, nil, errors.New("the stored password hash is not argon2id in PHC format")
 	}
 	var version int
-	var p argonParams
 	if _, err := fmt.Sscanf(parts[2]+" "+parts[3], "v=%d m=%d,t=%d,p=%d", &version, &p.memory, &p.passes, &p.threads); err != nil {
-		return false, fmt.Errorf("the stored password hash has unreadable parameters: %w", err)
+		return p, nil, nil, fmt.Errorf("the stored password hash has unreadable parameters: %w", err)
 	}
 	salt, errSalt := base64.RawStdEncoding.DecodeString(parts[4])
 	want, errHash := base64.RawStdEncoding.DecodeString(parts[5])
 	if errSalt != nil || errHash != nil || len(salt) < 8 || len(want) != hashSize {
-		return false, errors.New("the stored password hash is damaged")
+		return p, nil, nil, errors.New("the stored password hash is damaged")
 	}
 	if version != argon2.Version || !p.affordable() {
-		return false, fmt.Errorf("the stored password hash has parameters that are not accepted: version %d, %d KiB, %d passes, %d threads",
+		return p, nil, nil, fmt.Errorf("the stored password hash has parameters that are not accepted: version %d, %d KiB, %d passes, %d threads",
 			version, p.memory, p.passes, p.threads)
 	}
-	return subtle.ConstantTimeCompare(p.hash(password, salt), want) == 1, nil
+	return p, salt, want, nil
 }
 
 // hashQueue is how many may wait while one password is hashed.
