@@ -64,6 +64,30 @@ func (r Result) String() string {
 	return fmt.Sprintf("result %d", uint8(r))
 }
 
+// meaning says for people what a server refuses a request for.
+func (r Result) meaning() string {
+	texts := [...]string{
+		"it is granted",
+		"it does not speak this version",
+		"not permitted, or made with another nonce",
+		"it cannot read the request",
+		"it does not know this request",
+		"it does not know an option of the request",
+		"it cannot read an option of the request",
+		"its line is down, or has no address",
+		"it has nothing left to give at the moment",
+		"it cannot map this protocol, or not all of its ports",
+		"this device has as many mappings as it may have",
+		"another has the wanted port or address, or nobody may have it",
+		"the request has come through a NAT: it was sent from another address than it says",
+		"there are more filters than it can take",
+	}
+	if int(r) < len(texts) {
+		return texts[r]
+	}
+	return "a reason that this program does not know"
+}
+
 // How long a client shall not repeat a request that was refused: until it may have become a matter of time, or as long
 // as nobody changes anything (RFC 6887, section 7.4).
 const (

@@ -243,8 +243,9 @@ func decodeLease(key string, row []byte) (savedLease, error) {
 	if r.ID == "" || string(r.ID) != key {
 		return savedLease{}, fmt.Errorf("lease %q under the key of another", r.ID)
 	}
-	ports, whole := r.ExternalPort != 0 && r.InternalPort != 0, r.Protocol == lease.AllProtocols
-	if !r.InternalAddr.IsValid() || whole == ports || whole && (!r.ExternalAddr.Is4() || r.ExternalPort != r.InternalPort || r.Ports != 0) {
+	ports := r.ExternalPort != 0 && r.InternalPort != 0 && r.Protocol != lease.AllProtocols
+	whole := r.ExternalPort == 0 && r.InternalPort == 0 && r.ExternalAddr.Is4() && r.Ports == 0
+	if !r.InternalAddr.IsValid() || !ports && !whole {
 		return savedLease{}, fmt.Errorf("lease %s: incomplete mapping", r.ID)
 	}
 	if r.Ports > lease.MaxPorts || int(max(r.ExternalPort, r.InternalPort))+int(r.Ports) > 65536 {

@@ -8,6 +8,7 @@ import (
 	"github.com/portreeve/portreeve/lease"
 )
 
+// A lease without ports is kept: that of all protocols, and that of all of one.
 func TestAnAddressOfThePoolIsKept(t *testing.T) {
 	path := dbPath(t)
 	s := openStore(t, path)
@@ -19,7 +20,9 @@ func TestAnAddressOfThePoolIsKept(t *testing.T) {
 		},
 		ID: "whole001", Seq: 1, Origin: lease.OriginPCP, Created: now.Time, Expires: now.Time.Add(time.Hour),
 	}
-	if err := s.Commit(t.Context(), lease.Batch{Now: now, Put: []lease.Lease{l}}); err != nil {
+	tcp := l
+	tcp.ID, tcp.Seq, tcp.Protocol = "whole002", 2, lease.TCP
+	if err := s.Commit(t.Context(), lease.Batch{Now: now, Put: []lease.Lease{l, tcp}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -29,7 +32,12 @@ func TestAnAddressOfThePoolIsKept(t *testing.T) {
 	if err != nil || state.Notice != "" {
 		t.Fatalf("%v, notice %q", err, state.Notice)
 	}
-	if len(state.Leases) != 1 || !state.Leases[0].SameRules(l.Mapping) {
-		t.Errorf("kept %v", state.Leases)
+	if len(state.Leases) != 2 {
+		t.Fatalf("kept %v", state.Leases)
+	}
+	for _, kept := range state.Leases {
+		if want := map[lease.ID]lease.Lease{l.ID: l, tcp.ID: tcp}[kept.ID]; !kept.SameRules(want.Mapping) {
+			t.Errorf("kept %s, want %s", kept.Mapping, want.Mapping)
+		}
 	}
 }
