@@ -131,6 +131,9 @@ func (p Policy) open(t *tx, r Request, d devices, f facts) (Lease, Trace, error)
 		Total:      t.portCount(),
 		Renewal:    current != nil,
 	}
+	if current != nil && current.Rule == "" {
+		facts.Held = current.Mapping
+	}
 	decision := p.Authorize(r, facts)
 	if decision.Err == nil && found != nil {
 		decision.Err = found

@@ -73,6 +73,7 @@ type Facts struct {
 	Device    int       // mapped ports that the device holds, by its MAC address or its address, whichever are more
 	Total     int       // mapped ports of all
 	Renewal   bool      // the lease exists and is only renewed or changed: no quota counts
+	Held      Mapping   // of that lease; zero if it stands for a rule of the owner, who has allowed it
 
 	MAC       string    // the internal host's MAC address; empty when unknown
 	ClientMAC string    // that of the host that asks
@@ -165,15 +166,19 @@ func (p Policy) checkRules(a *authorization, r Request, f Facts) (v verdict) {
 	if r.Origin.Owner() {
 		return v // the policy is for devices
 	}
-	asking := p.askerOf(r, f)
-	if r.Whole() || r.Choice != Exact && !r.Pinhole() {
+	asking, held := p.askerOf(r, f), f.Held.External.Port() != 0
+	if r.Whole() || r.Choice != Exact && !r.Pinhole() && !held {
 		why, hopeless := p.hopeless(asking)
 		if v = p.judge(asking, r.Internal.Port()); hopeless || len(p.Rules) > 0 || asking.own != nil {
 			a.check(!hopeless, ErrNotAuthorized, "policy rules", "%s", cmp.Or(why, "some port may be opened"))
 		}
 		return v
 	}
-	for place := range r.Places() {
+	m := r.Mapping
+	if held { // a renewal keeps its ports, whatever is suggested
+		m = f.Held
+	}
+	for place := range m.Places() {
 		if v = p.judge(asking, place.Number); v.err != nil {
 			break
 		}

@@ -173,6 +173,17 @@ func TestOwnPolicyAndLeases(t *testing.T) {
 		}
 		_ = high
 	})
+	bubble(t, "nor are those of clients that would take another port", func(t *testing.T) {
+		s := newScene(t)
+		low := s.open(portControl(console, lease.UDP, 5000, 5000))
+		refused(t, s.setPolicy(fewer), low)
+		s.refused(portControl(console, lease.UDP, 5000, 5000), lease.ErrNotAuthorized)
+		s.open(portControl(console, lease.UDP, 5001, 5001))
+		s.put(tcp(443, second)) // which the owner has allowed
+		if l := s.open(portControl(second, lease.TCP, 443, 443)); l.External.Port() != 443 {
+			t.Errorf("the owner's port: %s", l.Mapping)
+		}
+	})
 	bubble(t, "they are closed if the owner says so", func(t *testing.T) {
 		s, low, high := begin(t)
 		change, err := s.SetPolicy(t.Context(), fewer, lease.PolicyOptions{By: lease.OriginWeb, Close: true})
