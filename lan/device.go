@@ -36,8 +36,9 @@ type device struct {
 
 // known is what is remembered of an address.
 type known struct {
-	state  int // as it was last
-	probed int // the round in which it was last made to answer; 0: never
+	state  int  // as it was last
+	probed int  // the round in which it was last made to answer; 0: never
+	asking bool // the kernel was seen to ask it
 
 	silent bool // it did not answer in time, which cost it the first place
 }
@@ -131,10 +132,18 @@ func (d *device) choose(seen []sighting, byAddr map[netip.Addr]sighting, beat bo
 	return slices.DeleteFunc(probe, func(s sighting) bool { return s.state == netlink.NUD_PERMANENT })
 }
 
-// shows tells whether the device was heard by an address since the last look: it is new, or not idle any more.
+// shows tells whether the device was heard by an address since the last look: it is new, or not idle any more, or while it is
+// asked for something else came from there than an answer, to which the kernel does not go back by itself.
 func (d *device) shows(s sighting) bool {
 	last, ok := d.known[s.addr]
-	return !ok || last.state == netlink.NUD_STALE && s.state != netlink.NUD_STALE
+	switch {
+	case !ok:
+		return true
+	case last.asking:
+		return s.state&(netlink.NUD_STALE|netlink.NUD_DELAY) != 0
+	default:
+		return last.state == netlink.NUD_STALE && s.state != netlink.NUD_STALE
+	}
 }
 
 // decide ends the rivalry of two addresses once that can be done.
@@ -163,7 +172,7 @@ func (d *device) remember(seen, probe []sighting, round int) {
 	d.known = map[netip.Addr]known{}
 	for _, s := range seen {
 		k := before[s.addr]
-		k.state, k.silent = s.state, k.silent && !s.sure()
+		k.state, k.asking, k.silent = s.state, s.state == netlink.NUD_PROBE, k.silent && !s.sure()
 		if slices.Contains(probe, s) {
 			k.state, k.probed = netlink.NUD_PROBE, round // what comes of that is our doing
 		}

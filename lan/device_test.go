@@ -78,9 +78,17 @@ func TestWhereADeviceIs(t *testing.T) {
 			{"10 reachable, 11 stale", "10 11, asks 10 11"},
 			{"10 beats: 10 probe, 11 reachable", "11 10"},
 			{"10 probe", ""},
-			{"10 stale", ", asks 10"},
-			{"10 probe", ""},
+			{"", ""},
+			{"10 stale", "10, asks 10"},
+		},
+		"moved, and back at once": {
 			{"10 reachable", "10"},
+			{"10 reachable, 11 stale", "10 11, asks 10 11"},
+			{"10 beats: 10 probe, 11 reachable", "11 10"},
+			{"10 stale, 11 reachable", "11 10, asks 10 11"}, // it has asked for our address
+			{"beat: 10 reachable, 11 probe", "11 10"},
+			{"beat: 10 reachable, 11 probe", "11 10"},
+			{"beat: 10 reachable, 11 probe", "10 11"},
 		},
 		"moved, and back after the new entry was lost": {
 			{"10 reachable", "10"},
@@ -95,6 +103,7 @@ func TestWhereADeviceIs(t *testing.T) {
 			{"11 reachable", "11"},
 			{"11 reachable, 10 stale", "11 10, asks 10 11"},
 			{"10 probe, 11 reachable", "11 10"},
+			{"10 reachable, 11 reachable", "11 10"},
 			{"11 stale, 10 stale", "11 10"},
 			{"later: 11 reachable, 10 stale", "11 10, asks 10"},
 			{"10 stale, 11 reachable", "11 10"},
