@@ -1,8 +1,10 @@
 package web_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"image/png"
 	"os"
 	"path/filepath"
 	"strings"
@@ -223,7 +225,7 @@ func (b *browser) eval(script string) { b.t.Helper(); b.do(chromedp.Evaluate[chr
 func (b *browser) size(width, height int64) {
 	b.t.Helper()
 	call(b, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
-		Width: width, Height: height, DeviceScaleFactor: 2, Mobile: width < 700,
+		Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 700,
 	})
 }
 
@@ -238,10 +240,18 @@ func (b *browser) scheme(name string) {
 func (b *browser) picture(dir, name string) {
 	b.t.Helper()
 	b.eval(`document.activeElement.blur()`)
-	png, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+	shot, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
 	must(b.t, err)
-	if len(png) < 1000 {
-		b.t.Errorf("picture %s has only %d bytes", name, len(png))
+	if len(shot) < 1000 {
+		b.t.Errorf("picture %s has only %d bytes", name, len(shot))
 	}
-	must(b.t, os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644))
+	if os.Getenv("PORTREEVE_SCREENSHOTS") == "" {
+		return
+	}
+	// The browser is in a hurry; the repository is not.
+	picture, err := png.Decode(bytes.NewReader(shot))
+	must(b.t, err)
+	var small bytes.Buffer
+	must(b.t, (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&small, picture))
+	must(b.t, os.WriteFile(filepath.Join(dir, name+".png"), small.Bytes(), 0o644))
 }

@@ -43,13 +43,17 @@ func furnished(t *testing.T) *home {
 			{Name: "consoles", Networks: []string{"lan"}, Ports: lease.PortSet{{First: 88, Last: 88}}, MappingsPerDevice: 16, MaxLifetime: 24 * time.Hour},
 		}
 	})
+	for mac, name := range map[string]string{"00:50:f2:12:34:56": "Xbox", "00:50:f2:65:43:21": "Xbox upstairs", "bc:33:29:0a:1b:2c": "PlayStation", nasMAC: "NAS"} {
+		_, err := h.manager.SetDevice(t.Context(), lease.Device{MAC: mac, Name: name}, lease.DeviceOptions{By: lease.OriginWeb})
+		must(t, err)
+	}
 	h.fillList()
 	host := func(s string) lease.Target { return lease.Target{Addr: netip.MustParseAddr(s)} }
 	for _, r := range []lease.Rule{
 		{Kind: lease.RuleForward, Name: "Web server", Enabled: true, Protocols: []lease.Protocol{lease.TCP}, Ports: lease.PortRange{First: 443, Last: 443}, To: 8443, Target: lease.Target{Device: nasMAC, Addr: netip.MustParseAddr("192.168.1.40")}},
 		{Kind: lease.RuleForward, Name: "Game night", Protocols: []lease.Protocol{lease.TCP, lease.UDP}, Ports: lease.PortRange{First: 27015, Last: 27030}, Target: host("192.168.1.20")},
 		{Kind: lease.RuleForward, Name: "Holiday home", Enabled: true, Protocols: []lease.Protocol{lease.UDP}, Ports: lease.PortRange{First: 51820, Last: 51820}, Target: host("192.168.1.40"), Sources: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}},
-		{Kind: lease.RuleDMZ, Enabled: true, Target: host("192.168.1.61"), Except: lease.PortSet{{First: 22, Last: 22}}, Until: h.manager.Now().Add(4 * time.Hour)},
+		{Kind: lease.RuleDMZ, Enabled: true, Target: lease.Target{Device: "bc:33:29:0a:1b:2c", Addr: netip.MustParseAddr("192.168.1.61")}, Except: lease.PortSet{{First: 22, Last: 22}}, Until: h.manager.Now().Add(4 * time.Hour)},
 		{Kind: lease.RuleAddress, Name: "mail", Enabled: true, Target: host("192.168.1.40"), Public: netip.MustParseAddr("203.0.113.9")},
 	} {
 		_, err := h.manager.PutRule(t.Context(), r, lease.RuleOptions{By: lease.OriginWeb})
@@ -61,10 +65,6 @@ func furnished(t *testing.T) *home {
 	})
 	if err == nil {
 		t.Fatal("port 3389 was opened")
-	}
-	for mac, name := range map[string]string{"00:50:f2:12:34:56": "Xbox", "00:50:f2:65:43:21": "Xbox upstairs", "bc:33:29:0a:1b:2c": "PlayStation", nasMAC: "NAS"} {
-		_, err := h.manager.SetDevice(t.Context(), lease.Device{MAC: mac, Name: name}, lease.DeviceOptions{By: lease.OriginWeb})
-		must(t, err)
 	}
 	return h
 }

@@ -115,13 +115,17 @@ func newPages(a *assets) (*pages, error) {
 		if err != nil {
 			return nil, err
 		}
+		core, err := loadCoreWords(language)
+		if err != nil {
+			return nil, err
+		}
 		if first == nil {
-			if first, err = markup.Parse(files, templateFiles, functions(a, language, texts, "")); err != nil {
+			if first, err = markup.Parse(files, templateFiles, functions(a, language, texts, core, "")); err != nil {
 				return nil, err
 			}
 		}
 		for _, role := range append(Roles(), "") {
-			if p.sets[setKey{language, role}], err = first.With(functions(a, language, texts, role)); err != nil {
+			if p.sets[setKey{language, role}], err = first.With(functions(a, language, texts, core, role)); err != nil {
 				return nil, err
 			}
 		}
@@ -130,7 +134,7 @@ func newPages(a *assets) (*pages, error) {
 }
 
 // functions are those that templates may call.
-func functions(a *assets, language string, texts catalogue, role Role) markup.Functions {
+func functions(a *assets, language string, texts catalogue, core coreWords, role Role) markup.Functions {
 	return markup.Functions{
 		"asset":    a.path,
 		"t":        texts.text,
@@ -139,7 +143,7 @@ func functions(a *assets, language string, texts catalogue, role Role) markup.Fu
 		"duration": texts.duration,
 		"moment":   func(at time.Time) string { return at.Format(texts["time.moment"]) },
 		"day":      func(at time.Time) string { return at.Format(texts["time.day"]) },
-		"core":     texts.core,
+		"core":     core.translate,
 		"segment":  url.PathEscape,
 		"clock":    func(at time.Time) string { return at.Format("15:04:05") },
 		"iso":      func(at time.Time) string { return at.Format(time.RFC3339) },

@@ -28,11 +28,15 @@ func reference(t *testing.T) (*template.Template, *pages) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	core, err := loadCoreWords("zh")
+	if err != nil {
+		t.Fatal(err)
+	}
 	p, err := newPages(a)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := template.New("").Funcs(template.FuncMap(functions(a, "zh", texts, RoleAdmin))).ParseFS(files, templateFiles)
+	r, err := template.New("").Funcs(template.FuncMap(functions(a, "zh", texts, core, RoleAdmin))).ParseFS(files, templateFiles)
 	if err != nil {
 		t.Fatal(err)
 	}

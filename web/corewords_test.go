@@ -1,0 +1,125 @@
+package web
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/portreeve/portreeve/firewall"
+	"github.com/portreeve/portreeve/lease"
+)
+
+func chinese(text string) bool {
+	return strings.ContainsFunc(text, func(r rune) bool { return unicode.Is(unicode.Han, r) })
+}
+
+func TestWhatTheCoreSaysIsTranslated(t *testing.T) {
+	words, err := loadCoreWords("zh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{
+		"": "", "something new": "something new",
+		"it is switched off": "已停用",
+		"external port not allowed: port 3389 against allowed 1024-65535, never 135, 445": "不允许的外部端口：端口 3389；允许 1024-65535；永不开放 135, 445",
+		"not authorized: rule \"no camera\" denies port 80":                               "未获授权：规则“no camera”拒绝端口 80",
+		"the device holds 3 of 128 mappings":                                              "设备已有 3/128 个映射",
+		"the device holds 3 of 4 mappings and wants 2 more":                               "设备已有 3/4 个映射，还要 2 个",
+		"is \"70000\", allowed is a port from 1 to 65535, or a range such as 5000-5010":   "“70000”无效；应为 1 到 65535 的端口，或 5000-5010 这样的范围",
+	} {
+		if got := words.translate(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	for _, p := range words {
+		if len(p.parts) != len(p.said) {
+			t.Errorf("%q and %q vary in different places", p.parts, p.said)
+		}
+	}
+	if english, err := loadCoreWords("en"); err != nil || english.translate("it is switched off") != "it is switched off" {
+		t.Errorf("English: %v, %v", english, err)
+	}
+}
+
+// What a manager says of a life with refusals, rules and closed ports is known to the patterns.
+func TestPatternsKnowWhatTheManagerSays(t *testing.T) {
+	words, err := loadCoreWords("zh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lan := netip.MustParsePrefix("192.168.1.1/24")
+	policy := lease.DefaultPolicy()
+	policy.Rules = []lease.PolicyRule{{Name: "no tcp", Protocols: []lease.Protocol{lease.TCP}, Deny: true}}
+	m, err := lease.New(t.Context(), lease.Config{
+		Firewall: firewall.NewFake(), Policy: policy,
+		Topology: lease.Topology{
+			WANs: []lease.WAN{{Name: "wan", Addrs: []netip.Addr{netip.MustParseAddr("203.0.113.5")}}},
+			LANs: []lease.LAN{{Name: "lan", Prefixes: []netip.Prefix{lan}}},
+		},
+		Listeners: func(context.Context) (lease.Listeners, error) {
+			return lease.Listeners{{Protocol: lease.UDP, Number: 5000}: {}}, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- m.Run(t.Context()) }()
+	<-m.Ready()
+	host, other := netip.MustParseAddr("192.168.1.50"), netip.MustParseAddr("192.168.1.51")
+	open := func(p lease.Protocol, port uint16, client, to netip.Addr) (lease.Lease, error) {
+		return m.Open(t.Context(), lease.Request{
+			Mapping: lease.Mapping{Protocol: p, External: netip.AddrPortFrom(netip.Addr{}, port), Internal: netip.AddrPortFrom(to, port)},
+			Origin:  lease.OriginUPnP, Client: client, Lifetime: time.Hour,
+		})
+	}
+	var said []string
+	refuse := func(_ lease.Lease, err error) {
+		t.Helper()
+		if err == nil {
+			t.Fatal("no error")
+		}
+		said = append(said, err.Error())
+	}
+	l, err := open(lease.UDP, 3074, host, host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refuse(open(lease.UDP, 3074, other, other))
+	refuse(open(lease.UDP, 445, host, host))
+	refuse(open(lease.UDP, 5000, host, host))
+	refuse(open(lease.TCP, 4000, host, host))
+	refuse(open(lease.UDP, 4000, host, other))
+	rule := lease.Rule{
+		Kind: lease.RuleForward, Name: "nas", Enabled: true, Protocols: []lease.Protocol{lease.UDP}, Ports: lease.PortRange{First: 3074, Last: 3074},
+		Target: lease.Target{Addr: other},
+	}
+	_, err = m.PutRule(t.Context(), rule, lease.RuleOptions{By: lease.OriginWeb})
+	refuse(lease.Lease{}, err)
+	if _, err := m.CloseID(t.Context(), lease.Actor{Origin: lease.OriginWeb}, l.ID); err != nil {
+		t.Fatal(err)
+	}
+	change, err := m.PutRule(t.Context(), rule, lease.RuleOptions{By: lease.OriginWeb})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.RemoveRule(t.Context(), change.Rule.ID, lease.RuleOptions{By: lease.OriginWeb}); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range m.Snapshot().Events() {
+		said = append(said, e.Reason)
+		for _, step := range e.Trace {
+			said = append(said, step.Why)
+		}
+	}
+	slices.Sort(said)
+	for _, text := range slices.Compact(said) {
+		if strings.Count(text, " ") > 1 && !chinese(words.translate(text)) {
+			t.Errorf("no pattern for %q", text)
+		}
+	}
+}
