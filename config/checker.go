@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,21 @@ func (c *checker) number(name string, to *int, value *int64, low, high int) {
 		return
 	}
 	*to = int(*value)
+}
+
+// certificate checks what is said of the files for TLS. Whether they are there is found out when they are read.
+func (c *checker) certificate(w Web) {
+	for _, f := range []struct{ name, path string }{{"web.certificate", w.Certificate}, {"web.key", w.Key}} {
+		switch {
+		case f.path != "" && !filepath.IsAbs(f.path):
+			c.fault("%s is %q: allowed is the path of a file from /, or nothing for a certificate that is made", f.name, f.path)
+		case f.path != "" && !w.TLS:
+			c.fault("%s is given, and web.tls is false: set it to true, or leave the file out", f.name)
+		}
+	}
+	if (w.Certificate == "") != (w.Key == "") {
+		c.fault("web.certificate is %q and web.key is %q: allowed are both or none", w.Certificate, w.Key)
+	}
 }
 
 func (c *checker) choice(name, value string, allowed ...string) {

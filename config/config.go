@@ -59,6 +59,11 @@ type IGD struct {
 type Web struct {
 	Enable bool
 	Port   uint16 // TCP, on each LAN address
+
+	// TLS: the page is served encrypted, with the certificate and the key of two PEM files. Without files the daemon makes
+	// a certificate that nobody has signed.
+	TLS              bool
+	Certificate, Key string
 }
 
 // Default returns the configuration that holds without a file.
@@ -100,8 +105,11 @@ type file struct {
 		ThirdParty  *bool  `toml:"third_party"`
 	} `toml:"pcp"`
 	Web struct {
-		Enable *bool  `toml:"enable"`
-		Port   *int64 `toml:"port"`
+		Enable      *bool   `toml:"enable"`
+		Port        *int64  `toml:"port"`
+		TLS         *bool   `toml:"tls"`
+		Certificate *string `toml:"certificate"`
+		Key         *string `toml:"key"`
 	} `toml:"web"`
 	Limits struct {
 		PerDevice *int64 `toml:"mappings_per_device"`
@@ -145,6 +153,10 @@ func Parse(r io.Reader) (Config, error) {
 	c.lifetimes(&cfg, f)
 	set(&cfg.Web.Enable, f.Web.Enable)
 	c.port("web.port", &cfg.Web.Port, f.Web.Port)
+	set(&cfg.Web.TLS, f.Web.TLS)
+	set(&cfg.Web.Certificate, f.Web.Certificate)
+	set(&cfg.Web.Key, f.Web.Key)
+	c.certificate(cfg.Web)
 	c.number("limits.mappings_per_device", &cfg.Policy.MappingsPerDevice, f.Limits.PerDevice, 1, 65535)
 	c.number("limits.mappings", &cfg.Policy.Mappings, f.Limits.Mappings, 1, 65535)
 	set(&cfg.Store, f.Store.Path)

@@ -139,7 +139,7 @@ func (s *Server) describe(v view, pages netip.Addr) rootXML {
 	root.Icons = &iconsXML{describeIcons()}
 	if s.identity.uiPort != 0 {
 		addr := netip.AddrPortFrom(pages, s.identity.uiPort)
-		root.PresentationURL = "http://" + addr.String() + "/"
+		root.PresentationURL = s.identity.uiScheme + "://" + addr.String() + "/"
 	}
 	return rootXML{
 		Namespace:   "urn:schemas-upnp-org:device-1-0",

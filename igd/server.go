@@ -49,8 +49,9 @@ type Config struct {
 	Product string
 
 	// UIPort is where the router's own pages are, on the address of each LAN; clients show a link to them.
-	// 0 means that there are none.
-	UIPort uint16
+	// 0 means that there are none. With UISecure they are served by TLS.
+	UIPort   uint16
+	UISecure bool
 
 	// Versions of the device that are described.
 	Versions Versions
@@ -97,6 +98,7 @@ type Server struct {
 type identity struct {
 	name, version string
 	uiPort        uint16
+	uiScheme      string
 	root          string // UDN of the InternetGatewayDevice
 	wan           string // UDN of the WANDevice
 	connection    string // UDN of the WANConnectionDevice
@@ -120,6 +122,7 @@ func New(cfg Config) (*Server, error) {
 			name:       cmp.Or(lease.CleanText(cfg.Name, 63), "portreeve"),
 			version:    lease.CleanText(cfg.Version, 31),
 			uiPort:     cfg.UIPort,
+			uiScheme:   map[bool]string{false: "http", true: "https"}[cfg.UISecure],
 			root:       deriveUDN(cfg.UUID, "InternetGatewayDevice"),
 			wan:        deriveUDN(cfg.UUID, "WANDevice"),
 			connection: deriveUDN(cfg.UUID, "WANConnectionDevice"),

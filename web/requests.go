@@ -99,7 +99,7 @@ func (s *Server) postRequest(origin lease.Origin) handler {
 func (s *Server) requestShort(id string) string {
 	for _, w := range s.Leases.Snapshot().Waiting {
 		if w.ID == lease.ID(id) {
-			return w.Request.String()
+			return w.String()
 		}
 	}
 	return ""

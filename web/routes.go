@@ -139,7 +139,7 @@ func (s *Server) ruleShort(id string) string {
 	if !ok {
 		return ""
 	}
-	text := state.Rule.String()
+	text := state.String()
 	if !state.Enabled {
 		text += ", switched off"
 	}

@@ -49,6 +49,8 @@ type daemon struct {
 	pcp  *pcp.Server  // PCP and NAT-PMP; nil: both are switched off
 	web  *web.Server
 
+	certificates *certificates // of the admin page; nil: it is served without TLS
+
 	limits limits
 }
 
@@ -140,6 +142,9 @@ func (d *daemon) newServers(ctx context.Context, o *options) (err error) {
 	if d.store != nil {
 		records = d.store
 	}
+	if d.certificates, err = openCertificates(d.cfg.Web, o.stateDir, d.ownAddrs(), d.log); err != nil {
+		return err
+	}
 	names := lan.NewNames(lan.UsualNameFiles(), time.Now, d.log)
 	d.web, err = web.New(ctx, web.Config{
 		DeviceName: deviceName(names), Neighbours: d.neighbours, Vendor: lan.NewVendors(lan.UsualVendorFiles(), d.log).Vendor,
@@ -197,7 +202,7 @@ func (d *daemon) newIGD(o *options) error {
 		Network: d.network(),
 	}
 	if d.cfg.Web.Enable {
-		cfg.UIPort = d.cfg.Web.Port
+		cfg.UIPort, cfg.UISecure = d.cfg.Web.Port, d.cfg.Web.TLS
 	}
 	if d.igd, err = igd.New(cfg); err != nil {
 		return err
@@ -375,7 +380,7 @@ func (d *daemon) serveWeb(ctx context.Context, ifc lan.Interface, addr netip.Add
 		return setting(err, "[web] port")
 	}
 	ready()
-	return d.web.ServeLAN(ctx, d.limits.web.Limit(ln))
+	return d.web.ServeLAN(ctx, d.certificates.listener(d.limits.web.Limit(ln)))
 }
 
 // setting adds to the error of a taken port the setting by which another one is chosen.
