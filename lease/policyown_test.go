@@ -191,7 +191,7 @@ func TestOwnPolicyAndLeases(t *testing.T) {
 			t.Fatal(err)
 		}
 		refused(t, change, low)
-		s.stands(high.Mapping.String())
+		s.stands(high.String())
 		events := s.Snapshot().Events()
 		if last := events[len(events)-1]; last.Kind != lease.EventClosed || last.By != lease.OriginWeb || last.Reason != `the policy does not allow it any more: rule "low" denies port 5000` {
 			t.Errorf("event %+v", last)

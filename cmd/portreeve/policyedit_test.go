@@ -134,15 +134,17 @@ func TestPolicyComplaints(t *testing.T) {
 		args string
 	}{
 		{exitUsage, `portreeve: --action is "", allowed are allow and deny`, "add"},
-		{exitUsage, "portreeve: --action is \"drop\", allowed are allow and deny\n" +
-			"  --ports is \"0\", allowed is a port from 1 to 65535, or a range such as 5000-5010\n" +
-			"  --schedule is wrong: \"nights\": a window needs a beginning and an end, such as 16:00-22:00\n" +
-			"  --mappings-per-device is -1, allowed are 1 to 65535, and 0 to leave it as it is otherwise\n" +
-			"  --networks is \"a/b\", allowed is the name of an interface, of at most 15 characters\n" +
-			"  --devices is \"nas\", allowed is a MAC address such as 02:00:00:00:00:10, or the address of a device that is there\n" +
-			"  --by is \"http\", allowed are upnp, nat-pmp and pcp\n" +
-			"  --protocol has \"icmp\", allowed are tcp and udp, and none for all\n",
-			"add --action drop --networks a/b --devices nas --by http --protocol icmp --ports 0 --schedule nights --mappings-per-device -1"},
+		{
+			exitUsage, "portreeve: --action is \"drop\", allowed are allow and deny\n" +
+				"  --ports is \"0\", allowed is a port from 1 to 65535, or a range such as 5000-5010\n" +
+				"  --schedule is wrong: \"nights\": a window needs a beginning and an end, such as 16:00-22:00\n" +
+				"  --mappings-per-device is -1, allowed are 1 to 65535, and 0 to leave it as it is otherwise\n" +
+				"  --networks is \"a/b\", allowed is the name of an interface, of at most 15 characters\n" +
+				"  --devices is \"nas\", allowed is a MAC address such as 02:00:00:00:00:10, or the address of a device that is there\n" +
+				"  --by is \"http\", allowed are upnp, nat-pmp and pcp\n" +
+				"  --protocol has \"icmp\", allowed are tcp and udp, and none for all\n",
+			"add --action drop --networks a/b --devices nas --by http --protocol icmp --ports 0 --schedule nights --mappings-per-device -1",
+		},
 		{exitUsage, `--max-lifetime is "long": allowed is such as 90m, 4h, 2d or 1d12h`, "add --action allow --max-lifetime long"},
 		{exitUsage, `--position is "1": allowed are 2 to 3, first and last; what comes before is in the configuration file`, "add --action allow --position 1"},
 		{exitUsage, `the position is "4": allowed are 2 to 2, first and last`, "move mine 4"},
@@ -152,11 +154,13 @@ func TestPolicyComplaints(t *testing.T) {
 		{exitUsage, `--mappings is 0: allowed are 1 to 65535; --unset mappings gives it back`, "set --mappings 0"},
 		{exitUsage, `--lifetime is "upnp": allowed is a protocol with the shortest and the longest time`, "set --lifetime upnp"},
 		{exitUsage, `--unset is "all": allowed are default, lifetime=nat-pmp, lifetime=pcp, lifetime=upnp, mappings, mappings-per-device, never, ports`, "set --unset all"},
-		{exitUsage, "portreeve: --never is \"x\", allowed is a port from 1 to 65535, or a range such as 5000-5010\n" +
-			"  --default is \"maybe\", allowed are allow and deny\n" +
-			"  --lifetime (via) is \"stun\", allowed are upnp, nat-pmp and pcp\n" +
-			"  --lifetime (max_seconds) is 60, allowed are 3600, which is min_seconds, to 604800\n",
-			"set --never x --default maybe --lifetime stun=1m-2m --lifetime upnp=1h-1m"},
+		{
+			exitUsage, "portreeve: --never is \"x\", allowed is a port from 1 to 65535, or a range such as 5000-5010\n" +
+				"  --default is \"maybe\", allowed are allow and deny\n" +
+				"  --lifetime (via) is \"stun\", allowed are upnp, nat-pmp and pcp\n" +
+				"  --lifetime (max_seconds) is 60, allowed are 3600, which is min_seconds, to 604800\n",
+			"set --never x --default maybe --lifetime stun=1m-2m --lifetime upnp=1h-1m",
+		},
 	} {
 		args := strings.Fields(tt.args)
 		for i := range args {
