@@ -237,11 +237,14 @@ func TestAnotherPrefixBeginsAnew(t *testing.T) {
 	nothing := lease.LAN{Name: "br-lan", Prefixes: home.LANs[0].Prefixes[:1]}
 	synctest.Test(t, func(t *testing.T) {
 		var kept map[string]Line
+		var mu sync.Mutex
 		lan, changed := prefix("2001:db8:1::1/64"), make(chan struct{})
+		lanNow := func(netip.Addr) lease.LAN { mu.Lock(); defer mu.Unlock(); return lan }
+		changedNow := func() <-chan struct{} { mu.Lock(); defer mu.Unlock(); return changed }
 		start := func() *Server {
 			return newPCP(t, nil, func(c *Config) {
 				c.Lines, c.KeepLines = kept, func(l map[string]Line) { kept = l }
-				c.LAN, c.LANsChanged = func(netip.Addr) lease.LAN { return lan }, func() <-chan struct{} { return changed }
+				c.LAN, c.LANsChanged = lanNow, changedNow
 			}).Server
 		}
 		s, host := start(), netip.MustParseAddr("fe80::10%br-lan")
@@ -261,9 +264,11 @@ func TestAnotherPrefixBeginsAnew(t *testing.T) {
 		became := func(l lease.LAN, fresh bool) {
 			t.Helper()
 			before, said := s.pcpEpoch(host), sent
+			mu.Lock()
 			lan = l
 			close(changed)
 			changed = make(chan struct{})
+			mu.Unlock()
 			time.Sleep(time.Hour)
 			synctest.Wait()
 			want := before + time.Hour

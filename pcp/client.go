@@ -25,7 +25,7 @@ type ResultError struct {
 
 // Error names the result.
 func (e *ResultError) Error() string {
-	return fmt.Sprintf("the server answers %s: %s; it says so for %s", e.Result, e.Result.meaning(), e.Lifetime)
+	return fmt.Sprintf("the server answers %s: %s (no use to ask again within %s)", e.Result, e.Result.meaning(), e.Lifetime)
 }
 
 // PMPResultError is what a server of NAT-PMP refuses a request with.
