@@ -156,7 +156,7 @@ func (t *fakeTable) add(leases []lease.Lease) error {
 		}
 		for place := range l.Places() {
 			for _, old := range taken[place] {
-				if old.SharesWAN(l.Mapping) {
+				if old.Collides(l.Mapping) {
 					return fmt.Errorf("fake firewall: add lease %s: %s is taken by lease %s", l.ID, place.Port, old.ID)
 				}
 			}

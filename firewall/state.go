@@ -20,7 +20,7 @@ type State struct {
 	Topology lease.Topology
 
 	// The leases, those with several ports as one for each of them (see [Singles]). They are never changed, only replaced.
-	byPlace    map[lease.Place][]*lease.Lease // no two of which share a WAN
+	byPlace    map[lease.Place][]*lease.Lease // no two of which collide
 	byEndpoint map[inside][]*lease.Lease      // oldest first, see [State.ByEndpoint]
 	pinholes   map[inside][]*lease.Lease      // oldest first
 	broad      map[lease.ID]*lease.Lease      // see [State.Broad]
@@ -308,7 +308,7 @@ func (s *State) put(l *lease.Lease) error {
 	}
 	for place := range l.Places() {
 		for _, holder := range s.byPlace[place] {
-			if holder.SharesWAN(l.Mapping) {
+			if holder.Collides(l.Mapping) {
 				return fmt.Errorf("lease %s: external port %s is taken by lease %s", l.ID, place.Port, holder.ID)
 			}
 		}

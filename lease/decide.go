@@ -218,14 +218,14 @@ func (t *tx) conflict(r Request) error {
 // takenBy returns the lease that keeps a new mapping from getting a place. A NAT-PMP mapping reserves its port number
 // for its host in the other protocol too, without opening it (RFC 6886, section 3.3).
 func (t *tx) takenBy(r Request, place Place) *Lease {
-	if l := sharing(t.at(place), r.Mapping); l != nil {
+	if l := colliding(t.at(place), r.Mapping); l != nil {
 		return l
 	}
 	if r.Pinhole() || r.Protocol != TCP && r.Protocol != UDP { // NAT-PMP knows no others
 		return nil
 	}
 	place.Protocol = TCP + UDP - r.Protocol
-	companion := sharing(t.at(place), r.Mapping)
+	companion := colliding(t.at(place), r.Mapping)
 	if companion != nil && companion.Internal.Addr() != r.Internal.Addr() &&
 		(companion.Origin == OriginNATPMP || r.Origin == OriginNATPMP) {
 		return companion

@@ -59,29 +59,47 @@ func (m Mapping) Places() iter.Seq[Place] {
 // SharesWAN tells whether two mappings are made on the same WAN: one that names none is made on all of them.
 func (m Mapping) SharesWAN(o Mapping) bool { return m.WAN == "" || o.WAN == "" || m.WAN == o.WAN }
 
+// Collides tells whether two mappings that have a place in common cannot both be there. Pinholes translate nothing, so there may be
+// several for one port of a host if no peer is let in by two of them.
+func (m Mapping) Collides(o Mapping) bool {
+	return m.SharesWAN(o) && !(m.Pinhole() && o.Pinhole() && disjoint(m.Filters, o.Filters))
+}
+
+// disjoint tells whether no peer is allowed by both lists of filters. An empty one allows everybody.
+func disjoint(a, b []Filter) bool {
+	for _, f := range a {
+		for _, g := range b {
+			if f.Prefix.Overlaps(g.Prefix) && (f.Port == 0 || g.Port == 0 || f.Port == g.Port) {
+				return false
+			}
+		}
+	}
+	return len(a) > 0 && len(b) > 0
+}
+
 // within tells whether one of the mapping's external ports is within a range. Only ports of the WAN's own address count.
 func (m Mapping) within(p Protocol, ports PortRange) bool {
 	last := int(m.External.Port()) + m.PortCount() - 1
 	return !m.External.Addr().IsValid() && m.Protocol == p && m.External.Port() <= ports.Last && last >= int(ports.First)
 }
 
-// places finds leases by where peers reach them. Of several at one place no two share a WAN.
+// places finds leases by where peers reach them. Of several at one place no two collide, see [Mapping.Collides].
 type places map[Place][]*Lease
 
 // taken returns a lease that keeps a mapping from being there too, nil if there is none.
 func (ps places) taken(m Mapping) *Lease {
 	for place := range m.Places() {
-		if l := sharing(ps[place], m); l != nil {
+		if l := colliding(ps[place], m); l != nil {
 			return l
 		}
 	}
 	return nil
 }
 
-// sharing returns the first of some leases that shares a WAN with a mapping, nil if none does.
-func sharing(leases []*Lease, m Mapping) *Lease {
+// colliding returns the first of some leases that collides with a mapping, nil if none does.
+func colliding(leases []*Lease, m Mapping) *Lease {
 	for _, l := range leases {
-		if l.SharesWAN(m) {
+		if l.Collides(m) {
 			return l
 		}
 	}

@@ -135,7 +135,7 @@ func (t *tx) get(id ID) *Lease {
 	return t.base.leases[id]
 }
 
-// at returns all leases at a place, no two of which share a WAN. The slice must not be changed.
+// at returns all leases at a place, no two of which collide. The slice must not be changed.
 func (t *tx) at(place Place) []*Lease {
 	if leases, ok := t.external[place]; ok {
 		return leases
@@ -143,11 +143,11 @@ func (t *tx) at(place Place) []*Lease {
 	return t.base.external[place]
 }
 
-// atExternal returns the first lease that has a place in common with a mapping and shares a WAN with it, nil if there
-// is none.
+// atExternal returns the first lease that has a place in common with a mapping and collides with it, nil if there is
+// none.
 func (t *tx) atExternal(m Mapping) *Lease {
 	for place := range m.Places() {
-		if l := sharing(t.at(place), m); l != nil {
+		if l := colliding(t.at(place), m); l != nil {
 			return l
 		}
 	}

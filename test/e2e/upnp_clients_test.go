@@ -344,3 +344,60 @@ func TestIGDVersionSetting(t *testing.T) {
 		})
 	}
 }
+
+// A port of a host may have several pinholes, each for other peers; each is closed for itself, and they survive a restart.
+func TestPinholesForSeveralPeers(t *testing.T) {
+	t.Parallel()
+	inAll(t, func(t *testing.T, f flavour) {
+		home := f.home(t)
+		state := t.TempDir()
+		d := f.start(t, home, lab.DaemonOptions{StateDir: state})
+		home.LAN1.Echo(t, "udp", at(home.LAN1.Addr6, 5000).String())
+		upnpc := func(args ...string) string {
+			out, _ := home.LAN1.Output(t.Context(), "upnpc", append([]string{"-u", "http://192.168.1.1:49000/rootDesc.xml"}, args...)...)
+			return out
+		}
+		open := func(peer, port string) string {
+			out := upnpc("-A", peer, port, home.LAN1.Addr6.String(), "5000", "UDP", "600")
+			if found := regexp.MustCompile(`Pinhole ID = (\d+)`).FindStringSubmatch(out); found != nil {
+				return found[1]
+			}
+			return out
+		}
+		probe := func(peer int) lab.Probe {
+			return lab.Probe{Network: "udp", From: home.Internet, Local: at(home.Peers6[peer], 4000), To: at(home.LAN1.Addr6, 5000)}
+		}
+		first := open(home.Peers6[0].String(), "0")
+		probe(0).MustReach(t)
+		probe(1).MustNotReach(t)
+		second := open(home.Peers6[1].String(), "4000")
+		if first == second || len(leases(t, d)) != 2 {
+			t.Fatalf("pinholes %s and %s, leases %+v", first, second, leases(t, d))
+		}
+		probe(0).MustReach(t)
+		probe(1).MustReach(t)
+		for name, again := range map[string]string{"for everybody": open("", "0"), "for one port of the first peer": open(home.Peers6[0].String(), "4000")} {
+			if !strings.Contains(again, "701") {
+				t.Errorf("another one %s:\n%s", name, again)
+			}
+		}
+		if err := d.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		d = f.start(t, home, lab.DaemonOptions{StateDir: state})
+		probe(0).MustReach(t)
+		probe(1).MustReach(t)
+		expect(t, upnpc("-D", first), `returned : 0|: 0`)
+		lab.Eventually(t, within, "what came through it ends", func() error {
+			if out := home.Router.Run(t, "conntrack", "-L", "-f", "ipv6", "-p", "udp", "--orig-src", home.Peers6[0].String()); out != "" {
+				return errorText(out)
+			}
+			return nil
+		})
+		probe(0).MustNotReach(t)
+		probe(1).MustReach(t)
+		if left := leases(t, d); len(left) != 1 {
+			t.Errorf("left %+v", left)
+		}
+	})
+}
