@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -143,5 +145,21 @@ func TestProblemCodesAreThoseOfTheDocument(t *testing.T) {
 	slices.Sort(got)
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("codes (-document +source):\n%s", d)
+	}
+}
+
+func TestProblemCodesAreExplained(t *testing.T) {
+	text, err := os.ReadFile("../docs/api.md")
+	must(t, err)
+	explained := map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| ([0-9]{3}) \\| .+ \\|$").FindAllStringSubmatch(string(text), -1) {
+		explained[m[1]] = m[2]
+	}
+	want := map[string]string{}
+	for _, code := range web.Codes() {
+		want[string(code)] = fmt.Sprint(web.StatusOf(code))
+	}
+	if d := cmp.Diff(want, explained); d != "" {
+		t.Errorf("codes and their statuses (-source +api.md):\n%s", d)
 	}
 }

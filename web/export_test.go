@@ -39,6 +39,9 @@ func Rights(s *Server) (rights []Right) {
 	return rights
 }
 
+// StatusOf is the HTTP status of a problem.
+func StatusOf(c Code) int { return httpStatus(c) }
+
 // LocalAs is the handler of the Unix socket for a user, as the kernel would name it.
 func LocalAs(s *Server, uid uint32) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
