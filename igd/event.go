@@ -288,7 +288,8 @@ func (e *events) state(sub *subscription) (values []string, left time.Duration) 
 	return sub.values, sub.expires.Sub(e.now())
 }
 
-// serve tells one subscriber of everything until the subscription ends. One that is slow misses what was true in between.
+// serve tells one subscriber of everything until the subscription ends, which may be when it has expired. One that is slow
+// misses what was true in between.
 func (e *events) serve(sub *subscription) {
 	defer func() {
 		e.mu.Lock()
@@ -304,11 +305,8 @@ func (e *events) serve(sub *subscription) {
 	if !m.pause(settle) {
 		return
 	}
-	for {
-		values, left := e.state(sub)
-		if left <= 0 || !m.tell(values) {
-			return
-		}
+	for m.tell() {
+		_, left := e.state(sub)
 		expiry := time.NewTimer(left)
 		select {
 		case <-sub.changed:

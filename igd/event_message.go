@@ -7,63 +7,80 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 )
 
-// Times of telling one subscriber (UDA 1.1, section 4.3.3: it has 30 seconds to answer).
+// Times of telling one subscriber. It may take 30 seconds to answer (UDA 1.1, section 4.3.3), but there is nothing in an answer
+// that we would need, and some never give one: what has changed meanwhile would wait for it.
 const (
 	dialWithin   = 3 * time.Second
-	answerWithin = 30 * time.Second
+	answerWithin = 5 * time.Second
+	silentWithin = time.Second // of one that has not answered the event before
 )
 
-// retries are the pauses after which a subscriber that could not be reached is tried again with the same event. Then it is
-// taken for gone: it finds out when it renews.
-func retries() []time.Duration {
-	return []time.Duration{time.Second, 5 * time.Second, 15 * time.Second}
-}
+// maxRefused is how many events in a row a subscriber may refuse because it does not know its subscription.
+const maxRefused = 3
 
-// maxSilent is how many events in a row a subscriber may leave without an answer until it is taken for gone.
-const maxSilent = 3
+// pauseAfter is how long to wait after a subscriber could not be reached so many times.
+func pauseAfter(attempts int) time.Duration {
+	pauses := []time.Duration{time.Second, 5 * time.Second, 15 * time.Second, time.Minute}
+	return pauses[min(attempts, len(pauses))-1]
+}
 
 // messenger tells one subscriber what has changed.
 type messenger struct {
-	events *events
-	sub    *subscription
-	told   []string // nil: nothing yet
-	seq    uint32   // of the next event
-	silent int
+	events  *events
+	sub     *subscription
+	told    []string // nil: nothing yet
+	seq     uint32   // of the next event
+	silent  bool     // it has not answered the last one
+	refused int      // so many in a row
 }
 
-// errRefused means that the subscriber does not know its subscription.
-var errRefused = errors.New("the subscriber refuses the event")
+// Why an event is not delivered.
+var (
+	errUnreachable = errors.New("the subscriber cannot be reached")
+	errRefused     = errors.New("the subscriber does not know its subscription")
+)
 
-// tell tells what is not known yet, the first time everything. It is false if the subscription has no sense any more.
-func (m *messenger) tell(values []string) bool {
-	body := m.properties(values)
-	if body == nil {
-		return true
-	}
-	err := m.deliver(body)
-	for _, wait := range retries() {
-		// That it is not known there yet is possible only for the first.
-		again := errors.Is(err, errUnreachable) || m.seq == 0 && errors.Is(err, errRefused)
-		if !again || !m.pause(wait) {
-			break
+// tell tells what is not known yet, the first time everything. It is false if the subscription has ended, or has no sense any
+// more.
+//
+// Who cannot be reached has not got the event, and is tried again until the subscription ends, with what has changed
+// meanwhile. So a device that sleeps or changes the room misses nothing, and the numbers of the events show no gap.
+func (m *messenger) tell() bool {
+	for attempts := 1; ; attempts++ {
+		values, left := m.events.state(m.sub)
+		if left <= 0 {
+			return false
 		}
-		err = m.deliver(body)
+		body := m.properties(values)
+		if body == nil {
+			return true
+		}
+		err := m.deliver(body)
+		switch {
+		case m.sub.ended.Err() != nil:
+			return false
+		case errors.Is(err, errRefused):
+			m.refused++
+		default:
+			m.refused = 0
+		}
+		// The first event may have come before the subscriber has taken note of its subscription.
+		if again := errors.Is(err, errUnreachable) || m.seq == 0 && m.refused > 0; !again || m.refused == maxRefused {
+			m.told, m.silent = values, errors.Is(err, os.ErrDeadlineExceeded)
+			if m.seq++; m.seq == 0 {
+				m.seq = 1 // 0 is for the first event only (UDA 1.1, section 4.3.2)
+			}
+			return m.refused < maxRefused
+		}
+		if !m.pause(pauseAfter(attempts)) {
+			return false
+		}
 	}
-	if m.sub.ended.Err() != nil {
-		return false
-	}
-	if m.silent++; err == nil {
-		m.silent = 0
-	}
-	m.told, m.seq = values, m.seq+1
-	if m.seq == 0 {
-		m.seq = 1 // 0 is for the first event only (UDA 1.1, section 4.3.2)
-	}
-	return !errors.Is(err, errUnreachable) && m.silent < maxSilent
 }
 
 func (m *messenger) pause(d time.Duration) bool {
@@ -96,9 +113,6 @@ func (m *messenger) properties(values []string) []byte {
 	return append(b, "</e:propertyset>\r\n"...)
 }
 
-// errUnreachable means that an event could not be handed over.
-var errUnreachable = errors.New("the subscriber cannot be reached")
-
 // deliver hands an event over to the first callback that can be reached. It does not know what became of it if the answer is
 // not understood.
 func (m *messenger) deliver(body []byte) (err error) {
@@ -122,7 +136,11 @@ func (m *messenger) deliverTo(c callback, body []byte) error {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(m.sub.ended, func() { _ = conn.Close() })()
-	if err := conn.SetDeadline(m.events.now().Add(answerWithin)); err != nil {
+	wait := answerWithin
+	if m.silent {
+		wait = silentWithin
+	}
+	if err := conn.SetDeadline(m.events.now().Add(wait)); err != nil {
 		return errors.Join(errUnreachable, err)
 	}
 	if _, err := conn.Write(m.request(c, body)); err != nil {

@@ -22,7 +22,7 @@ const (
 	maxCallback  = 512
 )
 
-// confirmWithin is how long it may take to find out whose an address is.
+// confirmWithin is how long it may take to find out whose the addresses are.
 const confirmWithin = 1500 * time.Millisecond
 
 // parseCallbacks reads CALLBACK: one or more URLs in angle brackets (UDA 1.1, section 4.1.2). Those that we cannot or may not
@@ -71,6 +71,8 @@ func parseCallback(text, zone string) (callback, bool) {
 // what they did not ask for (CVE-2020-12695, CallStranger). One that has an address of each family may ask with one
 // and listen with the other: the neighbour table tells, and what it tells must be fresh.
 func (h *handler) permitted(ctx context.Context, r *request, all []callback) (own []callback) {
+	ctx, cancel := context.WithTimeout(ctx, confirmWithin) // all together
+	defer cancel()
 	for _, c := range all {
 		if c.to.Addr() == r.client || h.sameDevice(ctx, r, c.to.Addr()) {
 			own = append(own, c)
@@ -85,7 +87,5 @@ func (h *handler) sameDevice(ctx context.Context, r *request, addr netip.Addr) b
 		return false
 	}
 	r.wait()
-	ctx, cancel := context.WithTimeout(ctx, confirmWithin)
-	defer cancel()
 	return h.server.network.Confirm(ctx, addr) == device
 }

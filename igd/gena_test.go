@@ -208,7 +208,7 @@ func (r *eventRouter) open(port string) {
 	}
 }
 
-// Section 9.3 of the protocols, G1 and G5: everything first, then what changes.
+// G1 and G5: everything first, then what changes.
 func TestSubscription(t *testing.T) {
 	r := newEventRouter(t)
 	l := hear(t, "127.0.0.1:0")
@@ -293,7 +293,7 @@ func TestEveryEventedVariableIsTold(t *testing.T) {
 	}
 }
 
-// Section 9.3, G2 to G4, and who may be called: nobody but the device that asks (CVE-2020-12695).
+// G2 and G3: what is refused, and who may be called: nobody but the device that asks (CVE-2020-12695).
 func TestSubscriptionsThatAreRefused(t *testing.T) {
 	r := newEventRouter(t)
 	l := hear(t, "127.0.0.1:0")
@@ -303,11 +303,11 @@ func TestSubscriptionsThatAreRefused(t *testing.T) {
 	l.next(t)
 	const start = "SUBSCRIBE /evt/IPConn HTTP/1.1\nHost: 127.0.0.254"
 	tests := []struct{ name, request, want string }{
-		{"another host", subscription("/evt/IPConn", "<http://127.0.0.2:"+port+"/>"), "412"},
-		{"the internet", subscription("/evt/IPConn", "<http://203.0.113.77:80/>"), "412"},
-		{"a name", subscription("/evt/IPConn", "<http://localhost:"+port+"/>"), "412"},
+		{"G2: another host", subscription("/evt/IPConn", "<http://127.0.0.2:"+port+"/>"), "412"},
+		{"G2: the internet", subscription("/evt/IPConn", "<http://203.0.113.77:80/>"), "412"},
+		{"G2: a name", subscription("/evt/IPConn", "<http://localhost:"+port+"/>"), "412"},
 		{"the router", subscription("/evt/IPConn", "<http://127.0.0.254:"+port+"/>"), "412"},
-		{"port 0", subscription("/evt/IPConn", "<http://127.0.0.1:0/>"), "412"},
+		{"G2: port 0", subscription("/evt/IPConn", "<http://127.0.0.1:0/>"), "412"},
 		{"port 65537", subscription("/evt/IPConn", "<http://127.0.0.1:65537/>"), "412"},
 		{"https", subscription("/evt/IPConn", "<https://127.0.0.1:"+port+"/>"), "412"},
 		{"user", subscription("/evt/IPConn", "<http://127.0.0.2@127.0.0.1:"+port+"/>"), "412"},
@@ -319,9 +319,9 @@ func TestSubscriptionsThatAreRefused(t *testing.T) {
 		{"no callback", start + "\nNT: upnp:event", "412"},
 		{"no NT", start + "\nCALLBACK: " + own, "412"},
 		{"other NT", start + "\nCALLBACK: " + own + "\nNT: upnp:other", "412"},
-		{"SID and NT", start + "\nSID: " + sid + "\nNT: upnp:event", "400"},
+		{"G3: SID and NT", start + "\nSID: " + sid + "\nNT: upnp:event", "400"},
 		{"SID and callback", start + "\nSID: " + sid + "\nCALLBACK: " + own, "400"},
-		{"unknown SID", start + "\nSID: uuid:00000000-0000-4000-8000-000000000000", "412"},
+		{"G3: unknown SID", start + "\nSID: uuid:00000000-0000-4000-8000-000000000000", "412"},
 		{"SID of another service", "SUBSCRIBE /evt/L3F HTTP/1.1\nHost: 127.0.0.254\nSID: " + sid, "412"},
 		{"unsubscribing without SID", "UN" + start, "412"},
 		{"unsubscribing with NT", "UN" + start + "\nSID: " + sid + "\nNT: upnp:event", "400"},
@@ -355,7 +355,7 @@ func TestSubscriptionsThatAreAccepted(t *testing.T) {
 		{"capital letters", "<HTTP://" + l.Addr().String() + "/Path>", "second-2000", "/Path", "Second-2000"},
 		{"several, the first foreign", "<http://127.0.0.9:80/><" + base + "/second>", "Second-1800", "/second", "Second-1800"},
 		{"blanks around", " < " + base + "/b > ", "Second-1800", "/b", "Second-1800"},
-		{"for ever", "<" + base + "/i>", "Second-infinite", "/i", "Second-1800"},
+		{"G4: for ever", "<" + base + "/i>", "Second-infinite", "/i", "Second-1800"},
 		{"for very long", "<" + base + "/l>", "Second-2147483647", "/l", "Second-7200"},
 		{"for a moment", "<" + base + "/m>", "Second-1", "/m", "Second-1800"},
 		{"for nonsense", "<" + base + "/n>", "tomorrow", "/n", "Second-1800"},

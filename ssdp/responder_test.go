@@ -223,7 +223,7 @@ func TestWhatIsASearch(t *testing.T) {
 		multicast, unicast bool // whether it is answered when it was sent that way
 	}{
 		{"complete", start + man + "MX: 2\r\n" + st + "\r\n", true, true},
-		{"libtorrent: no space, a line break too many", "M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\n" +
+		{"D8: libtorrent, no space, a line break too many", "M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\n" +
 			"ST:upnp:rootdevice\r\nMAN:\"ssdp:discover\"\r\nMX:3\r\n\r\n\r\n", true, true},
 		{"header names in lower case", "M-SEARCH * HTTP/1.1\r\nhost: x\r\nman: \"ssdp:discover\"\r\nmx: 1\r\nst: upnp:rootdevice\r\n\r\n", true, true},
 		{"lines end in LF", "M-SEARCH * HTTP/1.1\nMAN: \"ssdp:discover\"\nMX: 1\nST: upnp:rootdevice\n\n", true, true},
@@ -232,15 +232,15 @@ func TestWhatIsASearch(t *testing.T) {
 		{"optional headers of UDA 2.0", start + man + "MX: 2\r\n" + st + "CPFN.UPNP.ORG: phone\r\nUSER-AGENT: a/1\r\n\r\n", true, true},
 		{"foreign HOST", "M-SEARCH * HTTP/1.1\r\nHOST: 192.168.1.1:1900\r\n" + man + "MX: 2\r\n" + st + "\r\n", true, true},
 		{"no HOST", "M-SEARCH * HTTP/1.1\r\n" + man + "MX: 2\r\n" + st + "\r\n", true, true},
-		{"no MX", start + man + st + "\r\n", false, true},
+		{"D4: no MX", start + man + st + "\r\n", false, true},
 		{"empty MX", start + man + "MX:\r\n" + st + "\r\n", false, true},
 		{"MX is no number", start + man + "MX: soon\r\n" + st + "\r\n", false, true},
 		{"MX is negative", start + man + "MX: -1\r\n" + st + "\r\n", false, true},
 		{"MX is zero", start + man + "MX: 0\r\n" + st + "\r\n", true, true},
 		{"MX is huge", start + man + "MX: 86400\r\n" + st + "\r\n", true, true},
-		{"MAN without quotes", start + "MAN: ssdp:discover\r\nMX: 2\r\n" + st + "\r\n", false, false},
+		{"D3: MAN without quotes", start + "MAN: ssdp:discover\r\nMX: 2\r\n" + st + "\r\n", false, false},
 		{"MAN is something else", start + "MAN: \"ssdp:alive\"\r\nMX: 2\r\n" + st + "\r\n", false, false},
-		{"no MAN", start + "MX: 2\r\n" + st + "\r\n", false, false},
+		{"D3: no MAN", start + "MX: 2\r\n" + st + "\r\n", false, false},
 		{"no ST", start + man + "MX: 2\r\n\r\n", false, false},
 		{"empty ST", start + man + "MX: 2\r\nST:\r\n\r\n", false, false},
 		{"two STs", start + man + "MX: 2\r\n" + st + "ST: ssdp:all\r\n\r\n", false, false},
@@ -285,7 +285,7 @@ func TestWhoIsAnswered(t *testing.T) {
 		{"from port 1900", "192.168.1.10:1900", "239.255.255.250", "http://192.168.1.1:49000/rootDesc.xml"},
 		{"the last host", "192.168.1.254:50000", "239.255.255.250", "http://192.168.1.1:49000/rootDesc.xml"},
 		{"unicast to the address of the other subnet", "192.168.1.10:50000", "10.9.0.1", "http://192.168.1.1:49000/rootDesc.xml"},
-		{"off-link", "192.168.2.10:50000", "239.255.255.250", ""},
+		{"D7: off-link", "192.168.2.10:50000", "239.255.255.250", ""},
 		{"from the internet", "198.51.100.7:50000", "192.168.1.1", ""},
 		{"port 0", "192.168.1.10:0", "239.255.255.250", ""},
 		{"our own address", "192.168.1.1:50000", "239.255.255.250", ""},
@@ -322,6 +322,7 @@ func TestWhoIsAnswered(t *testing.T) {
 	}
 }
 
+// A thousand searches a second from one host get a bounded number of answers, and others get theirs.
 func TestFloodsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newResponder(t)

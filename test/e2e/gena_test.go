@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -247,4 +248,33 @@ func TestGUPnPIsTold(t *testing.T) {
 		`^WANIPConnection:1 ExternalIPAddress 81\.2\.69\.10$`, `^WANIPConnection:1 PortMappingNumberOfEntries 0$`,
 		`^WANIPConnection:1 PortMappingNumberOfEntries 1$`, `^WANCommonInterfaceConfig:1 PhysicalLinkStatus Up$`,
 		`^Layer3Forwarding:1 DefaultConnectionService uuid:`)
+}
+
+// The control points of npm's upnp-device-client, which many programs of Node.js use, take events and never answer them. What is
+// in one they find only where devices leave out the prefixes of the specification's examples, so it is empty here.
+func TestUPnPDeviceClientIsTold(t *testing.T) {
+	t.Parallel()
+	folder, err := filepath.Abs(filepath.Join("..", "..", "build", "upnp-device-client", "node_modules"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	home, _ := newHome(t, usual(), lab.DaemonOptions{})
+	ctx, cancel := context.WithTimeout(t.Context(), 2*within)
+	defer cancel()
+	client := home.LAN1.Command(ctx, "node", "-e", `
+const Client = require('upnp-device-client');
+const client = new Client('http://192.168.1.1:49000/rootDesc.xml');
+client.on('error', (err) => { console.error(err); process.exit(1); });
+client.subscribe('urn:upnp-org:serviceId:L3Forwarding1', (event) => {
+	console.log(JSON.stringify(event));
+	process.exit(0);
+});`)
+	client.Env = append(client.Env, "NODE_PATH="+folder)
+	var complaints strings.Builder
+	client.Stderr = &complaints
+	out, err := client.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, &complaints)
+	}
+	expect(t, string(out), `^\{.*\}$`)
 }
