@@ -321,6 +321,22 @@ func accountsByHand(t *testing.T, c *chromium) {
 	b.fill(`#old`, password)
 	b.fill(`#new`, "another good one")
 	b.press(`#account button`, `.done`)
+	// A backup, and what was set since taken back by it.
+	_, err := h.manager.SetDevice(t.Context(), lease.Device{MAC: nasMAC, Name: "NAS"}, lease.DeviceOptions{By: lease.OriginWeb})
+	must(t, err)
+	b.eval(`fetch("/api/v1/backup").then(a => a.text()).then(t => { document.querySelector("#backup-text").value = t; document.body.dataset.saved = "1"; })`)
+	b.wait(`body[data-saved]`)
+	_, err = h.manager.SetDevice(t.Context(), lease.Device{MAC: nasMAC, Name: "Old NAS"}, lease.DeviceOptions{By: lease.OriginWeb})
+	must(t, err)
+	b.press(`#backup form button`, `#restore-word`)
+	if name := h.manager.Snapshot().Own.Devices[nasMAC].Name; name != "Old NAS" {
+		t.Errorf("looking at a backup has changed the name to %q", name)
+	}
+	b.fill(`#restore-word`, "restore")
+	b.press(`#backup form button`, `#backup .preview`)
+	if name := h.manager.Snapshot().Own.Devices[nasMAC].Name; name != "NAS" {
+		t.Errorf("the name is %q, want that of the backup", name)
+	}
 	if got := b.text(`#audit`); !strings.Contains(got, "password") {
 		t.Errorf("the audit log is %q", got)
 	}

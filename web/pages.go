@@ -98,6 +98,7 @@ func (s *Server) ownerPages() []pageRoute {
 		{http.MethodGet, "/settings", s.settingsPage, ""},
 		{http.MethodPost, "/settings/password", s.passwordForm, RoleViewer},
 		{http.MethodPost, "/settings/sessions/:id/end", s.sessionEndForm, RoleViewer},
+		{http.MethodPost, "/settings/restore", s.restoreForm, RoleAdmin},
 		{http.MethodPost, "/settings/users", s.userAddForm, RoleAdmin},
 		{http.MethodPost, "/settings/users/:id", s.userForm, RoleAdmin},
 		{http.MethodPost, "/settings/users/:id/remove", s.userRemoveForm, RoleAdmin},

@@ -1,11 +1,15 @@
 package web
 
 import (
+	"encoding/json"
+	"errors"
 	"math"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/portreeve/portreeve/lease"
 )
 
 // settingsData is the data of the page of settings.
@@ -20,6 +24,8 @@ type settingsData struct {
 	Audit    []AuditEntry
 	Secret   string // of a token that was just made; "": none was
 	Faults   []Fault
+	Restored *Restored // what a backup has changed, or would; nil: none was given
+	Backup   string    // that was given, to be given again
 }
 
 // settingsAudit is how many entries of the audit log the page shows.
@@ -119,3 +125,32 @@ func (s *Server) tokenForm(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) tokenRemoveForm(w http.ResponseWriter, r *http.Request) error {
 	return s.settled(w, r, call[Token](r, s.deleteToken, r.PathValue("id"), nil, nil), "tokenremoved")
 }
+
+// restoreForm takes a backup: first it tells what that would change, and does it when a word was typed.
+func (s *Server) restoreForm(w http.ResponseWriter, r *http.Request) error {
+	if err := readForm(r); err != nil {
+		return err
+	}
+	d := settingsData{Backup: r.PostForm.Get("backup"), Restored: new(Restored)}
+	do := r.PostForm.Get("confirm") == restoreWord
+	err := call(r, s.postBackup(lease.OriginWeb), "", json.RawMessage(strings.TrimSpace(d.Backup)), d.Restored, func(inner *http.Request) {
+		if !do {
+			inner.URL.RawQuery = "dry_run=true"
+		}
+	})
+	var syntax *json.MarshalerError
+	if errors.As(err, &syntax) {
+		err = problem(CodeInvalid, "the backup is not one JSON object")
+	}
+	if err != nil {
+		d.Restored = nil
+		return s.showSettings(w, r, d, s.answerError(r, err))
+	}
+	if do {
+		d.Backup = ""
+	}
+	return s.showSettings(w, r, d, nil)
+}
+
+// restoreWord is what must be typed to restore a backup, in any language.
+const restoreWord = "restore"
