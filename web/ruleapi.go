@@ -67,6 +67,7 @@ type RuleMapping struct {
 	WAN             string     `json:"wan"`     // "": each of them
 	From            []string   `json:"from"`    // who may come; none: everybody
 	Except          []string   `json:"except"`  // ports that it leaves out
+	Until           string     `json:"until"`   // RFC 3339; "": for ever, or as long as the lease
 	Hairpin         bool       `json:"hairpin"` // LAN hosts get through by the address outside; with IPv6 they need not
 }
 

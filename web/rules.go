@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/portreeve/portreeve/lease"
 )
@@ -217,6 +218,9 @@ func mappings(leases []lease.Lease) []RuleMapping {
 			InternalAddress: l.Internal.Addr(), InternalPort: l.Internal.Port(), PortCount: l.PortCount(), WAN: l.WAN,
 			From: []string{}, Except: texts(l.Except), Hairpin: !l.NoHairpin,
 		}
+		if l.Rule != "" && !l.Expires.IsZero() {
+			m.Until = l.Expires.Round(0).Round(time.Second).Format(time.RFC3339)
+		}
 		if l.Pinhole() {
 			m.Family = "IPv6"
 		}
@@ -248,6 +252,9 @@ func (m RuleMapping) terms() string {
 		terms = append(terms, "hairpin")
 	default:
 		terms = append(terms, "no hairpin")
+	}
+	if m.Until != "" {
+		terms = append(terms, "until "+m.Until)
 	}
 	if m.Lease != "" {
 		terms = append(terms, "the lease "+string(m.Lease))

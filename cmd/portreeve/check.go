@@ -187,7 +187,7 @@ func (r *report) checkNetwork(ctx context.Context, cfg config.Config, running bo
 
 // checkRules looks for rules of the configuration file that could not be in force here.
 func (r *report) checkRules(ctx context.Context, cfg config.Config, t lease.Topology, inside *lan.Watcher) {
-	own, err := inside.Listening(ctx)
+	own, err := withOwnPorts(cfg, inside.Listening)(ctx)
 	if err != nil {
 		r.bad("rules", "cannot ask for the router's own ports: "+err.Error(), "run as root or as the daemon's user")
 	}

@@ -50,6 +50,9 @@ func wrongArguments(cmd *cobra.Command, args []string) error {
 // wrongOption is the error for an option that the library of the command line does not take.
 func wrongOption(cmd *cobra.Command, err error) error {
 	path := cmd.CommandPath()
+	if args := cmd.Flags().Args(); cmd.HasAvailableSubCommands() && len(args) > 0 { // a command that there is not, and its options
+		return exit{exitUsage, wrongArguments(cmd, args)}
+	}
 	for _, k := range []struct {
 		form string
 		say  func(m []string) string

@@ -20,6 +20,7 @@ func TestComplaints(t *testing.T) {
 		"portreeve: portreeve forward add has no option -x: see portreeve forward add --help for those that it has\n":                                 {"forward", "add", "-x"},
 		"portreeve: --ports needs a value: port outside, or a range such as 5000-5010\n":                                                              {"forward", "add", "--socket", "x", "--ports"},
 		`portreeve: portreeve policy has no command "ad": allowed are add, edit, list, move, remove, set, show, test` + "\n":                          {"policy", "ad"},
+		`portreeve: portreeve forward has no command "ad": allowed are add, disable, edit, enable, list, remove, show` + "\n":                         {"forward", "ad", "--name", "x"},
 		`portreeve: portreeve forward list takes no arguments, and "nas" is one: what it takes are options, see portreeve forward list --help` + "\n": {"forward", "list", "nas"},
 		"portreeve: portreeve forward show takes ID|NAME, and 0 are given: see portreeve forward show --help\n":                                       {"forward", "show"},
 		"portreeve: portreeve policy move takes ID|NAME POSITION, and 1 are given: see portreeve policy move --help\n":                                {"policy", "move", "x"},

@@ -113,7 +113,7 @@ func (d *daemon) openLeases(ctx context.Context) (err error) {
 		Rules:     d.cfg.Rules,
 		NAT:       d.cfg.NAT,
 		Topology:  d.topology(),
-		Listeners: d.lan.Listening,
+		Listeners: withOwnPorts(d.cfg, d.lan.Listening),
 		Disturbed: d.disturbed,
 		Device:    d.lan.MAC,
 		Addrs:     d.lan.Addrs,

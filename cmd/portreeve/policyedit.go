@@ -53,7 +53,21 @@ func (e *policyEdit) do(cmd *cobra.Command, change func(p web.Policy, s *web.Pol
 	if err := e.client.send(cmd.Context(), call{http.MethodPut, "/policy" + query, s, p.Version}, &answer); err != nil {
 		return err
 	}
+	if id := added(p, answer); id != "" {
+		done = strings.Replace(done, "policy rule ", "policy rule "+id+" ", 1)
+	}
 	return e.out.print(cmd.OutOrStdout(), answer, func(w io.Writer) { printPolicyChange(w, done, answer) })
+}
+
+// added is the ID of a rule that has been added, empty if none has.
+func added(before web.Policy, c web.PolicyChange) string {
+	for _, r := range c.Policy.Settings.Rules {
+		known := func(old web.PolicyRuleSettings) bool { return old.ID == r.ID }
+		if !c.DryRun && !slices.ContainsFunc(before.Settings.Rules, known) {
+			return string(r.ID)
+		}
+	}
+	return ""
 }
 
 func printPolicyChange(w io.Writer, done string, c web.PolicyChange) {

@@ -54,11 +54,11 @@ not allowed any more is the lease ID: udp 3074 to 192.168.1.20:3074, of 02:00:00
 		t.Errorf("tried, and done: %+v", own)
 	}
 	r.policy(`
-policy rule "games" added: allows tcp/udp on ports 3074, 5000-5010 asked by upnp, pcp at Sat-Sun 10:00-20:00 with 4 mappings for each device for at most 2h 0m
+policy rule ID "games" added: allows tcp/udp on ports 3074, 5000-5010 asked by upnp, pcp at Sat-Sun 10:00-20:00 with 4 mappings for each device for at most 2h 0m
 `, "add", "--name", "games", "--action", "allow", "--ports", "3074,5000-5010", "--by", "upnp,pcp", "--protocol", "both", "--schedule", "Sat-Sun 10:00-20:00",
 		"--mappings-per-device", "4", "--max-lifetime", "2h")
 	r.policy(`
-policy rule "night" added: denies everything to devices `+nasMAC+`
+policy rule ID "night" added: denies everything to devices `+nasMAC+`
 not allowed any more is the lease ID: udp 3074 to 192.168.1.20:3074, of 02:00:00:00:00:20: rule "night" denies port 3074; it lasts another 1h 0m and is not renewed
 --close closes them at once
 `, "add", "--name", "night", "--action", "deny", "--devices", nasMAC, "--position", "2")

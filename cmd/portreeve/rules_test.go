@@ -93,6 +93,7 @@ func (r *router) do(args ...string) (stdout, stderr string, code int) {
 	r.t.Helper()
 	ids := r.ids()
 	stdout, stderr, code = r.raw(args...)
+	stdout = regexp.MustCompile(`until \d{4}-\d\d-\d\dT[^)]+`).ReplaceAllString(stdout, "until TIME")
 	for _, id := range append(ids, r.ids()...) {
 		stdout, stderr = strings.ReplaceAll(stdout, id, "ID"), strings.ReplaceAll(stderr, id, "ID")
 	}
@@ -163,7 +164,7 @@ forward ID "nas" added
 `, append([]string{"forward", "add", "--name", "nas"}, strings.Fields(add)...)...)
 	r.want(`
 forward ID "game" added
-+ udp 5000-5010 -> 192.168.1.20:5000-5010 on wan1 (IPv4, from 198.51.100.0/24 and 203.0.113.9, no hairpin)
++ udp 5000-5010 -> 192.168.1.20:5000-5010 on wan1 (IPv4, from 198.51.100.0/24 and 203.0.113.9, no hairpin, until TIME)
 `, "forward", "add", "--name", "game", "--protocol", "udp", "--ports", "5000-5010", "--device", "192.168.1.20", "--wan", "wan1",
 		"--from", "198.51.100.0/24,203.0.113.9", "--no-hairpin", "--close-when-gone", "--until", "2126-12-24T18:00", "--schedule", "Mon-Sun 00:00-24:00")
 	out, _, _ := r.do("forward", "list")
@@ -192,7 +193,7 @@ forward ID "nas" changed
 `, "forward", "edit", "nas", "--ports", "444")
 	r.want(`
 forward ID "game" changed
-- udp 5000-5010 -> 192.168.1.20:5000-5010 on wan1 (IPv4, from 198.51.100.0/24 and 203.0.113.9, no hairpin)
+- udp 5000-5010 -> 192.168.1.20:5000-5010 on wan1 (IPv4, from 198.51.100.0/24 and 203.0.113.9, no hairpin, until TIME)
 + udp 6000 -> 192.168.1.21:6000 on wan1 (IPv4, from everybody, hairpin)
 `, "forward", "edit", "Game", "--ports", "6000", "--to", "192.168.1.21", "--from", "", "--no-hairpin=false", "--until", "never", "--schedule", "")
 	if game := r.rule("game"); len(game.Sources) != 0 || game.NoHairpin || !game.Until.IsZero() || len(game.Schedule) != 0 || game.Target.Device != "" || game.Target.CloseWhenGone {
@@ -348,7 +349,7 @@ func TestDMZ(t *testing.T) {
 	r.want("there is no DMZ host\n", "dmz", "off")
 	r.want(`
 DMZ host ID set
-+ all -> 192.168.1.20 (IPv4, from everybody, except 25 and 8000-8100, hairpin)
++ all -> 192.168.1.20 (IPv4, from everybody, except 25 and 8000-8100, hairpin, until TIME)
 `, "dmz", "set", "--device", nasMAC, "--except", "25,8000-8100", "--for", "2h")
 	out, _, _ := r.do("dmz", "show")
 	for _, want := range []string{"rule +DMZ host ID", "to +02:00:00:00:00:20 \\(192.168.1.20\\)", "except +25, 8000-8100", "state +in force", "mapping +all -> 192.168.1.20"} {
@@ -365,13 +366,13 @@ DMZ host ID set
 	// In place of the one before, without anything of that.
 	r.want(`
 DMZ host ID would be set
-- all -> 192.168.1.20 (IPv4, from everybody, except 25 and 8000-8100, hairpin)
+- all -> 192.168.1.20 (IPv4, from everybody, except 25 and 8000-8100, hairpin, until TIME)
 + all -> 192.168.1.21 (IPv4, from everybody, hairpin)
 nothing has been changed
 `, "dmz", "set", "--to", "192.168.1.21", "--dry-run")
 	r.want(`
 DMZ host ID set
-- all -> 192.168.1.20 (IPv4, from everybody, except 25 and 8000-8100, hairpin)
+- all -> 192.168.1.20 (IPv4, from everybody, except 25 and 8000-8100, hairpin, until TIME)
 + all -> 192.168.1.21 (IPv4, from everybody, hairpin)
 `, "dmz", "set", "--to", "192.168.1.21")
 	r.want(`
