@@ -289,6 +289,7 @@ func (m *Manager) start() error {
 		t.closed(m.table.leases[id], OriginRouter, "expired while the daemon was not running")
 	}
 	t.closeLeft(Topology{}, m.topology)
+	m.closeImpossible(t)
 	for id, l := range m.table.leases {
 		if _, ended := t.leases[id]; !ended {
 			m.unsaved[id] = l

@@ -112,15 +112,29 @@ func (m *Manager) validate(r *Request) error {
 	if err := r.validate(); err != nil {
 		return err
 	}
-	switch mapper, more := m.cfg.Firewall.(Mapper); {
-	case r.Protocol == AllProtocols, !r.Whole() && (r.Protocol == TCP || r.Protocol == UDP):
-		return nil
-	case more && mapper.Maps(r.Mapping):
+	switch {
+	case m.maps(r.Mapping):
 		return nil
 	case r.Whole():
 		return fmt.Errorf("%w: the firewall cannot give all of %s to one host", ErrProtocol, r.Protocol)
 	default:
 		return fmt.Errorf("%w: the kernel or its firewall cannot map ports of %s", ErrProtocol, r.Protocol)
+	}
+}
+
+// maps tells whether the firewall can do what a mapping wants, see [Mapper].
+func (m *Manager) maps(wanted Mapping) bool {
+	if wanted.Protocol == AllProtocols || !wanted.Whole() && (wanted.Protocol == TCP || wanted.Protocol == UDP) {
+		return true
+	}
+	mapper, more := m.cfg.Firewall.(Mapper)
+	return more && mapper.Maps(wanted)
+}
+
+// closeImpossible closes what the firewall cannot do any more: it may be another one than before, or the kernel is.
+func (m *Manager) closeImpossible(t *tx) {
+	for _, l := range t.where(func(l *Lease) bool { return l.Rule == "" && !m.maps(l.Mapping) }) {
+		t.closed(l, OriginRouter, "the kernel or its firewall cannot map this any more")
 	}
 }
 

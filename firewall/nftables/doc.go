@@ -88,6 +88,10 @@
 // the rest. A host with an address of its own leaves with it (publics), a port with one of another address with both
 // (sources). What peers may reach of a whole IPv6 host is marked like pinholes (hosts6).
 //
+// All of one protocol at an address is looked up before all of them (protocols, and publics_of on the way out). Ports of a
+// protocol that is neither TCP nor UDP are elements of the usual maps; the rules of the chains source and hairpin for it, and
+// its set of pinholes for peers, are there while there is such a lease.
+//
 // With masquerading, postrouting ends with it, and the chains forward and input, which then see every packet, let in from
 // outside only what belongs to something. Helpers are objects that the chain helpers gives to connections.
 //

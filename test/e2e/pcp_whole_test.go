@@ -95,10 +95,23 @@ func TestPCPAllPorts(t *testing.T) {
 	t.Run("over IPv6", func(t *testing.T) {
 		mustRefuse(t, pcpClient6(t, home, home.LAN1), all(lease.TCP), pcp.ResultUnsuppProtocol)
 	})
+	for _, l := range leases(t, d) {
+		d.MustCLI(t, "lease", "close", string(l.ID))
+	}
 	mustMap(t, pcpClient4(t, home, home.LAN1), all(lease.TCP))
 	d.Kill()
 	d = f.start(t, home, lab.DaemonOptions{StateDir: state, Config: pool})
 	in("tcp", first, 0).MustReach(t) // after a crash
+	if err := d.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	// A firewall that cannot do it gets nothing that it could take for something else.
+	d = usual().start(t, home, lab.DaemonOptions{StateDir: state, Config: pool})
+	d.WaitLog(t, "mapping closed", "cannot map this any more")
+	in("tcp", first, 0).MustNotReach(t)
+	if left := leases(t, d); len(left) > 0 {
+		t.Errorf("left over: %+v", left)
+	}
 	if err := d.Stop(); err != nil {
 		t.Fatal(err)
 	}
