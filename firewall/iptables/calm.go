@@ -21,7 +21,7 @@ func (b *Backend) look() (l look, ok bool) {
 	var err, more error
 	l.generation, err = b.generations.now()
 	if b.four.program.variant == variantLegacy {
-		l.tables, more = b.legacy.hash(b.ipv6.Load(), b.four.program.raw)
+		l.tables, more = b.legacy.hash(b.six != nil, [versions]bool{b.four.program.raw, b.six != nil && b.six.program.raw})
 	}
 	if err = errors.Join(err, more); err != nil {
 		b.log.Debug("the kernel does not tell whether rules have changed", "err", err)

@@ -27,7 +27,7 @@ func watched(v version, raw bool) []string {
 }
 
 // each calls f with each of our tables, of both versions of IP or of IPv4 only.
-func (l *legacyTables) each(both, raw bool, f func(socket int, v version, name string) error) error {
+func (l *legacyTables) each(both bool, raw [versions]bool, f func(socket int, v version, name string) error) error {
 	for v := range versions {
 		if v == ipv6 && !both {
 			break
@@ -39,7 +39,7 @@ func (l *legacyTables) each(both, raw bool, f func(socket int, v version, name s
 			}
 			l.sockets[v] = &fd
 		}
-		for _, name := range watched(v, raw) {
+		for _, name := range watched(v, raw[v]) {
 			if err := f(*l.sockets[v], v, name); err != nil {
 				return fmt.Errorf("look at table %s of %s: %w", name, v, err)
 			}
@@ -60,7 +60,7 @@ func (l *legacyTables) close() {
 
 // sizes returns those of our tables.
 func (l *legacyTables) sizes(both bool) (sizes []tableSize, err error) {
-	err = l.each(both, false, func(socket int, v version, name string) error {
+	err = l.each(both, [versions]bool{}, func(socket int, v version, name string) error {
 		size, err := sizeOf(socket, v, name)
 		sizes = append(sizes, size)
 		return err
@@ -68,8 +68,9 @@ func (l *legacyTables) sizes(both bool) (sizes []tableSize, err error) {
 	return sizes, err
 }
 
-// hash returns a number that is another one when a rule of our tables is another one, whatever it has counted.
-func (l *legacyTables) hash(both, raw bool) (uint64, error) {
+// hash returns a number that is another one when a rule of our tables is another one, whatever it has counted. The tables raw
+// are looked at where we have some.
+func (l *legacyTables) hash(both bool, raw [versions]bool) (uint64, error) {
 	if l.seed == nil {
 		seed := maphash.MakeSeed()
 		l.seed = &seed
