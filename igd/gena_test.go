@@ -210,6 +210,7 @@ func (r *eventRouter) open(port string) {
 
 // G1 and G5: everything first, then what changes.
 func TestSubscription(t *testing.T) {
+	t.Parallel()
 	r := newEventRouter(t)
 	l := hear(t, "127.0.0.1:0")
 	got := r.ask(localHost, subscription("/evt/IPConn", l.url("/events?x=1")))
@@ -251,6 +252,7 @@ func TestSubscription(t *testing.T) {
 
 // In version 2 the table's version is told together with its size.
 func TestSystemUpdateIDIsToldWithTheNumberOfEntries(t *testing.T) {
+	t.Parallel()
 	r := newEventRouter(t)
 	l := hear(t, "127.0.0.1:0")
 	r.ask(localHost, subscription("/evt/2/IPConn", l.url("/")))
@@ -265,6 +267,7 @@ func TestSystemUpdateIDIsToldWithTheNumberOfEntries(t *testing.T) {
 
 // Every variable that the descriptions call evented is in the first event of its service.
 func TestEveryEventedVariableIsTold(t *testing.T) {
+	t.Parallel()
 	r := newEventRouter(t)
 	l := hear(t, "127.0.0.1:0")
 	for path, want := range map[string][]string{
@@ -295,6 +298,7 @@ func TestEveryEventedVariableIsTold(t *testing.T) {
 
 // G2 and G3: what is refused, and who may be called: nobody but the device that asks (CVE-2020-12695).
 func TestSubscriptionsThatAreRefused(t *testing.T) {
+	t.Parallel()
 	r := newEventRouter(t)
 	l := hear(t, "127.0.0.1:0")
 	own := l.url("/")
@@ -347,6 +351,7 @@ func TestSubscriptionsThatAreRefused(t *testing.T) {
 
 // What real subscribers write in their own way.
 func TestSubscriptionsThatAreAccepted(t *testing.T) {
+	t.Parallel()
 	r := newEventRouter(t)
 	l := hear(t, "127.0.0.1:0")
 	base := "http://" + l.Addr().String()
@@ -375,6 +380,7 @@ func TestSubscriptionsThatAreAccepted(t *testing.T) {
 
 // aMule subscribes over one family and listens on the other. The neighbour table knows that both are one device.
 func TestCallbackOfTheSameDevice(t *testing.T) {
+	t.Parallel()
 	r := newEventRouter(t)
 	r.macs.Store(netip.MustParseAddr("127.0.0.1"), "02:00:00:00:00:10")
 	r.macs.Store(netip.MustParseAddr("127.0.0.2"), "02:00:00:00:00:10")
@@ -395,6 +401,7 @@ func TestCallbackOfTheSameDevice(t *testing.T) {
 
 // A device may have so many subscriptions. One that was restarted and begins anew replaces its own.
 func TestTooManySubscriptions(t *testing.T) {
+	t.Parallel()
 	r := newEventRouter(t)
 	l := hear(t, "127.0.0.1:0")
 	for i := range 16 {
@@ -418,6 +425,7 @@ func TestTooManySubscriptions(t *testing.T) {
 
 // However many changes there are, a subscriber is told a few times a second, and of the last state for sure.
 func TestModeration(t *testing.T) {
+	t.Parallel()
 	r := newEventRouter(t)
 	l := hear(t, "127.0.0.1:0")
 	r.ask(localHost, subscription("/evt/IPConn", l.url("/")))
@@ -446,6 +454,7 @@ func TestModeration(t *testing.T) {
 
 // A subscriber that takes no events, or answers none, holds up nobody.
 func TestSlowSubscriber(t *testing.T) {
+	t.Parallel()
 	r := newEventRouter(t)
 	stuck, err := net.Listen("tcp", "127.0.0.2:0")
 	if err != nil {
@@ -468,6 +477,7 @@ func TestSlowSubscriber(t *testing.T) {
 
 // The first event comes after the answer, even if the client closes its side at once.
 func TestFirstEventAfterTheAnswer(t *testing.T) {
+	t.Parallel()
 	r := newEventRouter(t)
 	l := hear(t, "127.0.0.1:0")
 	r.ask(localHost, subscription("/evt/L3F", l.url("/"))) // the server runs
@@ -487,6 +497,7 @@ func TestFirstEventAfterTheAnswer(t *testing.T) {
 
 // Nobody can subscribe to a server that tells nothing.
 func TestSubscribingBeforeTheServerRuns(t *testing.T) {
+	t.Parallel()
 	r := newRouter(t, loopback())
 	address := serve(t, r)
 	got := exchange(t, dial(t, localHost, address), strings.ReplaceAll(subscription("/evt/L3F", "<http://127.0.0.1:80/>")+"\n\n", "\n", "\r\n"))

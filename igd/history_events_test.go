@@ -13,6 +13,7 @@ import (
 // CVE-2019-12107: the path of a callback was cut, but as many bytes sent as it was long, from the heap. One that is too long is
 // refused; the longest is sent as it is, and the message ends where it says.
 func TestSecurityHistoryLongCallback(t *testing.T) {
+	t.Parallel()
 	r := newEventRouter(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -45,6 +46,7 @@ func TestSecurityHistoryLongCallback(t *testing.T) {
 
 // 2019: a callback without a path was read beyond its end.
 func TestSecurityHistoryCallbackWithoutPath(t *testing.T) {
+	t.Parallel()
 	r := newEventRouter(t)
 	l := hear(t, "127.0.0.1:0")
 	r.ask(localHost, subscription("/evt/L3F", "<http://"+l.Addr().String()+">"))
@@ -56,6 +58,7 @@ func TestSecurityHistoryCallbackWithoutPath(t *testing.T) {
 // CVE-2020-12695, CallStranger: events were sent to whomever a subscription named. The kernel's part of it is shown in test/e2e
 // (TestCallbacksOfBothFamilies).
 func TestSecurityHistoryCallStranger(t *testing.T) {
+	t.Parallel()
 	r := newEventRouter(t)
 	victim := hear(t, "127.0.0.3:0")
 	own := hear(t, "127.0.0.1:0")
