@@ -47,7 +47,7 @@ func hardened(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
 		limit := int64(maxBody)
-		if r.URL.Path == "/api/v1/backup" {
+		if r.URL.Path == "/api/v1/backup" || r.URL.Path == "/settings/restore" {
 			limit = maxBackup
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, limit)

@@ -195,7 +195,7 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 		Tried: true, Faults: []Fault{{"ports", hostileText}},
 	}
 	settings := settingsData{
-		Themes: themes(), Languages: languages(), Roles: Roles(), Secret: hostileText, Backup: hostileText, Restored: &Restored{Added: []string{hostileText}, Removed: []string{hostileText}, Failed: []string{hostileText}}, Faults: []Fault{{"name", hostileText}},
+		Themes: themes(), Languages: languages(), Roles: Roles(), File: []Setting{{hostileText, hostileText, true}, {}}, Secret: hostileText, Backup: hostileText, Restored: &Restored{Added: []string{hostileText}, Removed: []string{hostileText}, Failed: []string{hostileText}}, Faults: []Fault{{"name", hostileText}},
 		Sessions: []SessionInfo{{ID: hostileText, User: hostileText, From: hostileText, Agent: hostileText}, {Current: true}},
 		Users:    []User{{Name: hostileText, Role: RoleAdmin}}, Tokens: []Token{{ID: hostileText, Name: hostileText, Role: RoleViewer, Used: "2030-01-02T03:04:05Z"}},
 		Audit: []AuditEntry{{Who: hostileText, From: hostileText, Action: hostileText, Target: hostileText, Before: hostileText, After: hostileText, Result: AuditRefused, Count: 2}, {}},

@@ -12,10 +12,17 @@ import (
 	"github.com/portreeve/portreeve/lease"
 )
 
+// Setting is something that the configuration file can set, as it holds.
+type Setting struct {
+	Name, Value string // the name is that of the file
+	Set         bool   // the file sets it to something else than the program comes with
+}
+
 // settingsData is the data of the page of settings.
 type settingsData struct {
 	Themes    []string
 	Languages []string
+	File      []Setting
 	Roles     []Role
 
 	Sessions []SessionInfo // that may be seen
@@ -37,6 +44,7 @@ func (s *Server) settingsPage(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) showSettings(w http.ResponseWriter, r *http.Request, d settingsData, why *Problem) error {
 	d.Themes, d.Languages, d.Roles = themes(), languages(), Roles()
+	d.File = s.Settings
 	var sessions SessionList
 	if err := call(r, s.getSessions, "", nil, &sessions); err != nil {
 		return err

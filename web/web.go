@@ -73,6 +73,9 @@ type Config struct {
 	MAC   func(addr netip.Addr) string
 	Addrs func(mac string) []netip.Addr
 
+	// Settings are those of the configuration file, to be shown.
+	Settings []Setting
+
 	// Neighbours lists who is on the LANs now; Vendor tells who has made a device, "" when unknown. They must not take
 	// long. Nil: nobody, and unknown.
 	Neighbours func() []Neighbour

@@ -149,7 +149,7 @@ func (d *daemon) newServers(ctx context.Context, o *options) (err error) {
 	d.web, err = web.New(ctx, web.Config{
 		DeviceName: deviceName(names), Neighbours: d.neighbours, Vendor: lan.NewVendors(lan.UsualVendorFiles(), d.log).Vendor,
 		Leases: d.leases, Records: records, Facts: d.facts, OwnAddrs: d.ownAddrs, Traffic: d.traffic,
-		MAC: d.lan.MAC, Addrs: d.lan.Addrs, Policy: d.cfg.Policy, Answer: answer, Logger: d.log,
+		MAC: d.lan.MAC, Addrs: d.lan.Addrs, Policy: d.cfg.Policy, Answer: answer, Settings: settings(d.cfg), Logger: d.log,
 	})
 	return err
 }
