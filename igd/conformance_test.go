@@ -440,7 +440,13 @@ func TestWhoGetsWhichVersion(t *testing.T) {
 	for _, versions := range []igd.Versions{igd.BothVersions, igd.OnlyVersion1, igd.OnlyVersion2} {
 		handler := igd.Handler(t, newServer(t, offline{}, &line{}, func(cfg *igd.Config) { cfg.Versions = versions }), lan())
 		for path, version := range map[string]int{igd.DescriptionPath: 1, igd.Description2Path: 2} {
-			for _, agent := range old {
+			for i, agent := range old {
+				if text := fetch(t, handler, path, agent); strings.Contains(text, ":2</") || strings.Contains(text, w6fc1) {
+					t.Errorf("%d: %s at %s is told\n%s", versions, agent, path, text)
+				}
+				if i%3 != int(versions) { // reading everything takes its time
+					continue
+				}
 				if d := readAll(t, handler, path, agent); !onlyFirst(d) {
 					t.Errorf("%d: %s at %s is told of %v", versions, agent, path, slices.Collect(maps.Keys(d.services)))
 				}
@@ -453,7 +459,8 @@ func TestWhoGetsWhichVersion(t *testing.T) {
 			case igd.BothVersions:
 			}
 			for _, agent := range others {
-				d := readAll(t, handler, path, agent)
+				var d wireRoot
+				parse(t, fetch(t, handler, path, agent), &d)
 				if want := fmt.Sprintf(":InternetGatewayDevice:%d", version); !strings.HasSuffix(d.Device.Type, want) {
 					t.Errorf("%d: %q at %s is told of %s", versions, agent, path, d.Device.Type)
 				}

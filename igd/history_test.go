@@ -132,7 +132,7 @@ func TestSecurityHistory(t *testing.T) {
 // each action.
 func TestSecurityHistoryHugeList(t *testing.T) {
 	r := newRouter(t, lan(), func(cfg *lease.Config) { cfg.Policy.MappingsPerDevice = 2000 })
-	const n = 400
+	const n = 150
 	for port := range n {
 		r.call(alice, wipc1, "AddPortMapping", add("", fmt.Sprint(20000+port), "UDP", "8080", alice, "1", strings.Repeat("&amp;", 250), "600")...)
 	}

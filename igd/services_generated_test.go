@@ -159,8 +159,9 @@ func (a attempt) extra() {
 
 func (a attempt) doubled() {
 	a.t.Helper()
-	for _, again := range a.prepare() {
-		if got := a.call(append(a.prepare(), again)); got.fault != 402 {
+	args := a.prepare()
+	for _, again := range args {
+		if got := a.call(append(slices.Clone(args), again)); got.fault != 402 {
 			a.t.Errorf("%s twice: got %s, want 402", again.name, got)
 		}
 	}
@@ -169,6 +170,8 @@ func (a attempt) doubled() {
 // wrong expects a clear refusal of what is not of the type, or not among the values that are described.
 func (a attempt) wrong() {
 	a.t.Helper()
+	right := a.prepare()
+	before := a.router.mappings()
 	for i, in := range a.in() {
 		v := a.s.Variables[slices.IndexFunc(a.s.Variables, func(v wireVariable) bool { return v.Name == in.Variable })]
 		bad := map[string][]string{
@@ -181,8 +184,7 @@ func (a attempt) wrong() {
 			bad = append(bad, fmt.Sprint(*v.Minimum-1), fmt.Sprint(*v.Maximum+1))
 		}
 		for _, value := range bad {
-			args := a.prepare()
-			before := a.router.mappings()
+			args := slices.Clone(right)
 			args[i].value = value
 			got := a.call(args)
 			if !slices.Contains([]int{402, 601, 706, 732}, got.fault) {
