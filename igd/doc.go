@@ -12,6 +12,9 @@
 // socket.go), a connection with its times (conn.go), bytes to requests and responses to bytes (reader.go, request.go,
 // response.go), and the handler, a function from a request to a response. Any method gets through to the handler.
 //
+// Subscriptions to events are taken by the handler (gena.go). One goroutine looks at what has changed ([Server.Run], event.go),
+// and each subscriber has one of its own, which tells it (event_message.go), so that a slow one holds up nobody.
+//
 // Mappings are asked of a [Leases], the state of the line of an [Outside]; the package decides nothing itself.
 // It translates: strict where a wrong reading could open a wrong port, lenient where real clients are sloppy.
 package igd
