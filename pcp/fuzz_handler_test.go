@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -54,7 +55,7 @@ func FuzzHandlePCP(f *testing.F) {
 	for _, packet := range packetsOfPCP(f) {
 		f.Add(packet)
 	}
-	s := newPCP(f, nil)
+	s := newGenerous(f)
 	f.Fuzz(func(t *testing.T, packet []byte) { s.survives(t, packet) })
 }
 
@@ -63,11 +64,21 @@ func TestGarbage(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d", seed)
-	s := newPCP(t, nil)
+	s := newGenerous(t)
 	packets := packetsOfPCP(t)
 	for range 20000 {
 		s.survives(t, spoil(r, packets))
 	}
+}
+
+// newGenerous starts a server that has more to give: addresses, and ports of other protocols.
+func newGenerous(t testing.TB) *setting {
+	t.Helper()
+	s := newPCP(t, func(c *lease.Config) {
+		c.Policy.Pool = []netip.Addr{netip.MustParseAddr("203.0.113.20"), netip.MustParseAddr("203.0.113.21")}
+	})
+	s.fake.Know(lease.SCTP, lease.UDPLite)
+	return s
 }
 
 // spoil returns one of some packets with damage: octets replaced, the end cut off or that of another one put there.
@@ -102,6 +113,7 @@ func packetsOfPCP(t testing.TB) (packets [][]byte) {
 		vMap + "80 00 00 28 61 62 63 64", vAsk + vN1 + vTCP, vAsk + vN1 + "00 00 00 00 00 00 00 00" + vAny,
 		"02 01 00 00 00 00 00 00" + vFrom + vN1 + "06 00 00 00 1f 90 00 00" + vAny,
 		"02 01 00 00 00 00 00 00" + vFrom + vN1 + "00 00 00 00 00 00 00 00" + vAny,
+		vAsk + vN1 + "06 00 00 00 00 00 00 00" + vAny, vAsk + vN1 + "84 00 00 00 13 88 13 88" + vAny,
 		vAsk + vN2 + vTCP + vAny, vMap + "80 00 04 10" + strings.Repeat("61", 1040),
 	} {
 		packet, err := hex.DecodeString(strings.ReplaceAll(request, " ", ""))
