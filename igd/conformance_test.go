@@ -404,7 +404,7 @@ func TestTargetsAgreeWithDescriptions(t *testing.T) {
 						udn = found.services[name].udn
 					}
 					// A device of version 2 alone stands for one of version 1 as well (UDA 1.1, section 1.3.2).
-					if udn != target.UDN && !(versions == igd.OnlyVersion2 && version == 1) {
+					if udn != target.UDN && (versions != igd.OnlyVersion2 || version != 1) {
 						t.Errorf("a search for %s leads to %s, where it is %q, want %q", name, path, udn, target.UDN)
 					}
 				}

@@ -91,6 +91,7 @@ func (s *Server) viewFor(r *request) (v view, ok bool) {
 		v.version = 1
 	case OnlyVersion2:
 		v.version = 2
+	case BothVersions:
 	}
 	if v.plain = needsVersion1(r); v.plain {
 		v.version = 1

@@ -62,7 +62,8 @@ func (m Mapping) SharesWAN(o Mapping) bool { return m.WAN == "" || o.WAN == "" |
 // Collides tells whether two mappings that have a place in common cannot both be there. Pinholes translate nothing, so there may be
 // several for one port of a host if no peer is let in by two of them.
 func (m Mapping) Collides(o Mapping) bool {
-	return m.SharesWAN(o) && !(m.Pinhole() && o.Pinhole() && disjoint(m.Filters, o.Filters))
+	apart := m.Pinhole() && o.Pinhole() && disjoint(m.Filters, o.Filters)
+	return m.SharesWAN(o) && !apart
 }
 
 // disjoint tells whether no peer is allowed by both lists of filters. An empty one allows everybody.
