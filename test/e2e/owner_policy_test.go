@@ -28,7 +28,9 @@ func TestPolicyIsSetWhileItRuns(t *testing.T) {
 	holds := func() {
 		t.Helper()
 		for _, args := range [][]string{
-			{"map", "udp", "4002"}, {"map", "udp", "4002", "--ipv6"}, {"map", "udp", "4002", "--proto", "natpmp"},
+			{"map", "udp", "4002"},
+			{"map", "udp", "4002", "--ipv6"},
+			{"map", "udp", "4002", "--proto", "natpmp"},
 			{"map", "udp", "4000", "--external-port", "4000", "--nonce", held.Nonce},
 		} {
 			if out, err := clientCommand(t, child, args...); exitCode(err) != 5 {
