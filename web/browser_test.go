@@ -200,17 +200,6 @@ func (b *browser) eventually(what, script string) {
 	eventually(b.t, what, func() bool { return b.true(script) })
 }
 
-// within polls for longer than eventually does, where the browser itself has much to do.
-func (b *browser) within(limit time.Duration, script string) bool {
-	b.t.Helper()
-	for deadline := time.Now().Add(limit); !b.true(script); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			return false
-		}
-	}
-	return true
-}
-
 func (b *browser) true(script string) bool {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
