@@ -33,13 +33,15 @@ demo:
 	build/demo
 
 # The tests come last so that the output ends with the lines of go test. A program
-# that was built with -race waits a second when it ends, for nothing here.
+# that was built with -race waits a second when it ends, for nothing here. Tests in
+# network namespaces mostly wait, so more of them run side by side than there are
+# processors.
 test:
 	scripts/install-debian test
 	scripts/lint
 	$(MAKE) --no-print-directory build-all
 	scripts/size build/portreeve-linux-*
-	GORACE=atexit_sleep_ms=0 $(GO) run ./test/noskip -race -shuffle=on -count=1 -timeout=15m -tags nomsgpack ./...
+	GORACE=atexit_sleep_ms=0 $(GO) run ./test/noskip -race -shuffle=on -count=1 -parallel=4 -timeout=15m -tags nomsgpack ./...
 
 lint:
 	scripts/lint

@@ -82,17 +82,21 @@ action = "deny"
 					t.Errorf("it is told to wait %s, want %d s (RFC 6887, section 7.4)", told, tt.seconds)
 				}
 			}
-			lines := 0
-			for line := range strings.Lines(d.Log()) {
-				if strings.Contains(line, "int="+tt.internal) || strings.Contains(line, fmt.Sprintf("int=%q", tt.internal)) {
-					lines++
-					if !strings.Contains(line, "denied") || !strings.Contains(line, tt.because) {
-						t.Errorf("the log says %s", line)
+			var lines []string // what the daemon writes gets here a little later than its answers
+			lab.Eventually(t, within, "a line in the log", func() error {
+				lines = nil
+				for line := range strings.Lines(d.Log()) {
+					if strings.Contains(line, "int="+tt.internal) || strings.Contains(line, fmt.Sprintf("int=%q", tt.internal)) {
+						lines = append(lines, line)
 					}
 				}
-			}
-			if lines != 1 {
-				t.Errorf("%d lines in the log, want 1", lines)
+				if len(lines) == 0 {
+					return errorText("there is none")
+				}
+				return nil
+			})
+			if len(lines) != 1 || !strings.Contains(lines[0], "denied") || !strings.Contains(lines[0], tt.because) {
+				t.Errorf("the log says\n%s\nwant one line of a refusal because %q", strings.Join(lines, ""), tt.because)
 			}
 			var events []web.Event
 			for _, e := range history(t, d) {
