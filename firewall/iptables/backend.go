@@ -53,6 +53,8 @@ type Backend struct {
 
 	forwardingKnown, forwardingWasOff bool // what the kernel did with packets before us
 
+	matchesSCTP func() error
+
 	four   *family
 	six    *family // nil: there is nothing of ours, if looked is set
 	looked bool    // whether an earlier run has left anything for IPv6
@@ -98,7 +100,9 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	return b, nil
 }
 
-func (b *Backend) use(p program) { b.four = newFamily(p, b.wrote) }
+func (b *Backend) use(p program) {
+	b.four, b.matchesSCTP = newFamily(p, b.wrote), matchesSCTP(p.variant)
+}
 
 // wrote counts a write.
 func (b *Backend) wrote() { b.writes.Add(1) }

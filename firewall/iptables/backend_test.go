@@ -160,7 +160,7 @@ func TestForwardingOfAnEarlierRunInTheOtherVariant(t *testing.T) {
 func TestWhatThisBackendCannotDo(t *testing.T) {
 	b := open(t, nil)
 	port, whole, hole := console(), console(), hole()
-	port.ID, port.Protocol = "sctp0000", lease.SCTP
+	port.ID, port.Protocol = "lite0000", lease.UDPLite
 	whole.ID, whole.Protocol, whole.External, whole.Internal = "whole000", 47, netip.MustParseAddrPort("203.0.113.9:0"), netip.MustParseAddrPort("192.168.1.10:0")
 	hole.ID, hole.Protocol = "dccp0000", lease.DCCP
 	want := lease.Ruleset{Topology: home(), Leases: []lease.Lease{console(), port, whole, hole}}

@@ -33,7 +33,7 @@ func (y layout) wide(l lease.Lease) []string {
 	return texts
 }
 
-// address lets packets in by the addresses that are hosts' own, of every protocol, but for what they leave out and for what
+// address lets packets in by the addresses that are hosts' own, of one protocol or of every one, but for what they leave out and for what
 // others have there that not everybody may use. It is reached by a goto: what it does not translate is nobody's.
 func (y layout) address(given []lease.Lease, grown grown) []string {
 	var kept, open []string
@@ -105,7 +105,7 @@ func (y layout) allOf(l lease.Lease, ifMarked bool) []string {
 	var texts []string
 	for _, destination := range y.destinations(l) {
 		for _, p := range y.peers(l) {
-			for _, sport := range p.anyProtocol() {
+			for _, sport := range p.of(l.Protocol) {
 				texts = append(texts, fmt.Sprintf("%s%s%s%s%s%s -j DNAT --to-destination %s",
 					p.source, destination, p.in, sport, mark, comment(l), l.Internal.Addr()))
 			}
@@ -114,21 +114,38 @@ func (y layout) allOf(l lease.Lease, ifMarked bool) []string {
 	return texts
 }
 
-// anyProtocol matches the port of peers where no protocol is told: each that has ports. Without a port it matches all of them.
-func (p peers) anyProtocol() []string {
-	if p.port == 0 {
-		return []string{""}
+// of matches a protocol and the port of peers. Where it is all of them, a port is that of each which has some.
+func (p peers) of(protocol lease.Protocol) []string {
+	protocols := []lease.Protocol{protocol}
+	if protocol == lease.AllProtocols {
+		protocols = []lease.Protocol{lease.TCP, lease.UDP}
 	}
-	return []string{fmt.Sprintf("-p tcp -m tcp %s", p.sport), fmt.Sprintf("-p udp -m udp %s", p.sport)}
+	var texts []string
+	for _, one := range protocols {
+		if p.port == 0 {
+			texts = append(texts, only(protocol))
+			break
+		}
+		texts = append(texts, fmt.Sprintf("-p %s -m %[1]s %s", one, p.sport))
+	}
+	return texts
 }
 
-// publics gives packets of hosts with an address of their own that address, whatever they send. Other LAN hosts see it too.
+// only matches a protocol, whatever its ports; all of them without a word.
+func only(p lease.Protocol) string {
+	if p == lease.AllProtocols {
+		return ""
+	}
+	return fmt.Sprintf("-p %s ", p)
+}
+
+// publics gives packets of hosts with an address of their own that address, whatever they send that is theirs by it. Other LAN hosts see it too.
 // Of several the oldest decides.
 func (y layout) publics(given []lease.Lease) []string {
 	var texts []string
 	for _, l := range given {
 		text := func(out string) {
-			texts = append(texts, fmt.Sprintf("-s %s/32 %s%s -j SNAT --to-source %s", l.Internal.Addr(), out, comment(l), l.External.Addr()))
+			texts = append(texts, fmt.Sprintf("-s %s/32 %s%s%s -j SNAT --to-source %s", l.Internal.Addr(), out, only(l.Protocol), comment(l), l.External.Addr()))
 		}
 		if l.WAN == "" {
 			text("")
@@ -192,7 +209,7 @@ func (y layout) hosts() []string {
 			texts = append(texts, fmt.Sprintf("%s%s %s -j RETURN", at, text, comment(l)))
 		}
 		for _, p := range filters(l) {
-			for _, sport := range p.anyProtocol() {
+			for _, sport := range p.of(l.Protocol) {
 				texts = append(texts, fmt.Sprintf("%s%s%s%s -j %s", p.source, at, sport, comment(l), chainOpen))
 			}
 		}

@@ -108,7 +108,7 @@ func (t *savedTable) cutsEstablished() bool {
 func beyond(s *firewall.State) []string {
 	var texts []string
 	note := func(l *lease.Lease) {
-		if !carries(l) {
+		if !carries(l.Mapping) {
 			texts = append(texts, fmt.Sprintf("lease %s is for %s", l.ID, l.Mapping))
 		}
 	}

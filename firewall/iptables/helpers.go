@@ -101,7 +101,7 @@ func rawTable(v version, y layout, grown grown) table {
 		}
 	}
 	if v == ipv4 {
-		for _, l := range y.those(carries) {
+		for _, l := range y.those(func(*lease.Lease) bool { return true }) {
 			rules = append(rules, y.helped(l)...)
 		}
 	}
@@ -138,8 +138,8 @@ func (y layout) helped(l lease.Lease) []string {
 
 // outside returns by which port of a lease peers reach the port of the helper's servers.
 func (h helper) outside(l lease.Lease) (port uint16, leads bool) {
-	if l.Protocol == lease.AllProtocols {
-		return h.port, !l.Except.Contains(h.port)
+	if l.Whole() {
+		return h.port, (l.Protocol == lease.AllProtocols || l.Protocol == h.protocol) && !l.Except.Contains(h.port)
 	}
 	n := int(h.port) - int(l.Internal.Port())
 	return l.External.Port() + uint16(n), l.Protocol == h.protocol && 0 <= n && n < l.PortCount()

@@ -45,19 +45,13 @@ func (y layout) after(c lease.Change) layout {
 	return y
 }
 
-// carries tells whether there are rules for a protocol here, and for what is for all of it: for TCP, UDP, and all at once. The
-// manager gives nobody others (see [lease.Mapper]), but the store may have some of another backend.
-func carries(l *lease.Lease) bool {
-	return l.Protocol == lease.TCP && !l.Whole() || l.Protocol == lease.UDP && !l.Whole() || l.Protocol == lease.AllProtocols
-}
-
 // The kinds of leases that are not taken port by port.
 func isDMZ(l *lease.Lease) bool {
 	return l.Protocol == lease.AllProtocols && !l.Pinhole() && !l.External.Addr().IsValid()
 }
 
 func isAddress(l *lease.Lease) bool {
-	return l.Protocol == lease.AllProtocols && !l.Pinhole() && l.External.Addr().IsValid()
+	return l.Whole() && !l.Pinhole() && l.External.Addr().IsValid()
 }
 
 func isWide(l *lease.Lease) bool { return !l.Whole() && !l.Pinhole() }
@@ -66,7 +60,7 @@ func isWide(l *lease.Lease) bool { return !l.Whole() && !l.Pinhole() }
 func (y layout) those(kind func(*lease.Lease) bool) []lease.Lease {
 	var list []lease.Lease
 	for _, l := range y.broad {
-		if carries(l) && kind(l) {
+		if carries(l.Mapping) && kind(l) {
 			list = append(list, *l)
 		}
 	}

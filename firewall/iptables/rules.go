@@ -236,7 +236,7 @@ func (y layout) postrouting() []string {
 // for each internal endpoint.
 func (y layout) leaseRules(s *firewall.State) (all byTree) {
 	put := func(tree int, l *lease.Lease, port uint16, texts ...string) {
-		if !carries(l) {
+		if !carries(l.Mapping) {
 			return
 		}
 		for _, text := range texts {

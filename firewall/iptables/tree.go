@@ -6,6 +6,7 @@ import (
 	"iter"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/portreeve/portreeve/lease"
 )
@@ -76,8 +77,8 @@ func (all byTree) grown() (has grown) {
 	return has
 }
 
-// node is a chain of a tree, by the ports of which it has the rules. The zero value is the root, which has all of both
-// protocols.
+// node is a chain of a tree, by the ports of which it has the rules. The zero value is the root, which has all of every
+// protocol.
 type node struct {
 	protocol    lease.Protocol
 	first, last uint16
@@ -93,7 +94,11 @@ func (n node) splits(rules int) bool {
 func (n node) children() iter.Seq[node] {
 	return func(yield func(node) bool) {
 		if n == (node{}) {
-			_ = yield(node{lease.TCP, 0, math.MaxUint16}) && yield(node{lease.UDP, 0, math.MaxUint16})
+			for _, p := range portProtocols() {
+				if !yield(node{p, 0, math.MaxUint16}) {
+					return
+				}
+			}
 			return
 		}
 		width := max(1, (int(n.last)-int(n.first)+1)/fanOut)
@@ -110,10 +115,7 @@ func (t tree) name(n node) string {
 	if n == (node{}) {
 		return t.root
 	}
-	letter := "T"
-	if n.protocol == lease.UDP {
-		letter = "U"
-	}
+	letter := strings.ToUpper(n.protocol.String()[:1])
 	return fmt.Sprintf("%s-%s-%d-%d", t.branch, letter, n.first, n.last)
 }
 

@@ -216,3 +216,19 @@ func (s chainStore) do(t *testing.T, line string) {
 		fail("unknown command")
 	}
 }
+
+// The ports of each protocol are in chains of their own.
+func TestChainNamesOfProtocols(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for n := range (node{}).children() {
+		name := trees()[treeHeldAt].name(node{n.protocol, 65528, 65528})
+		if seen[name] || len(name) > 28 {
+			t.Errorf("%s: %q is another's or too long", n.protocol, name)
+		}
+		seen[name] = true
+	}
+	if len(seen) != len(portProtocols()) {
+		t.Errorf("names: %v", seen)
+	}
+}

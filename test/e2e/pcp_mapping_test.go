@@ -143,6 +143,7 @@ func TestPCPPortSet(t *testing.T) {
 		if l := leases(t, d); len(l) != 1 || l[0].PortCount != size {
 			t.Errorf("listed: %+v, want one lease", l)
 		}
+		d.WaitLog(t, "mapping opened")
 		if events := history(t, d); len(events) != 1 || events[0].Kind != lease.EventOpened || strings.Count(d.Log(), "mapping opened") != 1 {
 			t.Errorf("events: %+v, want one", events)
 		}

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -167,7 +168,7 @@ func (h *Host) dialFrom(ctx context.Context, network string, local netip.AddrPor
 			return nil, errors.ErrUnsupported
 		}
 	}
-	err = h.Do(func() error {
+	err = h.bind(ctx, func() error {
 		conn, err = dialer.DialContext(ctx, network, addr)
 		return err
 	})
@@ -176,7 +177,7 @@ func (h *Host) dialFrom(ctx context.Context, network string, local netip.AddrPor
 
 // Listen accepts connections on this host.
 func (h *Host) Listen(ctx context.Context, network, addr string) (ln net.Listener, err error) {
-	err = h.Do(func() error {
+	err = h.bind(ctx, func() error {
 		ln, err = (&net.ListenConfig{}).Listen(ctx, network, addr)
 		return err
 	})
@@ -185,11 +186,24 @@ func (h *Host) Listen(ctx context.Context, network, addr string) (ln net.Listene
 
 // ListenPacket receives datagrams on this host.
 func (h *Host) ListenPacket(ctx context.Context, network, addr string) (conn net.PacketConn, err error) {
-	err = h.Do(func() error {
+	err = h.bind(ctx, func() error {
 		conn, err = (&net.ListenConfig{}).ListenPacket(ctx, network, addr)
 		return err
 	})
 	return conn, err
+}
+
+// bind is Do for what opens a socket on an address. That of one just closed may be in
+// use for another moment: a process that a test beside this one starts has, between
+// fork and exec, a copy of all that is open here.
+func (h *Host) bind(ctx context.Context, f func() error) error {
+	const patience, pause = 2 * time.Second, 5 * time.Millisecond
+	for until := time.Now().Add(patience); ; time.Sleep(pause) {
+		err := h.Do(f)
+		if !errors.Is(err, unix.EADDRINUSE) || ctx.Err() != nil || time.Now().After(until) {
+			return err
+		}
+	}
 }
 
 // Sysctl sets a kernel setting of this host, named as in sysctl(8) but with slashes
