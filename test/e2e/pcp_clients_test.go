@@ -1,66 +1,16 @@
 package e2e_test
 
 import (
-	"context"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/portreeve/portreeve/lease"
 	"github.com/portreeve/portreeve/test/lab"
 )
 
-// Clients of NAT-PMP and PCP that somebody else has written. TestNatpmpc, TestGoNATPMP and TestLibtorrent have others.
-
-// Transmission, which has libnatpmp, maps its port and is reached there. It waits for no answers when it ends, so whether it
-// gives the port back is a matter of luck.
-func TestTransmissionByNATPMP(t *testing.T) {
-	t.Parallel()
-	home, d := newHome(t, usual(), lab.DaemonOptions{Config: "[igd]\nenable = false\n"})
-	dir := t.TempDir()
-	for name, text := range map[string]string{"file": "anything", "settings.json": `{"dht-enabled": false, "lpd-enabled": false}`} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	torrent := filepath.Join(dir, "a.torrent")
-	home.LAN1.Run(t, "transmission-create", "-o", torrent, filepath.Join(dir, "file"))
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	cmd := home.LAN1.Command(ctx, "transmission-cli", "--portmap", "--port", "51413", "--config-dir", dir, "--download-dir", dir, torrent)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 20 * time.Second
-	var output strings.Builder
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		cancel()
-		_ = cmd.Wait() // it was told to end; how it takes that is its business
-		t.Logf("Transmission says:\n%s", output.String())
-	}()
-	lab.Eventually(t, 4*within, "Transmission's mapping", func() error {
-		for _, l := range leases(t, d) {
-			if l.Via != lease.OriginNATPMP || l.ExternalPort != 51413 {
-				t.Fatalf("not Transmission's: %+v", l)
-			}
-			if l.Protocol == "tcp" {
-				return nil
-			}
-		}
-		return errorText("there is none")
-	})
-	lab.Eventually(t, within, "a connection", func() error {
-		conn, err := home.Internet.Dial(t.Context(), "tcp", at(home.WAN, 51413).String())
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	})
-}
+// Clients of NAT-PMP and PCP that somebody else has written. TestNatpmpc, TestGoNATPMP, TestLibtorrent and TestTransmissionByNATPMP have
+// others.
 
 // natPortMapper maps a port by the package of npm that js-libp2p uses, and unmaps it when its input ends. It asks for a
 // lifetime in milliseconds where seconds are meant.

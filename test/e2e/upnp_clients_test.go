@@ -1,14 +1,10 @@
 package e2e_test
 
 import (
-	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/huin/goupnp"
 	"github.com/huin/goupnp/dcps/internetgateway1"
@@ -172,61 +168,6 @@ func TestGSSDP(t *testing.T) {
 			t.Errorf("%s is not what was found:\n%s", target, out)
 		}
 	}
-}
-
-// Transmission maps its port for TCP and UDP, is reached there, and gives both back when it ends.
-func TestTransmission(t *testing.T) {
-	t.Parallel()
-	home, d := newHome(t, usual(), lab.DaemonOptions{Config: onlyUPnP})
-	dir := t.TempDir()
-	for name, text := range map[string]string{"file": "anything", "settings.json": `{"dht-enabled": false, "lpd-enabled": false}`} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	torrent := filepath.Join(dir, "a.torrent")
-	home.LAN1.Run(t, "transmission-create", "-o", torrent, filepath.Join(dir, "file"))
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	cmd := home.LAN1.Command(ctx, "transmission-cli", "--portmap", "--port", "51413", "--config-dir", dir, "--download-dir", dir, torrent)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 20 * time.Second
-	var output strings.Builder
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		cancel()
-		_ = cmd.Wait() // it was told to end; how it takes that is its business
-		t.Logf("Transmission says:\n%s", output.String())
-		lab.Eventually(t, within, "the mappings are given back", func() error {
-			if len(leases(t, d)) > 0 {
-				return errStillThere
-			}
-			return nil
-		})
-	}()
-	lab.Eventually(t, 4*within, "Transmission's mappings", func() error {
-		found := map[string]bool{}
-		for _, l := range leases(t, d) {
-			if l.Via != lease.OriginUPnP || l.ExternalPort != 51413 || !strings.HasPrefix(l.Description, "Transmission") {
-				t.Fatalf("not Transmission's: %+v", l)
-			}
-			found[l.Protocol] = true
-		}
-		if !found["tcp"] || !found["udp"] {
-			return errorText("there is not all of it")
-		}
-		return nil
-	})
-	lab.Eventually(t, within, "a connection", func() error {
-		conn, err := home.Internet.Dial(t.Context(), "tcp", at(home.WAN, 51413).String())
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	})
 }
 
 // libtorrentUPnP is [libtorrentSession] with the other protocol.
