@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -299,28 +298,19 @@ func (d *daemon) serve(ctx context.Context, ready func()) error {
 	case <-ctx.Done():
 		return nil
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	var starting sync.WaitGroup
-	start := func(run func(ready func()) error) {
-		starting.Add(1)
-		started := sync.OnceFunc(starting.Done)
-		group.Go(func() error {
-			defer started() // one that fails is not waited for
-			return run(started)
-		})
-	}
-	start(func(ready func()) error {
+	all, ctx := newServers(ctx)
+	all.start(func(ready func()) error {
 		ready() // the socket listens since newDaemon
 		return d.web.ServeLocal(ctx, d.limits.socket.Limit(d.socket))
 	})
 	if d.igd != nil {
-		start(func(ready func()) error {
+		all.start(func(ready func()) error {
 			ready() // it needs no socket
 			return d.igd.Run(ctx)
 		})
-		start(func(ready func()) error { return d.lan.EachAddr(ctx, lan.IPv4AndIPv6, d.serveIGD, ready) })
+		all.start(func(ready func()) error { return d.lan.EachAddr(ctx, lan.IPv4AndIPv6, d.serveIGD, ready) })
 		for _, family := range []lan.Families{lan.OnlyIPv4, lan.OnlyIPv6} {
-			start(func(ready func()) error { return d.lan.EachInterface(ctx, family, d.serveSSDP(family), ready) })
+			all.start(func(ready func()) error { return d.lan.EachInterface(ctx, family, d.serveSSDP(family), ready) })
 		}
 	}
 	if d.pcp != nil {
@@ -328,16 +318,12 @@ func (d *daemon) serve(ctx context.Context, ready func()) error {
 		if d.cfg.PCP {
 			families = lan.IPv4AndIPv6
 		}
-		start(func(ready func()) error { return d.lan.EachAddr(ctx, families, d.servePCP, ready) })
+		all.start(func(ready func()) error { return d.lan.EachAddr(ctx, families, d.servePCP, ready) })
 	}
 	if d.cfg.Web.Enable {
-		start(func(ready func()) error { return d.lan.EachAddr(ctx, lan.OnlyIPv4, d.serveWeb, ready) })
+		all.start(func(ready func()) error { return d.lan.EachAddr(ctx, lan.OnlyIPv4, d.serveWeb, ready) })
 	}
-	starting.Wait()
-	if ctx.Err() == nil {
-		ready()
-	}
-	return group.Wait()
+	return all.wait(ctx, ready)
 }
 
 func (d *daemon) serveIGD(ctx context.Context, ifc lan.Interface, addr netip.Addr, ready func()) error {
