@@ -206,7 +206,7 @@ func TestFilterThatIsRefused(t *testing.T) {
 	insert(t, someFlows(50)...)
 	asker := kernel.NewAsker(unix.NETLINK_NETFILTER)
 	defer asker.Close()
-	refused := list(unix.AF_INET, appendAttribute(nil, ctaMarkMask, make([]byte, 4))) // of a mark that is not given
+	refused := list(unix.AF_INET, kernel.AppendAttribute(nil, ctaMarkMask, make([]byte, 4))) // of a mark that is not given
 	if err := asker.Ask(refused, func([]byte) {}); !errors.Is(err, unix.EINVAL) {
 		t.Fatalf("this kernel does not refuse it: %v", err)
 	}
@@ -266,15 +266,15 @@ func TestTrafficOf(t *testing.T) {
 // Whatever the kernel may send, reading it ends, and what is read can be named.
 func FuzzParseFlow(f *testing.F) {
 	tuple := func(from, to byte) []byte {
-		ip := appendAttribute(appendAttribute(nil, 1, []byte{10, 0, 0, from}), 2, []byte{10, 0, 0, to})
-		ports := appendAttribute(appendAttribute(appendAttribute(nil, 1, []byte{17}), 2, []byte{0, 53}), 3, []byte{1, 2})
-		return appendAttribute(appendAttribute(nil, 1, ip), 2|unix.NLA_F_NESTED, ports)
+		ip := kernel.AppendAttribute(kernel.AppendAttribute(nil, 1, []byte{10, 0, 0, from}), 2, []byte{10, 0, 0, to})
+		ports := kernel.AppendAttribute(kernel.AppendAttribute(kernel.AppendAttribute(nil, 1, []byte{17}), 2, []byte{0, 53}), 3, []byte{1, 2})
+		return kernel.AppendAttribute(kernel.AppendAttribute(nil, 1, ip), 2|unix.NLA_F_NESTED, ports)
 	}
-	whole := appendAttribute([]byte{2, 0, 0, 0}, 1, tuple(1, 2))
-	whole = appendAttribute(whole, 2, tuple(2, 1))
-	whole = appendAttribute(whole, 8, []byte{0x10, 0, 0, 0})
-	whole = appendAttribute(whole, 9, appendAttribute(nil, 1, make([]byte, 8)))
-	whole = appendAttribute(whole, 12, []byte{1, 2, 3, 4})
+	whole := kernel.AppendAttribute([]byte{2, 0, 0, 0}, 1, tuple(1, 2))
+	whole = kernel.AppendAttribute(whole, 2, tuple(2, 1))
+	whole = kernel.AppendAttribute(whole, 8, []byte{0x10, 0, 0, 0})
+	whole = kernel.AppendAttribute(whole, 9, kernel.AppendAttribute(nil, 1, make([]byte, 8)))
+	whole = kernel.AppendAttribute(whole, 12, []byte{1, 2, 3, 4})
 	f.Add(whole)
 	f.Add([]byte{2, 0, 0, 0, 3, 0, 1, 0})
 	f.Add([]byte{2, 0, 0, 0, 255, 255, 1, 0, 1})

@@ -46,8 +46,8 @@ const (
 // 5.8.12 leaves out those of which others have set bits too; nobody maintains these any more.)
 func marked() kernel.Question {
 	var b []byte
-	b = appendAttribute(b, nl.CTA_MARK, binary.BigEndian.AppendUint32(nil, Mark))
-	b = appendAttribute(b, ctaMarkMask, binary.BigEndian.AppendUint32(nil, Mark))
+	b = kernel.AppendAttribute(b, nl.CTA_MARK, binary.BigEndian.AppendUint32(nil, Mark))
+	b = kernel.AppendAttribute(b, ctaMarkMask, binary.BigEndian.AppendUint32(nil, Mark))
 	return list(unix.AF_UNSPEC, b)
 }
 
@@ -96,16 +96,16 @@ func (p ports) flags() (flags uint32) {
 }
 
 func (p ports) filter(direction, flagsOf uint16, flags uint32) []byte {
-	tuple := appendAttribute(nil, nl.CTA_PROTO_NUM, []byte{byte(p.protocol)})
+	tuple := kernel.AppendAttribute(nil, nl.CTA_PROTO_NUM, []byte{byte(p.protocol)})
 	if p.source != 0 {
-		tuple = appendAttribute(tuple, nl.CTA_PROTO_SRC_PORT, binary.BigEndian.AppendUint16(nil, p.source))
+		tuple = kernel.AppendAttribute(tuple, nl.CTA_PROTO_SRC_PORT, binary.BigEndian.AppendUint16(nil, p.source))
 	}
 	if p.port != 0 {
-		tuple = appendAttribute(tuple, nl.CTA_PROTO_DST_PORT, binary.BigEndian.AppendUint16(nil, p.port))
+		tuple = kernel.AppendAttribute(tuple, nl.CTA_PROTO_DST_PORT, binary.BigEndian.AppendUint16(nil, p.port))
 	}
-	tuple = appendAttribute(nil, unix.NLA_F_NESTED|nl.CTA_TUPLE_PROTO, tuple)
-	b := appendAttribute(nil, unix.NLA_F_NESTED|direction, tuple)
-	return appendAttribute(b, unix.NLA_F_NESTED|ctaFilter, appendAttribute(nil, flagsOf, binary.NativeEndian.AppendUint32(nil, flags)))
+	tuple = kernel.AppendAttribute(nil, unix.NLA_F_NESTED|nl.CTA_TUPLE_PROTO, tuple)
+	b := kernel.AppendAttribute(nil, unix.NLA_F_NESTED|direction, tuple)
+	return kernel.AppendAttribute(b, unix.NLA_F_NESTED|ctaFilter, kernel.AppendAttribute(nil, flagsOf, binary.NativeEndian.AppendUint32(nil, flags)))
 }
 
 // list asks for the entries of a family that pass a filter.
@@ -142,7 +142,7 @@ func parseFlow(message []byte) (f flow, ok bool) {
 	if len(message) < nfgenmsgLen {
 		return flow{}, false
 	}
-	eachAttribute(message[nfgenmsgLen:], func(kind uint16, value []byte) {
+	kernel.EachAttribute(message[nfgenmsgLen:], func(kind uint16, value []byte) {
 		switch {
 		case kind == nl.CTA_TUPLE_ORIG:
 			f.protocol, f.source, f.asked = parseTuple(value)
@@ -163,12 +163,12 @@ func parseFlow(message []byte) (f flow, ok bool) {
 // named returns the flow with a name of its own, which deletes it and no other: by its tuple, its number, and its zone.
 func (f flow) named() flow {
 	name := append([]byte(nil), f.name[:nfgenmsgLen]...)
-	eachAttribute(f.name[nfgenmsgLen:], func(kind uint16, value []byte) {
+	kernel.EachAttribute(f.name[nfgenmsgLen:], func(kind uint16, value []byte) {
 		switch kind {
 		case nl.CTA_TUPLE_ORIG:
-			name = appendAttribute(name, unix.NLA_F_NESTED|kind, value)
+			name = kernel.AppendAttribute(name, unix.NLA_F_NESTED|kind, value)
 		case nl.CTA_ID, nl.CTA_ZONE:
-			name = appendAttribute(name, kind, value)
+			name = kernel.AppendAttribute(name, kind, value)
 		}
 	})
 	f.name = name
@@ -179,10 +179,10 @@ func (f flow) named() flow {
 func parseTuple(b []byte) (p lease.Protocol, from, to netip.AddrPort) {
 	var source, target netip.Addr
 	var sourcePort, targetPort uint16
-	eachAttribute(b, func(kind uint16, value []byte) {
+	kernel.EachAttribute(b, func(kind uint16, value []byte) {
 		switch kind {
 		case nl.CTA_TUPLE_IP:
-			eachAttribute(value, func(kind uint16, value []byte) {
+			kernel.EachAttribute(value, func(kind uint16, value []byte) {
 				addr, _ := netip.AddrFromSlice(value) // of another length: an invalid address equals no other
 				switch kind {
 				case nl.CTA_IP_V4_SRC, nl.CTA_IP_V6_SRC:
@@ -192,7 +192,7 @@ func parseTuple(b []byte) (p lease.Protocol, from, to netip.AddrPort) {
 				}
 			})
 		case nl.CTA_TUPLE_PROTO:
-			eachAttribute(value, func(kind uint16, value []byte) {
+			kernel.EachAttribute(value, func(kind uint16, value []byte) {
 				switch {
 				case kind == nl.CTA_PROTO_NUM && len(value) >= 1:
 					p = lease.Protocol(value[0])
@@ -208,7 +208,7 @@ func parseTuple(b []byte) (p lease.Protocol, from, to netip.AddrPort) {
 }
 
 func parseVolume(b []byte) (v Volume) {
-	eachAttribute(b, func(kind uint16, value []byte) {
+	kernel.EachAttribute(b, func(kind uint16, value []byte) {
 		switch {
 		case kind == nl.CTA_COUNTERS_PACKETS && len(value) >= 8:
 			v.Packets = binary.BigEndian.Uint64(value)
@@ -218,30 +218,6 @@ func parseVolume(b []byte) (v Volume) {
 	})
 	return v
 }
-
-const attributeHeader = 4 // struct nlattr: length and type
-
-// eachAttribute goes through the attributes of a message (netlink(7)), as far as they are well-formed.
-func eachAttribute(b []byte, visit func(kind uint16, value []byte)) {
-	for len(b) >= attributeHeader {
-		length := int(binary.NativeEndian.Uint16(b))
-		if length < attributeHeader || length > len(b) {
-			return
-		}
-		visit(binary.NativeEndian.Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), b[attributeHeader:length])
-		b = b[min(aligned(length), len(b)):]
-	}
-}
-
-// appendAttribute adds an attribute to a message.
-func appendAttribute(b []byte, kind uint16, value []byte) []byte {
-	b = binary.NativeEndian.AppendUint16(b, uint16(attributeHeader+len(value)))
-	b = binary.NativeEndian.AppendUint16(b, kind)
-	b = append(b, value...)
-	return append(b, make([]byte, aligned(len(value))-len(value))...)
-}
-
-func aligned(length int) int { return (length + unix.NLA_ALIGNTO - 1) &^ (unix.NLA_ALIGNTO - 1) }
 
 func connectionsError(err error) error {
 	// nfnetlink answers EINVAL to a dump when no module serves conntrack.

@@ -58,13 +58,13 @@ func comparesChecksums() bool {
 // refusesWithoutPorts tells whether the kernel refuses to look for a connection of a protocol that is named without ports.
 func refusesWithoutPorts(asker *kernel.Asker, p lease.Protocol) (bool, error) {
 	nobody := netip.IPv4Unspecified().AsSlice()
-	addrs := appendAttribute(nil, nl.CTA_IP_V4_SRC, nobody)
-	addrs = appendAttribute(addrs, nl.CTA_IP_V4_DST, nobody)
-	tuple := appendAttribute(nil, unix.NLA_F_NESTED|nl.CTA_TUPLE_IP, addrs)
-	tuple = appendAttribute(tuple, unix.NLA_F_NESTED|nl.CTA_TUPLE_PROTO, appendAttribute(nil, nl.CTA_PROTO_NUM, []byte{byte(p)}))
+	addrs := kernel.AppendAttribute(nil, nl.CTA_IP_V4_SRC, nobody)
+	addrs = kernel.AppendAttribute(addrs, nl.CTA_IP_V4_DST, nobody)
+	tuple := kernel.AppendAttribute(nil, unix.NLA_F_NESTED|nl.CTA_TUPLE_IP, addrs)
+	tuple = kernel.AppendAttribute(tuple, unix.NLA_F_NESTED|nl.CTA_TUPLE_PROTO, kernel.AppendAttribute(nil, nl.CTA_PROTO_NUM, []byte{byte(p)}))
 	err := asker.Ask(kernel.Question{
 		Type: unix.NFNL_SUBSYS_CTNETLINK<<8 | nl.IPCTNL_MSG_CT_GET, Flags: unix.NLM_F_ACK,
-		Body: appendAttribute([]byte{unix.AF_INET, unix.NFNETLINK_V0, 0, 0}, unix.NLA_F_NESTED|nl.CTA_TUPLE_ORIG, tuple),
+		Body: kernel.AppendAttribute([]byte{unix.AF_INET, unix.NFNETLINK_V0, 0, 0}, unix.NLA_F_NESTED|nl.CTA_TUPLE_ORIG, tuple),
 	}, func([]byte) {})
 	switch {
 	case err == nil || errors.Is(err, unix.ENOENT):

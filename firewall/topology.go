@@ -44,3 +44,28 @@ func External(t lease.Topology) (addr netip.Addr, ok bool) {
 	}
 	return netip.Addr{}, false
 }
+
+// AtEveryAddress tells whether a lease is reached by every address that the WANs have.
+func AtEveryAddress(t lease.Topology, l lease.Lease) bool {
+	return !l.External.Addr().IsValid() && (l.WAN == "" || len(t.WANs) == 1 && t.WANs[0].Name == l.WAN)
+}
+
+// AddrsOf returns the addresses by which it is reached otherwise.
+func AddrsOf(t lease.Topology, l lease.Lease) []netip.Addr {
+	if a := l.External.Addr(); !a.IsValid() {
+		return Addrs(t, l.WAN)
+	} else if len(WANsOf(t, l)) > 0 {
+		return []netip.Addr{a}
+	}
+	return nil
+}
+
+// WANsOf returns the names of the WANs of a lease that there are.
+func WANsOf(t lease.Topology, l lease.Lease) (names []string) {
+	for _, w := range t.WANs {
+		if l.WAN == "" || l.WAN == w.Name {
+			names = append(names, w.Name)
+		}
+	}
+	return names
+}

@@ -47,17 +47,17 @@ func one(p lease.Protocol, from, to netip.AddrPort) kernel.Question {
 	if from.Addr().Is6() {
 		family, source, target = unix.AF_INET6, nl.CTA_IP_V6_SRC, nl.CTA_IP_V6_DST
 	}
-	addrs := appendAttribute(nil, source, from.Addr().AsSlice())
-	addrs = appendAttribute(addrs, target, to.Addr().AsSlice())
-	rest := appendAttribute(nil, nl.CTA_PROTO_NUM, []byte{byte(p)})
-	rest = appendAttribute(rest, nl.CTA_PROTO_SRC_PORT, binary.BigEndian.AppendUint16(nil, from.Port()))
-	rest = appendAttribute(rest, nl.CTA_PROTO_DST_PORT, binary.BigEndian.AppendUint16(nil, to.Port()))
-	tuple := appendAttribute(nil, unix.NLA_F_NESTED|nl.CTA_TUPLE_IP, addrs)
-	tuple = appendAttribute(tuple, unix.NLA_F_NESTED|nl.CTA_TUPLE_PROTO, rest)
+	addrs := kernel.AppendAttribute(nil, source, from.Addr().AsSlice())
+	addrs = kernel.AppendAttribute(addrs, target, to.Addr().AsSlice())
+	rest := kernel.AppendAttribute(nil, nl.CTA_PROTO_NUM, []byte{byte(p)})
+	rest = kernel.AppendAttribute(rest, nl.CTA_PROTO_SRC_PORT, binary.BigEndian.AppendUint16(nil, from.Port()))
+	rest = kernel.AppendAttribute(rest, nl.CTA_PROTO_DST_PORT, binary.BigEndian.AppendUint16(nil, to.Port()))
+	tuple := kernel.AppendAttribute(nil, unix.NLA_F_NESTED|nl.CTA_TUPLE_IP, addrs)
+	tuple = kernel.AppendAttribute(tuple, unix.NLA_F_NESTED|nl.CTA_TUPLE_PROTO, rest)
 	body := []byte{family, unix.NFNETLINK_V0, 0, 0}
 	return kernel.Question{
 		// The answer says that more will come, and nothing does but what is asked for here.
 		Type: unix.NFNL_SUBSYS_CTNETLINK<<8 | nl.IPCTNL_MSG_CT_GET, Flags: unix.NLM_F_ACK,
-		Body: appendAttribute(body, unix.NLA_F_NESTED|nl.CTA_TUPLE_ORIG, tuple),
+		Body: kernel.AppendAttribute(body, unix.NLA_F_NESTED|nl.CTA_TUPLE_ORIG, tuple),
 	}
 }

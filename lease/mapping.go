@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -189,6 +190,20 @@ type PortSet []PortRange
 // Contains tells whether port lies in one of the ranges.
 func (s PortSet) Contains(port uint16) bool {
 	return slices.ContainsFunc(s, func(r PortRange) bool { return r.First <= port && port <= r.Last })
+}
+
+// Merged returns the same ports as ranges that neither overlap nor touch, in order.
+func (s PortSet) Merged() PortSet {
+	sorted := slices.SortedFunc(slices.Values(s), func(a, b PortRange) int { return cmp.Compare(a.First, b.First) })
+	var list PortSet
+	for _, r := range sorted {
+		if n := len(list); n > 0 && int(r.First) <= int(list[n-1].Last)+1 {
+			list[n-1].Last = max(list[n-1].Last, r.Last)
+			continue
+		}
+		list = append(list, r)
+	}
+	return list
 }
 
 // String returns for example "1024-65535" or "135, 137-139".

@@ -128,12 +128,12 @@ func TestRulesOfAnEarlierRunInTheOtherVariantGo(t *testing.T) {
 func TestForwardingOfAnEarlierRunInTheOtherVariant(t *testing.T) {
 	forwards := func(want bool) {
 		t.Helper()
-		if got, err := isForwarding(); err != nil || got != want {
+		if got, err := firewall.IsForwarding(); err != nil || got != want {
 			t.Errorf("forwards %v, %v, want %v", got, err, want)
 		}
 	}
 	first := open(t, nil)
-	if err := os.WriteFile(forwardingFile, []byte("0"), 0); err != nil {
+	if err := os.WriteFile(firewall.ForwardingFile, []byte("0"), 0); err != nil {
 		t.Fatal(err)
 	}
 	masquerade := lease.Ruleset{Topology: home(), NAT: lease.NAT{Masquerade: true}}

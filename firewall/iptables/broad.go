@@ -1,9 +1,7 @@
 package iptables
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 
 	"github.com/portreeve/portreeve/lease"
 )
@@ -87,7 +85,7 @@ func (y layout) excepted(l lease.Lease) []string {
 // left matches ports of TCP and UDP.
 func left(except lease.PortSet) []string {
 	var texts []string
-	for _, r := range merged(except) {
+	for _, r := range except.Merged() {
 		for _, p := range []lease.Protocol{lease.TCP, lease.UDP} {
 			texts = append(texts, fmt.Sprintf("-p %s -m %[1]s --dport %s", p, portRange(r)))
 		}
@@ -115,17 +113,15 @@ func (y layout) allOf(l lease.Lease, ifMarked bool) []string {
 }
 
 // of matches a protocol and the port of peers. Where it is all of them, a port is that of each which has some.
-func (p peers) of(protocol lease.Protocol) []string {
+func (p peers) of(protocol lease.Protocol) (texts []string) {
+	if p.port == 0 {
+		return []string{only(protocol)}
+	}
 	protocols := []lease.Protocol{protocol}
 	if protocol == lease.AllProtocols {
 		protocols = []lease.Protocol{lease.TCP, lease.UDP}
 	}
-	var texts []string
 	for _, one := range protocols {
-		if p.port == 0 {
-			texts = append(texts, only(protocol))
-			break
-		}
 		texts = append(texts, fmt.Sprintf("-p %s -m %[1]s %s", one, p.sport))
 	}
 	return texts
@@ -215,18 +211,4 @@ func (y layout) hosts() []string {
 		}
 	}
 	return texts
-}
-
-// merged returns the ports of a set as ranges that neither overlap nor touch.
-func merged(ports lease.PortSet) lease.PortSet {
-	sorted := slices.SortedFunc(slices.Values(ports), func(a, b lease.PortRange) int { return cmp.Compare(a.First, b.First) })
-	var list lease.PortSet
-	for _, r := range sorted {
-		if n := len(list); n > 0 && int(r.First) <= int(list[n-1].Last)+1 {
-			list[n-1].Last = max(list[n-1].Last, r.Last)
-			continue
-		}
-		list = append(list, r)
-	}
-	return list
 }

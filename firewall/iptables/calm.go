@@ -3,6 +3,8 @@ package iptables
 import (
 	"errors"
 	"slices"
+
+	"github.com/portreeve/portreeve/firewall"
 )
 
 // Every half minute all rules are compared with what they shall be, which takes iptables-save and with it most of the time
@@ -63,7 +65,7 @@ func (b *Backend) isCalm() bool {
 		return false
 	}
 	if b.layout.nat.Masquerade {
-		if forwards, err := isForwarding(); err != nil || !forwards {
+		if forwards, err := firewall.IsForwarding(); err != nil || !forwards {
 			return false
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/portreeve/portreeve/firewall"
 	"github.com/portreeve/portreeve/lease"
 )
 
@@ -52,7 +53,7 @@ func TestCalm(t *testing.T) {
 			sync()
 			is(tt.what+", and a sync has found it", true)
 		}
-		if err := os.WriteFile(forwardingFile, []byte("0"), 0); err != nil {
+		if err := os.WriteFile(firewall.ForwardingFile, []byte("0"), 0); err != nil {
 			t.Fatal(err)
 		}
 		is("the kernel does not forward", false)

@@ -2,9 +2,7 @@ package iptables
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -18,13 +16,8 @@ func (b *Backend) Check(ctx context.Context) []firewall.Problem {
 	var problems []firewall.Problem
 	report := func(what, do string) { problems = append(problems, firewall.Problem{What: what, Do: do}) }
 
-	checkForwarding(report, "/proc/sys/net/ipv4/ip_forward", "net.ipv4.ip_forward", "the kernel does not forward packets, so no mapping works")
-	if err := firewall.ProbeConnections(); errors.Is(err, errors.ErrUnsupported) {
-		report("connections of a closed mapping go on until they are idle: "+err.Error(),
-			"load the kernel module nf_conntrack_netlink (OpenWrt: opkg install kmod-nf-conntrack-netlink)")
-	} else if err != nil {
-		report("the kernel's connections cannot be read: "+err.Error(), "give the daemon the capability CAP_NET_ADMIN")
-	}
+	firewall.CheckForwarding(report)
+	firewall.CheckConnections(report)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	program := b.four.program
@@ -46,21 +39,10 @@ func (b *Backend) Check(ctx context.Context) []firewall.Problem {
 	b.checkMasquerade(ctx, report)
 	checkForward(ctx, report, program, "iptables", "a mapping")
 	if b.six != nil {
-		checkForwarding(report, "/proc/sys/net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding",
-			"the kernel does not forward packets of IPv6, so no pinhole works")
+		firewall.CheckForwarding6(report)
 		checkForward(ctx, report, b.six.program, "ip6tables", "a pinhole")
 	}
 	return problems
-}
-
-// checkForwarding reads one of the kernel's switches.
-func checkForwarding(report func(what, do string), file, setting, off string) {
-	switch value, err := os.ReadFile(file); {
-	case err != nil:
-		report(fmt.Sprintf("cannot tell whether the kernel forwards packets: %v", err), "make "+file+" readable")
-	case strings.TrimSpace(string(value)) == "0":
-		report(off, fmt.Sprintf("sysctl -w %s=1, and %[1]s = 1 in a file of /etc/sysctl.d", setting))
-	}
 }
 
 // checkForward looks at what the owner's rules do with packets that are forwarded. through is a word for what a lease lets in.

@@ -2,7 +2,6 @@ package iptables
 
 import (
 	"context"
-	"net/netip"
 	"slices"
 
 	"github.com/google/nftables"
@@ -13,17 +12,10 @@ import (
 
 // checkMasquerade tells if nobody translates the LANs' addresses to that of the router.
 func (b *Backend) checkMasquerade(ctx context.Context, report func(what, do string)) {
-	if !b.lacksMasquerade() || b.somebodyMasquerades(ctx) {
+	if b.state == nil || !firewall.NeedsMasquerade(b.state.Topology, b.layout.nat) || b.somebodyMasquerades(ctx) {
 		return
 	}
-	report("nothing translates the addresses of the LANs to that of the router: their packets come back from the internet nowhere",
-		"set nat.masquerade = true for portreeve, or add a rule of your own: "+b.four.program.name+" -t nat -A POSTROUTING -o "+b.state.Topology.WANs[0].Name+" -j MASQUERADE")
-}
-
-// lacksMasquerade tells whether there are private addresses on a LAN that somebody has to translate, and we do not.
-func (b *Backend) lacksMasquerade() bool {
-	return b.state != nil && !b.layout.nat.Masquerade && len(firewall.Addrs(b.state.Topology, "")) > 0 &&
-		slices.ContainsFunc(firewall.Subnets(b.state.Topology), func(p netip.Prefix) bool { return p.Addr().IsPrivate() })
+	firewall.ReportNoMasquerade(report, b.four.program.name+" -t nat -A POSTROUTING -o "+b.state.Topology.WANs[0].Name+" -j MASQUERADE")
 }
 
 // somebodyMasquerades tells whether somebody translates the sender of packets that leave, in a variant of iptables or in

@@ -2,7 +2,6 @@ package iptables
 
 import (
 	"cmp"
-	"net/netip"
 	"slices"
 
 	"github.com/portreeve/portreeve/firewall"
@@ -72,32 +71,7 @@ func (y layout) hasDMZ() bool { return slices.ContainsFunc(y.broad, isDMZ) }
 
 // given returns the addresses that are hosts' own, in order of their leases, of WANs that there are.
 func (y layout) given() []lease.Lease {
-	return slices.DeleteFunc(y.those(isAddress), func(l lease.Lease) bool { return len(y.addresses(l)) == 0 })
-}
-
-// everyAddress tells whether a lease is reached by every address that the WANs have.
-func (y layout) everyAddress(l lease.Lease) bool {
-	return !l.External.Addr().IsValid() && (l.WAN == "" || len(y.WANs) == 1 && y.WANs[0].Name == l.WAN)
-}
-
-// addresses returns those by which it is reached otherwise.
-func (y layout) addresses(l lease.Lease) []netip.Addr {
-	if a := l.External.Addr(); !a.IsValid() {
-		return firewall.Addrs(y.Topology, l.WAN)
-	} else if len(y.wans(l)) > 0 {
-		return []netip.Addr{a}
-	}
-	return nil
-}
-
-// wans returns the names of the WANs of a lease that there are.
-func (y layout) wans(l lease.Lease) (names []string) {
-	for _, w := range y.WANs {
-		if l.WAN == "" || l.WAN == w.Name {
-			names = append(names, w.Name)
-		}
-	}
-	return names
+	return slices.DeleteFunc(y.those(isAddress), func(l lease.Lease) bool { return len(firewall.AddrsOf(y.Topology, l)) == 0 })
 }
 
 // isLimited tells whether not everybody may use a lease of IPv4.

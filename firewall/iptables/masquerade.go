@@ -2,12 +2,8 @@ package iptables
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"slices"
-	"strings"
 
 	"github.com/portreeve/portreeve/firewall"
 )
@@ -69,7 +65,7 @@ const (
 func (y layout) toLAN(v version) []string {
 	note := "answers"
 	if y.forwardingWasOff && v == ipv4 {
-		note = forwardingNote
+		note = firewall.ForwardingNote
 	}
 	rules := []string{ruled(begun, note, "-j RETURN")}
 	if v == ipv6 {
@@ -96,28 +92,13 @@ func toRouter(v version) []string {
 		ruled("", nobody, "-j DROP"))
 }
 
-// forwardingNote is the comment of a rule that tells whoever cleans up, perhaps another process, that the kernel did not
-// forward packets before.
-const forwardingNote = "answers; net.ipv4.ip_forward was 0 before"
-
 // noted tells whether there is that comment in the table filter.
 func noted(tables map[string]*savedTable) bool {
 	filter := tables["filter"]
 	if filter == nil || filter.chains[chainToLAN] == nil {
 		return false
 	}
-	return slices.ContainsFunc(filter.chains[chainToLAN].rules, func(r savedRule) bool { return r.value("--comment") == forwardingNote })
-}
-
-const forwardingFile = "/proc/sys/net/ipv4/ip_forward"
-
-// isForwarding tells whether the kernel forwards packets.
-func isForwarding() (bool, error) {
-	value, err := os.ReadFile(forwardingFile)
-	if err != nil {
-		return false, fmt.Errorf("cannot tell whether the kernel forwards packets: %w", err)
-	}
-	return strings.TrimSpace(string(value)) != "0", nil
+	return slices.ContainsFunc(filter.chains[chainToLAN].rules, func(r savedRule) bool { return r.value("--comment") == firewall.ForwardingNote })
 }
 
 // learnForwarding finds out, once, whether an earlier run has made the kernel forward packets, in whatever variant.
@@ -139,7 +120,7 @@ func (b *Backend) learnForwarding(ctx context.Context) error {
 // lookAtForwarding finds out before a Sync whether the kernel is to be told to forward packets.
 func (b *Backend) lookAtForwarding(y *layout) (off bool, err error) {
 	if y.nat.Masquerade {
-		forwards, err := isForwarding()
+		forwards, err := firewall.IsForwarding()
 		if err != nil {
 			return false, err
 		}
@@ -154,8 +135,8 @@ func (b *Backend) lookAtForwarding(y *layout) (off bool, err error) {
 func (b *Backend) switchForwarding(y layout, off bool) error {
 	switch {
 	case off:
-		if err := os.WriteFile(forwardingFile, []byte("1"), 0); err != nil {
-			return fmt.Errorf("the kernel does not forward packets, and cannot be told to: %w: put net.ipv4.ip_forward = 1 into a file of /etc/sysctl.d (containers: --sysctl net.ipv4.ip_forward=1), or switch nat.masquerade off", err)
+		if err := firewall.StartForwarding(); err != nil {
+			return err
 		}
 		b.log.Info("the kernel forwards packets now", "setting", "net.ipv4.ip_forward")
 	case !y.nat.Masquerade && b.forwardingWasOff:
@@ -164,15 +145,13 @@ func (b *Backend) switchForwarding(y layout, off bool) error {
 	return nil
 }
 
-// restoreForwarding sets it back to what it was before us. Where it is so already it need not be allowed to.
+// restoreForwarding sets it back to what it was before us.
 func (b *Backend) restoreForwarding() error {
 	if !b.forwardingWasOff {
 		return nil
 	}
-	if forwards, err := isForwarding(); err != nil || forwards {
-		if err := os.WriteFile(forwardingFile, []byte("0"), 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("set net.ipv4.ip_forward back to 0: %w", err)
-		}
+	if err := firewall.StopForwarding(); err != nil {
+		return err
 	}
 	b.forwardingWasOff = false
 	return nil

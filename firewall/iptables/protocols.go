@@ -1,7 +1,6 @@
 package iptables
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"sync"
@@ -70,15 +69,9 @@ func compatMatch(name string) error {
 		compatGet                         = unix.NFNL_SUBSYS_NFT_COMPAT << 8
 		compatName, compatRev, compatType = 1, 2, 3
 	)
-	attribute := func(body []byte, kind uint16, value []byte) []byte {
-		body = binary.NativeEndian.AppendUint16(body, uint16(unix.SizeofNlAttr+len(value)))
-		body = binary.NativeEndian.AppendUint16(body, kind)
-		body = append(body, value...)
-		return append(body, make([]byte, -len(value)&(unix.NLA_ALIGNTO-1))...)
-	}
 	zero := make([]byte, 4) // revision 0, and a match rather than a target
-	body := attribute([]byte{unix.AF_INET, unix.NFNETLINK_V0, 0, 0}, compatName, append([]byte(name), 0))
-	body = attribute(attribute(body, compatRev, zero), compatType, zero)
+	body := kernel.AppendAttribute([]byte{unix.AF_INET, unix.NFNETLINK_V0, 0, 0}, compatName, append([]byte(name), 0))
+	body = kernel.AppendAttribute(kernel.AppendAttribute(body, compatRev, zero), compatType, zero)
 	asker := kernel.NewAsker(unix.NETLINK_NETFILTER)
 	defer asker.Close()
 	if err := asker.Ask(kernel.Question{Type: compatGet, Flags: unix.NLM_F_ACK, Body: body}, func([]byte) {}); err != nil {

@@ -253,7 +253,7 @@ func (y layout) leaseRules(s *firewall.State) (all byTree) {
 			port := l.External.Port()
 			put(into, l, port, y.dnat(*l)...)
 			put(treeHelped, l, port, y.helped(*l)...)
-			switch everywhere := y.everyAddress(*l); {
+			switch everywhere := firewall.AtEveryAddress(y.Topology, *l); {
 			case !y.isLimited(*l):
 			case everywhere && uses.held:
 				put(treeHeld, l, port, y.hold(*l)...)
@@ -387,11 +387,11 @@ func (y layout) hold(l lease.Lease) []string {
 
 // destinations matches the addresses by which a lease of IPv4 is reached, each by one text: an empty one for all.
 func (y layout) destinations(l lease.Lease) []string {
-	if y.everyAddress(l) {
+	if firewall.AtEveryAddress(y.Topology, l) {
 		return []string{""}
 	}
 	var texts []string
-	for _, a := range y.addresses(l) {
+	for _, a := range firewall.AddrsOf(y.Topology, l) {
 		texts = append(texts, fmt.Sprintf("-d %s/32 ", a))
 	}
 	return texts

@@ -38,11 +38,11 @@ func (y layout) wide(l lease.Lease) []element {
 	sources := orEverybody(y.sources(l), netip.IPv4Unspecified())
 	first := l.External.Port()
 	low, high := concat(proto(l.Protocol), port(first)), concat(proto(l.Protocol), port(first+uint16(l.PortCount()-1)))
-	if y.everyAddress(l) {
+	if firewall.AtEveryAddress(y.Topology, l) {
 		return append(e.withPeers(sources, mapWide, low, high), y.held(l)...)
 	}
 	var list []element
-	for _, a := range y.addresses(l) {
+	for _, a := range firewall.AddrsOf(y.Topology, l) {
 		list = append(list, e.withPeers(sources, mapWideAt, concat(addr(a), low), concat(addr(a), high))...)
 	}
 	return append(list, y.held(l)...)
@@ -52,7 +52,7 @@ func (y layout) wide(l lease.Lease) []element {
 func (y layout) address(l lease.Lease) []element {
 	var list []element
 	sources := orEverybody(y.sources(l), netip.IPv4Unspecified())
-	for _, a := range y.addresses(l) {
+	for _, a := range firewall.AddrsOf(y.Topology, l) {
 		given, e := newElement(l), newElement(l)
 		given.elementKey = elementKey{set: setGiven, key: addr(a)}
 		e.value = addr(l.Internal.Addr())
@@ -74,12 +74,12 @@ func (y layout) dmz(l lease.Lease) []element {
 	each := func(low, high string) []element {
 		return append(e.withPeers(sources, mapDMZ, low, high), excepted(l, setDMZExcept, low, high)...)
 	}
-	if y.everyAddress(l) {
+	if firewall.AtEveryAddress(y.Topology, l) {
 		all := orEverybody(nil, netip.IPv4Unspecified())[0]
 		return each(addr(all.first), addr(all.last))
 	}
 	var list []element
-	for _, a := range y.addresses(l) {
+	for _, a := range firewall.AddrsOf(y.Topology, l) {
 		list = append(list, each(addr(a), addr(a))...)
 	}
 	return list
@@ -88,7 +88,7 @@ func (y layout) dmz(l lease.Lease) []element {
 // host6 lets peers come to all of an IPv6 host.
 func (y layout) host6(l lease.Lease) []element {
 	var list []element
-	for _, w := range y.wans(l) {
+	for _, w := range firewall.WANsOf(y.Topology, l) {
 		key := concat(ifname(w), addr(l.Internal.Addr()))
 		list = append(list, newElement(l).withPeers(orEverybody(disjoint(l.Filters), netip.IPv6Unspecified()), setHosts6, key, key)...)
 		list = append(list, excepted(l, setHosts6Except, key, key)...)
@@ -99,26 +99,12 @@ func (y layout) host6(l lease.Lease) []element {
 // excepted returns the elements of a set of what a lease leaves out, by the address outside.
 func excepted(l lease.Lease, set, low, high string) []element {
 	var list []element
-	for _, r := range merged(l.Except) {
+	for _, r := range l.Except.Merged() {
 		for _, p := range []lease.Protocol{lease.TCP, lease.UDP} {
 			e := newElement(l)
 			e.elementKey = elementKey{set, concat(low, proto(p), port(r.First)), concat(high, proto(p), port(r.Last))}
 			list = append(list, e)
 		}
-	}
-	return list
-}
-
-// merged returns the ports of a set as ranges that neither overlap nor touch: a set with intervals takes no two that do.
-func merged(ports lease.PortSet) lease.PortSet {
-	sorted := slices.SortedFunc(slices.Values(ports), func(a, b lease.PortRange) int { return cmp.Compare(a.First, b.First) })
-	var list lease.PortSet
-	for _, r := range sorted {
-		if n := len(list); n > 0 && int(r.First) <= int(list[n-1].Last)+1 {
-			list[n-1].Last = max(list[n-1].Last, r.Last)
-			continue
-		}
-		list = append(list, r)
 	}
 	return list
 }
@@ -139,7 +125,7 @@ func (y layout) publics(leases []*lease.Lease) []element {
 		seen[e.elementKey] = true
 	}
 	for _, l := range leases {
-		wans := y.wans(*l)
+		wans := firewall.WANsOf(y.Topology, *l)
 		if !l.Whole() || l.Pinhole() || !l.External.Addr().IsValid() || len(wans) == 0 {
 			continue
 		}

@@ -2,12 +2,8 @@ package nftables
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/netip"
-	"os"
 	"slices"
-	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -21,31 +17,24 @@ func (b *Backend) Check(ctx context.Context) []firewall.Problem {
 	var problems []firewall.Problem
 	report := func(what, do string) { problems = append(problems, firewall.Problem{What: what, Do: do}) }
 
-	checkForwarding(report, "/proc/sys/net/ipv4/ip_forward", "net.ipv4.ip_forward", "the kernel does not forward packets, so no mapping works")
-	if err := firewall.ProbeConnections(); errors.Is(err, errors.ErrUnsupported) {
-		report("connections of a closed mapping go on until they are idle: "+err.Error(),
-			"load the kernel module nf_conntrack_netlink (OpenWrt: opkg install kmod-nf-conntrack-netlink)")
-	} else if err != nil {
-		report("the kernel's connections cannot be read: "+err.Error(), "give the daemon the capability CAP_NET_ADMIN")
-	}
+	firewall.CheckForwarding(report)
+	firewall.CheckConnections(report)
 	problems = append(problems, b.passages.Check(ctx)...)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	problems = append(problems, b.helperProblems()...)
 	if b.ways.pinholes {
-		checkForwarding(report, "/proc/sys/net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding",
-			"the kernel does not forward packets of IPv6, so no pinhole works")
+		firewall.CheckForwarding6(report)
 	}
 	err := b.with(ctx, func(s *session) error {
 		more, err := b.checkChains(s)
 		problems = append(problems, more...)
-		if err != nil || !b.lacksMasquerade() {
+		if err != nil || b.state == nil || !firewall.NeedsMasquerade(b.state.Topology, b.layout.nat) {
 			return err
 		}
 		some, err := b.someoneMasquerades(ctx, s)
 		if !some && err == nil {
-			report("nothing translates the addresses of the LANs to that of the router: their packets come back from the internet nowhere",
-				"set nat.masquerade = true for portreeve, or add a rule of your own: nft add rule ip nat postrouting oifname "+b.state.Topology.WANs[0].Name+" masquerade")
+			firewall.ReportNoMasquerade(report, "nft add rule ip nat postrouting oifname "+b.state.Topology.WANs[0].Name+" masquerade")
 		}
 		return err
 	})
@@ -53,22 +42,6 @@ func (b *Backend) Check(ctx context.Context) []firewall.Problem {
 		report("the rules cannot be read: "+err.Error(), "run as root, or give the daemon the capability CAP_NET_ADMIN")
 	}
 	return problems
-}
-
-// checkForwarding reads one of the kernel's switches.
-func checkForwarding(report func(what, do string), file, setting, off string) {
-	switch value, err := os.ReadFile(file); {
-	case err != nil:
-		report(fmt.Sprintf("cannot tell whether the kernel forwards packets: %v", err), "make "+file+" readable")
-	case strings.TrimSpace(string(value)) == "0":
-		report(off, fmt.Sprintf("sysctl -w %s=1, and %[1]s = 1 in a file of /etc/sysctl.d", setting))
-	}
-}
-
-// lacksMasquerade tells whether there are private addresses on a LAN that somebody has to translate, and we do not.
-func (b *Backend) lacksMasquerade() bool {
-	return b.state != nil && !b.layout.nat.Masquerade && len(firewall.Addrs(b.state.Topology, "")) > 0 &&
-		slices.ContainsFunc(firewall.Subnets(b.state.Topology), func(p netip.Prefix) bool { return p.Addr().IsPrivate() })
 }
 
 // someoneMasquerades tells whether somebody translates the sender of packets that leave. What cannot be read may do so.

@@ -118,11 +118,11 @@ func (y layout) inbound(l lease.Lease) []element {
 	e.value = concat(addr(l.Internal.Addr()), port(l.Internal.Port()))
 	dport := concat(proto(l.Protocol), port(l.External.Port()))
 	sources := y.sources(l)
-	if y.everyAddress(l) {
+	if firewall.AtEveryAddress(y.Topology, l) {
 		return append(e.forPeers(sources, mapLeases, mapFiltered, dport), y.held(l)...)
 	}
 	var list []element
-	for _, a := range y.addresses(l) {
+	for _, a := range firewall.AddrsOf(y.Topology, l) {
 		list = append(list, e.forPeers(sources, mapLeasesAt, mapFilteredAt, concat(addr(a), dport))...)
 	}
 	return append(list, y.held(l)...)
@@ -130,31 +130,6 @@ func (y layout) inbound(l lease.Lease) []element {
 
 // newElement returns an element without key.
 func newElement(l lease.Lease) element { return element{comment: comment(l), expires: l.Expires} }
-
-// everyAddress tells whether a lease is reached by every address that the WANs have.
-func (y layout) everyAddress(l lease.Lease) bool {
-	return !l.External.Addr().IsValid() && (l.WAN == "" || len(y.WANs) == 1 && y.WANs[0].Name == l.WAN)
-}
-
-// addresses returns those by which it is reached otherwise.
-func (y layout) addresses(l lease.Lease) []netip.Addr {
-	if a := l.External.Addr(); !a.IsValid() {
-		return firewall.Addrs(y.Topology, l.WAN)
-	} else if len(y.wans(l)) > 0 {
-		return []netip.Addr{a}
-	}
-	return nil
-}
-
-// wans returns the names of the WANs of a lease that there are.
-func (y layout) wans(l lease.Lease) (names []string) {
-	for _, w := range y.WANs {
-		if l.WAN == "" || l.WAN == w.Name {
-			names = append(names, w.Name)
-		}
-	}
-	return names
-}
 
 // held lists the ports of a lease that not everybody may use, where somebody else takes what no lease does.
 func (y layout) held(l lease.Lease) []element {
@@ -165,7 +140,7 @@ func (y layout) held(l lease.Lease) []element {
 	first := l.External.Port()
 	number, last := concat(proto(l.Protocol), port(first)), concat(proto(l.Protocol), port(first+uint16(l.PortCount()-1)))
 	e := newElement(l)
-	if y.everyAddress(l) {
+	if firewall.AtEveryAddress(y.Topology, l) {
 		if !has.held() {
 			return nil
 		}
@@ -173,7 +148,7 @@ func (y layout) held(l lease.Lease) []element {
 		return []element{e}
 	}
 	var list []element
-	for _, a := range y.addresses(l) {
+	for _, a := range firewall.AddrsOf(y.Topology, l) {
 		if e.elementKey = (elementKey{setHeldAt, concat(addr(a), number), concat(addr(a), last)}); has.heldAt() {
 			list = append(list, e)
 		}
@@ -188,7 +163,7 @@ func (y layout) pinhole(l lease.Lease) []element {
 	host, number := addr(l.Internal.Addr()), port(l.Internal.Port())
 	last, some := port(l.Internal.Port()+uint16(l.PortCount()-1)), pinholesOf(l.Protocol)
 	var list []element
-	for _, w := range y.wans(l) {
+	for _, w := range firewall.WANsOf(y.Topology, l) {
 		if sources == nil && number == last {
 			list = append(list, e.forPeers(nil, setPinholes, "", concat(ifname(w), host, proto(l.Protocol), number))...)
 			continue

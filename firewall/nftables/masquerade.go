@@ -1,12 +1,8 @@
 package nftables
 
 import (
-	"errors"
-	"fmt"
 	"net/netip"
-	"os"
 	"slices"
-	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -64,7 +60,7 @@ func guardChains() []string { return []string{chainToLAN, chainToRouter, chainFo
 func (y layout) toLAN() []rule {
 	note := ""
 	if y.forwardingWasOff {
-		note = forwardingNote
+		note = firewall.ForwardingNote
 	}
 	return []rule{
 		{append(inState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept()), note},
@@ -138,16 +134,10 @@ func marked() []expr.Any {
 func accept() expr.Any { return &expr.Verdict{Kind: expr.VerdictAccept} }
 func drop() expr.Any   { return &expr.Verdict{Kind: expr.VerdictDrop} }
 
-// forwardingNote is the comment of a rule that tells whoever cleans up, perhaps another process, that the kernel did not
-// forward packets before.
-const forwardingNote = "answers; net.ipv4.ip_forward was 0 before"
-
 // noted tells whether a table has that comment.
 func (h *held) noted() bool {
-	return h != nil && slices.ContainsFunc(h.rules[chainToLAN], func(r *nftables.Rule) bool { return commentOf(r) == forwardingNote })
+	return h != nil && slices.ContainsFunc(h.rules[chainToLAN], func(r *nftables.Rule) bool { return commentOf(r) == firewall.ForwardingNote })
 }
-
-const forwardingFile = "/proc/sys/net/ipv4/ip_forward"
 
 // lookAtForwarding finds out before a Sync whether the kernel forwards packets, and whether it did before us.
 func (b *Backend) lookAtForwarding(s *session) (off bool, err error) {
@@ -161,11 +151,11 @@ func (b *Backend) lookAtForwarding(s *session) (off bool, err error) {
 	if !b.layout.nat.Masquerade {
 		return false, nil
 	}
-	value, err := os.ReadFile(forwardingFile)
+	forwards, err := firewall.IsForwarding()
 	if err != nil {
-		return false, fmt.Errorf("cannot tell whether the kernel forwards packets: %w", err)
+		return false, err
 	}
-	off = strings.TrimSpace(string(value)) == "0"
+	off = !forwards
 	b.forwardingWasOff = b.forwardingWasOff || off
 	b.layout.forwardingWasOff = b.forwardingWasOff
 	return off, nil
@@ -175,8 +165,8 @@ func (b *Backend) lookAtForwarding(s *session) (off bool, err error) {
 func (b *Backend) switchForwarding(off bool) error {
 	switch {
 	case off:
-		if err := os.WriteFile(forwardingFile, []byte("1"), 0); err != nil {
-			return fmt.Errorf("the kernel does not forward packets, and cannot be told to: %w: put net.ipv4.ip_forward = 1 into a file of /etc/sysctl.d (containers: --sysctl net.ipv4.ip_forward=1), or switch nat.masquerade off", err)
+		if err := firewall.StartForwarding(); err != nil {
+			return err
 		}
 		b.log.Info("the kernel forwards packets now", "setting", "net.ipv4.ip_forward")
 	case !b.layout.nat.Masquerade && b.forwardingWasOff:
@@ -185,14 +175,10 @@ func (b *Backend) switchForwarding(off bool) error {
 	return nil
 }
 
-// restoreForwarding sets it back to what it was before us. Where it is so already it need not be allowed to.
+// restoreForwarding sets it back to what it was before us.
 func (b *Backend) restoreForwarding() error {
-	if value, err := os.ReadFile(forwardingFile); err == nil && strings.TrimSpace(string(value)) == "0" {
-		b.forwardingWasOff = false
-		return nil
-	}
-	if err := os.WriteFile(forwardingFile, []byte("0"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("set net.ipv4.ip_forward back to 0: %w", err)
+	if err := firewall.StopForwarding(); err != nil {
+		return err
 	}
 	b.forwardingWasOff = false
 	return nil
