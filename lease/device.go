@@ -31,7 +31,7 @@ const MaxDevices = 256
 const (
 	MaxDeviceName = 64
 	MaxDeviceNote = 256
-	maxDeviceIcon = 32
+	MaxDeviceIcon = 32
 )
 
 // Device is what the owner has set of a machine on the LAN, for both families: it is known by its MAC address, whatever
@@ -93,8 +93,8 @@ func (d *Device) validate() error {
 	if !slices.Contains([]Access{AccessInherit, AccessAllow, AccessAsk, AccessDeny}, d.Access) {
 		fault("access %q, allowed are allow, ask, deny, and none to inherit", CleanText(string(d.Access), 32))
 	}
-	if len(d.Icon) > maxDeviceIcon || strings.Trim(d.Icon, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
-		fault("icon %q, allowed are up to %d of a-z, 0-9 and hyphen", CleanText(d.Icon, maxDeviceIcon), maxDeviceIcon)
+	if !IsDeviceIcon(d.Icon) {
+		fault("icon %q, allowed are up to %d of a-z, 0-9 and hyphen", CleanText(d.Icon, MaxDeviceIcon), MaxDeviceIcon)
 	}
 	if d.Mappings < 0 || d.Mappings > 65535 {
 		fault("%d mappings, allowed are 1 to 65535, and 0 for what the policy says", d.Mappings)
@@ -105,6 +105,11 @@ func (d *Device) validate() error {
 	faults = append(faults, d.Ports.faults(SettingPorts)...)
 	d.Name, d.Note = CleanText(d.Name, MaxDeviceName), CleanText(d.Note, MaxDeviceNote)
 	return errors.Join(faults...)
+}
+
+// IsDeviceIcon tells whether a text can be the name of an icon: up to [MaxDeviceIcon] of a-z, 0-9 and hyphen, or none.
+func IsDeviceIcon(text string) bool {
+	return len(text) <= MaxDeviceIcon && strings.Trim(text, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
 // device returns what is set of the device with a MAC address, which may be unknown; nil if nothing is.

@@ -1,11 +1,11 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"math"
 	"net/http"
 	"net/netip"
 	"path"
@@ -192,7 +192,7 @@ func (a *auditLog) list(ctx context.Context, before uint64, limit int) (AuditLis
 			all = append(all, r.AuditEntry)
 		}
 	}
-	slices.SortFunc(all, func(a, b AuditEntry) int { return int(int64(b.Seq) - int64(a.Seq)) })
+	slices.SortFunc(all, func(a, b AuditEntry) int { return cmp.Compare(b.Seq, a.Seq) })
 	if len(all) > limit {
 		all = all[:limit]
 		list.Next = all[limit-1].Seq
@@ -202,15 +202,11 @@ func (a *auditLog) list(ctx context.Context, before uint64, limit int) (AuditLis
 }
 
 func (s *Server) getAudit(w http.ResponseWriter, r *http.Request) error {
-	limit, err := number(r, "limit", 1, maxHistory, defaultHistory)
+	before, limit, err := newestFirst(r)
 	if err != nil {
 		return err
 	}
-	before, err := number(r, "before", 1, math.MaxInt64, 0)
-	if err != nil {
-		return err
-	}
-	list, err := s.audit.list(r.Context(), before, int(limit))
+	list, err := s.audit.list(r.Context(), before, limit)
 	if err != nil {
 		return err
 	}

@@ -198,33 +198,25 @@ func (s *Server) getDevice(w http.ResponseWriter, r *http.Request) error {
 	return writeTagged(w, http.StatusOK, d.Version, d)
 }
 
-// deviceOptions reads how a device is to be changed: the parameters, and If-Match.
-func (s *Server) deviceOptions(r *http.Request, origin lease.Origin, mac string) (o lease.DeviceOptions, err error) {
+// deviceAsked reads which device is to be changed, and how: the parameters, and If-Match.
+func (s *Server) deviceAsked(r *http.Request, origin lease.Origin) (mac string, o lease.DeviceOptions, err error) {
+	if mac = deviceID(r.PathValue("id")); mac == "" {
+		return mac, o, noDevice()
+	}
 	o.By = origin
 	if o.DryRun, err = flag(r, "dry_run"); err != nil {
-		return o, err
+		return mac, o, err
 	}
 	if o.Close, err = flag(r, "close"); err != nil {
-		return o, err
+		return mac, o, err
 	}
-	wanted, has := ifMatch(r), s.Leases.Snapshot().Own.Devices[mac].Version
-	switch {
-	case wanted == "" || strings.TrimSpace(wanted) == "*":
-	case !matches(wanted, has):
-		return o, problem(CodeChanged, "the device has version %d, which is none of those in If-Match: look at it again", has)
-	default:
-		o.IfVersion = has // should it change on the way, the manager refuses
-	}
-	return o, nil
+	o.IfVersion, err = ifMatch(r).of("device", s.Leases.Snapshot().Own.Devices[mac].Version)
+	return mac, o, err
 }
 
 func (s *Server) putDevice(origin lease.Origin) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		mac := deviceID(r.PathValue("id"))
-		if mac == "" {
-			return noDevice()
-		}
-		options, err := s.deviceOptions(r, origin, mac)
+		mac, options, err := s.deviceAsked(r, origin)
 		if err != nil {
 			return err
 		}
@@ -252,11 +244,7 @@ func (s *Server) putDevice(origin lease.Origin) handler {
 
 func (s *Server) deleteDevice(origin lease.Origin) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		mac := deviceID(r.PathValue("id"))
-		if mac == "" {
-			return noDevice()
-		}
-		options, err := s.deviceOptions(r, origin, mac)
+		mac, options, err := s.deviceAsked(r, origin)
 		if err != nil {
 			return err
 		}
@@ -274,14 +262,11 @@ func (s *Server) deleteDevice(origin lease.Origin) handler {
 // deviceChange describes a change; with set the device is shown as it is then, else as it was.
 func (s *Server) deviceChange(c lease.DeviceChange, dryRun, set bool) DeviceChange {
 	v := s.lookAtDevices()
-	out := DeviceChange{Device: v.device(c.Device.MAC), DryRun: dryRun, Refused: []RefusedLease{}, Closed: c.Closed}
+	out := DeviceChange{Device: v.device(c.Device.MAC), DryRun: dryRun, Refused: v.refused(c.Refused), Closed: c.Closed}
 	if out.Device.Settings = deviceSettingsOf(c.Device); set {
 		out.Device.Set, out.Device.Version = true, c.Device.Version
 	}
 	out.Device.Title = cmp.Or(c.Device.Name, out.Device.Title)
-	for _, l := range c.Refused {
-		out.Refused = append(out.Refused, RefusedLease{v.lease(l.Lease), l.Reason})
-	}
 	return out
 }
 
@@ -293,9 +278,8 @@ func (r *reader) deviceSettings(s DeviceSettings) lease.Device {
 	}
 	r.textOf("name", &d.Name, lease.MaxDeviceName)
 	r.textOf("note", &d.Note, lease.MaxDeviceNote)
-	const icon = "abcdefghijklmnopqrstuvwxyz0123456789-"
-	if len(d.Icon) > 32 || strings.Trim(d.Icon, icon) != "" {
-		r.add("icon", "is %q, allowed are up to 32 of a-z, 0-9 and hyphen", lease.CleanText(d.Icon, maxName))
+	if !lease.IsDeviceIcon(d.Icon) {
+		r.add("icon", "is %q, allowed are up to %d of a-z, 0-9 and hyphen", lease.CleanText(d.Icon, maxName), lease.MaxDeviceIcon)
 	}
 	switch d.Access {
 	case inherit, "":

@@ -83,16 +83,22 @@ func (s *Server) deleteLease(origin lease.Origin) handler {
 }
 
 func (s *Server) getHistory(w http.ResponseWriter, r *http.Request) error {
-	limit, err := number(r, "limit", 1, maxHistory, defaultHistory)
-	if err != nil {
-		return err
-	}
-	before, err := number(r, "before", 1, math.MaxInt64, 0)
+	before, limit, err := newestFirst(r)
 	if err != nil {
 		return err
 	}
 	id := lease.ID(r.URL.Query().Get("lease"))
-	return writeJSON(w, s.look().history(before, int(limit), id))
+	return writeJSON(w, s.look().history(before, limit, id))
+}
+
+// newestFirst reads which part of a list that begins with the newest is wanted: so many that are older than one, 0 for all.
+func newestFirst(r *http.Request) (before uint64, limit int, err error) {
+	most, err := number(r, "limit", 1, maxHistory, defaultHistory)
+	if err != nil {
+		return 0, 0, err
+	}
+	before, err = number(r, "before", 1, math.MaxInt64, 0)
+	return before, int(most), err
 }
 
 func (s *Server) getSession(w http.ResponseWriter, r *http.Request) error {

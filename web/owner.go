@@ -316,7 +316,7 @@ func (o *owner) allow(from netip.Addr, account string) error {
 // userChange says what shall become of an account.
 type userChange struct {
 	name    string
-	ifMatch string // the versions of which it must have one; "": any
+	ifMatch versions
 	dryRun  bool
 	change  func(*user)   // a role of "" removes it
 	also    func(changes) // ends what must not go on, and adds to the changes that it goes from the store too; may be nil
@@ -331,8 +331,8 @@ func (o *owner) changeUser(ctx context.Context, what userChange) (user, error) {
 	if !ok {
 		return user{}, noUser()
 	}
-	if what.ifMatch != "" && what.ifMatch != "*" && !matches(what.ifMatch, u.version) {
-		return user{}, problem(CodeChanged, "the account has version %d, which is none of those in If-Match: look at it again", u.version)
+	if _, err := what.ifMatch.of("account", u.version); err != nil {
+		return user{}, err
 	}
 	next := u
 	what.change(&next)

@@ -157,7 +157,7 @@ func (s *Server) policyRuleForm(w http.ResponseWriter, r *http.Request) error {
 			http.Redirect(w, r, link("/policy", "done", "policy"), http.StatusSeeOther)
 			return nil
 		}
-		d.Tried, d.Refused = err == nil, s.look().refused(change)
+		d.Tried, d.Refused = err == nil, s.look().refused(change.Refused)
 	}
 	var why *Problem
 	if err != nil {
@@ -165,13 +165,6 @@ func (s *Server) policyRuleForm(w http.ResponseWriter, r *http.Request) error {
 		d.Faults = why.Faults
 	}
 	return s.showPolicyRule(w, r, s.look(), d, why)
-}
-
-func (v view) refused(c lease.PolicyChange) (all []RefusedLease) {
-	for _, l := range c.Refused {
-		all = append(all, RefusedLease{v.lease(l.Lease), l.Reason})
-	}
-	return all
 }
 
 // changePolicy changes the owner's part of the policy.

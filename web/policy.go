@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/portreeve/portreeve/lease"
@@ -43,14 +42,9 @@ func (s *Server) putPolicy(origin lease.Origin) handler {
 		if !options.DryRun {
 			w.Header().Set("ETag", etag(change.Own.Version))
 		}
-		answer := PolicyChange{
-			Policy: s.policyOf(change.Policy, change.Own), DryRun: options.DryRun, Closed: options.Close, Refused: []RefusedLease{},
-		}
-		v := s.look()
-		for _, l := range change.Refused {
-			answer.Refused = append(answer.Refused, RefusedLease{v.lease(l.Lease), l.Reason})
-		}
-		return writeJSON(w, answer)
+		return writeJSON(w, PolicyChange{
+			Policy: s.policyOf(change.Policy, change.Own), DryRun: options.DryRun, Closed: options.Close, Refused: s.look().refused(change.Refused),
+		})
 	}
 }
 
@@ -63,15 +57,8 @@ func (s *Server) policyOptions(r *http.Request, origin lease.Origin) (o lease.Po
 	if o.Close, err = flag(r, "close"); err != nil {
 		return o, err
 	}
-	wanted, version := strings.Join(r.Header.Values("If-Match"), ","), s.look().Own.Version
-	switch {
-	case wanted == "", strings.TrimSpace(wanted) == "*":
-	case !matches(wanted, version):
-		return o, problem(CodeChanged, "the policy has version %d, which is none of those in If-Match: look at it again", version)
-	default:
-		o.IfVersion = version // should it change on the way, the manager refuses
-	}
-	return o, nil
+	o.IfVersion, err = ifMatch(r).of("policy", s.look().Own.Version)
+	return o, err
 }
 
 // policyOf shows a policy, of which a part is the owner's.

@@ -105,21 +105,16 @@ func (s *Server) ruleOptions(r *http.Request, origin lease.Origin, id lease.ID) 
 	if o.TakeOver, err = flag(r, "take_over"); err != nil {
 		return o, err
 	}
-	wanted := strings.Join(r.Header.Values("If-Match"), ",")
+	wanted := ifMatch(r)
 	if id == "" || wanted == "" {
 		return o, nil
 	}
 	state, ok := s.look().ruleByID(id)
-	switch {
-	case !ok:
+	if !ok {
 		return o, noRule()
-	case strings.TrimSpace(wanted) == "*":
-	case !matches(wanted, state.Version):
-		return o, problem(CodeChanged, "the rule has version %d, which is none of those in If-Match: look at it again", state.Version)
-	default:
-		o.IfVersion = state.Version // should it change on the way, the manager refuses
 	}
-	return o, nil
+	o.IfVersion, err = wanted.of("rule", state.Version)
+	return o, err
 }
 
 // flag reads a query parameter that is true or false; absent is false.
@@ -133,13 +128,6 @@ func flag(r *http.Request, name string) (bool, error) {
 		return false, problem(CodeInvalid, "%s is %q, allowed are true and false", name, lease.CleanText(text, 32))
 	}
 	return set, nil
-}
-
-func etag(version uint64) string { return fmt.Sprintf("%q", strconv.FormatUint(version, 10)) }
-
-// matches tells whether a version is in the list of If-Match. Weak tags never match (RFC 9110, section 13.1.1).
-func matches(list string, version uint64) bool {
-	return slices.ContainsFunc(strings.Split(list, ","), func(tag string) bool { return strings.TrimSpace(tag) == etag(version) })
 }
 
 // ruleID reads the ID of the path. What cannot be one names no rule.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/portreeve/portreeve/lease"
@@ -230,7 +229,7 @@ func (s *Server) postPassword(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	u, err := s.owner.changeUser(r.Context(), userChange{
-		name: who.user, ifMatch: etag(proven.version),
+		name: who.user, ifMatch: versions(etag(proven.version)),
 		change: func(u *user) { u.hash = hash },
 		also:   func(c changes) { s.owner.endOthers(c, who.user, who.session) },
 	})
@@ -293,9 +292,6 @@ func (s *Server) sessionShort(id string) string {
 	}
 	return ""
 }
-
-// ifMatch returns what a request says in If-Match, "" if nothing.
-func ifMatch(r *http.Request) string { return strings.Join(r.Header.Values("If-Match"), ",") }
 
 // writeTagged answers with something that has a version.
 func writeTagged(w http.ResponseWriter, status int, version uint64, v any) error {

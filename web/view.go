@@ -134,6 +134,15 @@ func (v view) leases() []Lease {
 	return all
 }
 
+// refused describes leases that may not be had any more.
+func (v view) refused(leases []lease.RefusedLease) []RefusedLease {
+	all := make([]RefusedLease, len(leases))
+	for i, l := range leases {
+		all[i] = RefusedLease{v.lease(l.Lease), l.Reason}
+	}
+	return all
+}
+
 func (v view) lease(l lease.Lease) Lease {
 	hosts := make([]RemoteHost, len(l.Filters))
 	for i, f := range l.Filters {
