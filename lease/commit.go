@@ -198,6 +198,9 @@ func (m *Manager) finish(t *tx, events []Event, stuck error) {
 			m.stuck[id] = left
 		}
 	}
+	if t.policy != nil {
+		m.uses.follow(m.table.policy.own, t.policy.own, m.Now())
+	}
 	t.merge()
 	if len(t.events) > 0 {
 		m.updates += max(t.updates, 1)
@@ -316,12 +319,13 @@ func (m *Manager) problem(source string, err error) {
 	m.publish()
 }
 
-// note records the refused requests of a batch and publishes them together, so that a flood of them does not make
+// note counts what has decided, records the refused requests of a batch and publishes them together, so that a flood of them does not make
 // readers build a snapshot for each.
 func (m *Manager) note(batch []*operation) {
 	var noted []Event
 	m.mu.Lock()
 	for _, o := range batch {
+		m.uses.count(o.rule, m.Now())
 		if o.err == nil || o.request == nil {
 			continue
 		}

@@ -111,10 +111,10 @@ type facts struct {
 }
 
 // open decides one request against the batch so far. On success the new lease is part of the batch.
-func (p Policy) open(t *tx, r Request, d devices, f facts) (Lease, Trace, error) {
+func (p Policy) open(t *tx, r Request, d devices, f facts) (Lease, Decision, error) {
 	listeners, err := f.listeners()
 	if err != nil {
-		return Lease{}, nil, fmt.Errorf("%w: cannot ask for the router's own ports: %w", ErrUnavailable, err)
+		return Lease{}, Decision{Rule: -1}, fmt.Errorf("%w: cannot ask for the router's own ports: %w", ErrUnavailable, err)
 	}
 	device := d.internal
 	r.WAN = cmp.Or(r.WAN, p.WANFor(f.topology, r.Internal.Addr()))
@@ -140,7 +140,7 @@ func (p Policy) open(t *tx, r Request, d devices, f facts) (Lease, Trace, error)
 		decision.Trace = append(decision.Trace, Step{Rule: "existing mappings", Why: found.Error()})
 	}
 	if decision.Err != nil {
-		return Lease{}, decision.Trace, decision.Err
+		return Lease{}, decision, decision.Err
 	}
 	if current != nil {
 		l := renew(*current, r, decision, f.now)
@@ -149,7 +149,7 @@ func (p Policy) open(t *tx, r Request, d devices, f facts) (Lease, Trace, error)
 			decision.Trace = append(decision.Trace, Step{Rule: "the owner's rules", OK: true, Why: fmt.Sprintf("%s leads it there already, and as long as that holds", rule.title())})
 		}
 		t.renewed(current, &l, r.Origin, decision.Trace)
-		return l, decision.Trace, nil
+		return l, decision, nil
 	}
 	external := r.External
 	switch {
@@ -159,7 +159,7 @@ func (p Policy) open(t *tx, r Request, d devices, f facts) (Lease, Trace, error)
 		external, err = p.pick(t, r, facts)
 	}
 	if err != nil {
-		return Lease{}, decision.Trace, err
+		return Lease{}, decision, err
 	}
 	l := Lease{
 		Mapping: r.Mapping, ID: t.newID(), Origin: r.Origin, Client: r.Client, Device: device,
@@ -169,7 +169,7 @@ func (p Policy) open(t *tx, r Request, d devices, f facts) (Lease, Trace, error)
 	l.Filters = slices.Clone(r.Filters)
 	l.extend(decision, f.now)
 	t.opened(&l, decision.Trace)
-	return l, decision.Trace, nil
+	return l, decision, nil
 }
 
 // find returns the client's own mapping that the request is about, or an error if the wanted port belongs to
@@ -236,14 +236,9 @@ func (t *tx) takenBy(r Request, place Place) *Lease {
 // pick returns the free external port nearest to the one suggested; without a usable suggestion nearest to the
 // internal port, or to a random one. Of a mapping with several ports it is the first.
 func (p Policy) pick(t *tx, r Request, f Facts) (netip.AddrPort, error) {
-	asking := p.askerOf(r, f)
-	start := int(r.External.Port())
-	for _, try := range []int{start, int(r.Internal.Port())} {
-		if start = try; p.judge(asking, uint16(start)).err == nil {
-			break
-		}
-	}
-	if p.judge(asking, uint16(start)).err != nil {
+	wish := p.wish(p.askerOf(r, f), r)
+	start := int(wish.port)
+	if wish.err != nil || start == 0 {
 		start = 1024 + mathrand.IntN(65536-1024)
 	}
 	fits := p.fits(t, r, f)
@@ -299,7 +294,7 @@ func (p Policy) fits(t *tx, r Request, f Facts) func(first int) bool {
 	asking := p.askerOf(r, f)
 	free := func(number uint16) bool {
 		port := Port{r.Protocol, number}
-		return p.judge(asking, number).err == nil && !f.Listeners.Has(port) && t.takenBy(r, Place{Port: port}) == nil
+		return asking.may(p.judge(asking, number)) && !f.Listeners.Has(port) && t.takenBy(r, Place{Port: port}) == nil
 	}
 	count := r.PortCount()
 	if count == 1 {

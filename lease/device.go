@@ -160,11 +160,12 @@ func (a *authorization) checkDevice(p Policy, r Request, f Facts) {
 
 // checkApproval asks the owner, where that is wanted, when nothing else is in the way.
 func (a *authorization) checkApproval(v verdict, f Facts) {
-	if v.own == nil || v.own.Access != AccessAsk || f.Renewal {
+	by := v.asks()
+	if by == "" || f.Renewal {
 		return
 	}
-	a.check(f.Approval != refusedByOwner, ErrNotAuthorized, "approval", "%s: the owner has said no", v.own.title())
-	a.check(f.Approval == approvedByOwner, ErrWaiting, "approval", "%s: the owner is asked", v.own.title())
+	a.check(f.Approval != refusedByOwner, ErrNotAuthorized, "approval", "%s: the owner has said no", by)
+	a.check(f.Approval == approvedByOwner, ErrWaiting, "approval", "%s: the owner is asked", by)
 }
 
 // DeviceOptions says how what is set of a device is to be changed.

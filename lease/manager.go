@@ -95,6 +95,7 @@ type Manager struct {
 	problems  map[string]Problem
 	snapshot  *Snapshot // nil: to be built
 	approvals approvals
+	uses      ruleUses
 	updates   uint32 // how many operations have changed leases
 	changed   chan struct{}
 	epoch     time.Duration // at started
@@ -144,7 +145,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 		queue: make(chan *operation, queueSize), ready: make(chan struct{}), ended: make(chan struct{}),
 		deadlines: newDeadlines(), refused: map[ID]refusal{}, lost: map[ID]time.Time{}, unsaved: map[ID]*Lease{}, unsavedRules: map[ID]*Rule{}, pending: map[uint64]Event{}, drift: true,
 		table: newTable(), approvals: newApprovals(), stuck: map[ID]Lease{}, topology: cfg.Topology, history: newHistory(state.Events),
-		problems: map[string]Problem{}, changed: make(chan struct{}), epoch: state.Epoch, started: now,
+		problems: map[string]Problem{}, uses: ruleUses{}, changed: make(chan struct{}), epoch: state.Epoch, started: now,
 	}
 	if state.Notice != "" {
 		m.problems["state"] = Problem{Source: "state", Text: state.Notice, Since: now.Time}

@@ -66,6 +66,19 @@ func ParseProtocol(s string) (Protocol, error) {
 	}
 }
 
+// ProtocolNames returns the names of the protocols that have ports, as [ParsePortProtocol] reads them.
+func ProtocolNames() []string { return []string{"tcp", "udp", "sctp", "udplite", "dccp"} }
+
+// ParsePortProtocol reads one of [ProtocolNames] in any case: what PCP can ask for, and policies can be about.
+func ParsePortProtocol(s string) (Protocol, error) {
+	for _, p := range []Protocol{TCP, UDP, SCTP, UDPLite, DCCP} {
+		if strings.EqualFold(s, p.String()) {
+			return p, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: %q is none of %s", ErrProtocol, CleanText(s, 16), strings.Join(ProtocolNames(), ", "))
+}
+
 // Port is a transport port of one protocol, as seen from outside.
 type Port struct {
 	Protocol Protocol

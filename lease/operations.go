@@ -17,6 +17,7 @@ type operation struct {
 
 	request *Request // for the history, when refused
 	trace   Trace
+	rule    *ruleKey // that has decided; nil: nobody has looked at rules
 
 	done   chan struct{}
 	leases []Lease
@@ -74,8 +75,9 @@ func (m *Manager) Open(ctx context.Context, r Request) (Lease, error) {
 	d := m.devicesOf(r)
 	o := &operation{request: &r}
 	o.decide = func(t *tx, f facts) ([]Lease, error) {
-		l, trace, err := t.policies().whole.open(t, r, d, f)
-		o.trace = trace
+		p := t.policies().whole
+		l, decision, err := p.open(t, r, d, f)
+		o.trace, o.rule = decision.Trace, p.keyOf(decision.Rule)
 		if errors.Is(err, ErrWaiting) {
 			err = m.await(t, r, d.internal, f, err)
 		}
@@ -101,7 +103,9 @@ func (m *Manager) Try(ctx context.Context, r Request) (Lease, Trace, error) {
 	var l Lease // not results: those are written when we return, even if the writer is still at it
 	var trace Trace
 	_, err := m.do(ctx, &operation{decide: func(_ *tx, f facts) (_ []Lease, err error) {
-		l, trace, err = m.table.policy.whole.open(newTx(m.table), r, d, f)
+		var decision Decision
+		l, decision, err = m.table.policy.whole.open(newTx(m.table), r, d, f)
+		trace = decision.Trace
 		return nil, err
 	}})
 	return ifDecided(&l, err), ifDecided(&trace, err), err

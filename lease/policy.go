@@ -98,6 +98,7 @@ type Trace []Step
 type Decision struct {
 	Err       error         // nil, or a sentinel error wrapped with the reason
 	Trace     Trace         // why
+	Rule      int           // the place of the rule that has decided; that behind the last: none; -1: nobody has looked at them
 	Lifetime  time.Duration // what is granted; zero for a permanent lease
 	Permanent bool
 }
@@ -121,7 +122,7 @@ func (a *authorization) check(ok bool, sentinel error, rule, format string, args
 // Authorize decides one request. It is pure: the same request and facts give the same decision.
 // Where any port will do it is not judged here; each port that the manager then tries is.
 func (p Policy) Authorize(r Request, f Facts) Decision {
-	var a authorization
+	a := authorization{Decision{Rule: -1}}
 	// Link-local addresses are the same on every LAN; servers take packets from the LANs only.
 	a.check(f.Topology.Contains(r.Client) || r.Client.Is6() && r.Client.IsLinkLocalUnicast(), ErrNotAuthorized, "network",
 		"client %s against the subnets of the LANs", r.Client)
@@ -160,16 +161,19 @@ func (p Policy) Authorize(r Request, f Facts) Decision {
 	return a.Decision
 }
 
-// checkRules judges by the rules and the allowed ports. Of several ports it tells the first that is refused; where any
-// port will do, whether there can be one at all. What the owner asks for in the name of a device needs no permission.
+// checkRules judges by the rules and the allowed ports. Of several ports it tells the first that is refused, or that the
+// owner is asked about; where any port will do, whether there can be one at all. What the owner asks for in the name of a device needs no permission.
 func (p Policy) checkRules(a *authorization, r Request, f Facts) (v verdict) {
 	if r.Origin.Owner() {
 		return v // the policy is for devices
 	}
+	if a.Err == nil {
+		defer func() { a.Rule = v.at }()
+	}
 	asking, held := p.askerOf(r, f), f.Held.External.Port() != 0
 	if r.Whole() || r.Choice != Exact && !r.Pinhole() && !held {
 		why, hopeless := p.hopeless(asking)
-		if v = p.judge(asking, r.Internal.Port()); hopeless || len(p.Rules) > 0 || asking.own != nil {
+		if v = p.wish(asking, r); hopeless || len(p.Rules) > 0 || asking.own != nil {
 			a.check(!hopeless, ErrNotAuthorized, "policy rules", "%s", cmp.Or(why, "some port may be opened"))
 		}
 		return v
@@ -179,7 +183,11 @@ func (p Policy) checkRules(a *authorization, r Request, f Facts) (v verdict) {
 		m = f.Held
 	}
 	for place := range m.Places() {
-		if v = p.judge(asking, place.Number); v.err != nil {
+		one := p.judge(asking, place.Number)
+		if v.asks() == "" || one.err != nil {
+			v = one
+		}
+		if v.err != nil {
 			break
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -17,15 +18,23 @@ type PolicyRule struct {
 	Origin Origin // who has set it last; empty: the configuration file
 	Name   string // for people and traces; cleaned
 
+	Disabled bool // it is kept, and matches nothing
+
 	// What it matches. An empty list matches everything.
-	Networks  []string   // names of LAN interfaces, of the asking client
-	Devices   []string   // MAC addresses, lower case with colons, of the internal host
-	Origins   []Origin   // the protocols by which clients ask
-	Protocols []Protocol // of the mapping
-	Ports     PortSet    // outside; of a pinhole the host's
-	Schedule  Schedule   // when it matches at all
+	Networks  []string       // names of LAN interfaces, of the asking client
+	Devices   []string       // MAC addresses, lower case with colons, of the internal host
+	Clients   []netip.Prefix // addresses and subnets of the internal host, of both families; masked
+	Origins   []Origin       // the protocols by which clients ask
+	Protocols []Protocol     // of the mapping
+	Ports     PortSet        // outside; of a pinhole the host's
+	Schedule  Schedule       // when it matches at all
+
+	// Description matches what has it in its description, in whatever case. The description is what a device says of
+	// itself: it tells programs apart, and keeps nobody out.
+	Description string
 
 	Deny bool // refuse what matches; otherwise allow it
+	Ask  bool // allow it once the owner has said yes; not together with Deny
 
 	// For what it allows; 0 leaves what holds without the rule.
 	MappingsPerDevice int
@@ -34,18 +43,21 @@ type PolicyRule struct {
 
 // asker is who asks for what, as far as policy rules look at it.
 type asker struct {
-	network  string // empty: no LAN
-	device   string // empty: unknown
-	origin   Origin
-	protocol Protocol
-	at       time.Time
-	own      *Device // what is set of the device; nil: nothing
+	network     string     // empty: no LAN
+	device      string     // empty: unknown
+	client      netip.Addr // the internal host
+	origin      Origin
+	protocol    Protocol
+	description string // in lower case
+	at          time.Time
+	own         *Device // what is set of the device; nil: nothing
+	approval    approval
 }
 
 func (p Policy) askerOf(r Request, f Facts) asker {
 	return asker{
-		network: f.Topology.lanOf(r.Client, r.Internal.Addr()), device: f.MAC, origin: r.Origin, protocol: r.Protocol, at: f.Now,
-		own: p.device(f.MAC),
+		network: f.Topology.lanOf(r.Client, r.Internal.Addr()), device: f.MAC, client: r.Internal.Addr(), origin: r.Origin,
+		protocol: r.Protocol, description: strings.ToLower(r.Description), at: f.Now, own: p.device(f.MAC), approval: f.Approval,
 	}
 }
 
@@ -65,7 +77,10 @@ func (t Topology) lanOf(addrs ...netip.Addr) string {
 // concerns tells whether the rule can match one of the asker's ports.
 func (r PolicyRule) concerns(a asker) bool {
 	in := func(list []string, s string) bool { return len(list) == 0 || slices.Contains(list, s) }
-	return in(r.Networks, a.network) && in(r.Devices, a.device) &&
+	within := func(p netip.Prefix) bool { return p.Contains(a.client) }
+	return !r.Disabled && in(r.Networks, a.network) && in(r.Devices, a.device) &&
+		(len(r.Clients) == 0 || slices.ContainsFunc(r.Clients, within)) &&
+		strings.Contains(a.description, strings.ToLower(r.Description)) &&
 		(len(r.Origins) == 0 || slices.Contains(r.Origins, a.origin)) &&
 		(len(r.Protocols) == 0 || slices.Contains(r.Protocols, a.protocol)) &&
 		r.Schedule.Holds(a.at)
@@ -81,12 +96,13 @@ type verdict struct {
 	own  *Device     // what is set of the device; nil: nothing
 	last bool        // and that has decided
 	rule *PolicyRule // that decided; nil: none matched
+	at   int         // where it is in [Policy.Rules]; what is behind them all: none matched
 	err  error       // the sentinel, nil if it may be opened
 }
 
 // judge decides about one port.
 func (p Policy) judge(a asker, port uint16) verdict {
-	v := verdict{port: port, own: a.own}
+	v := verdict{port: port, own: a.own, at: -1}
 	if p.Never.Contains(port) {
 		v.err = ErrPort
 		return v
@@ -96,12 +112,13 @@ func (p Policy) judge(a asker, port uint16) verdict {
 	}
 	for i := range p.Rules {
 		if r := &p.Rules[i]; r.matches(a, port) {
-			if v.rule = r; r.Deny {
+			if v.rule, v.at = r, i; r.Deny {
 				v.err = ErrNotAuthorized
 			}
 			return v
 		}
 	}
+	v.at = len(p.Rules)
 	switch {
 	case p.DefaultDeny:
 		v.err = ErrNotAuthorized
@@ -109,6 +126,32 @@ func (p Policy) judge(a asker, port uint16) verdict {
 		v.err = ErrPort
 	}
 	return v
+}
+
+// asks names what wants the owner to be asked; empty: nothing does.
+func (v verdict) asks() string {
+	switch {
+	case v.err != nil:
+		return ""
+	case v.own != nil && v.own.Access == AccessAsk:
+		return v.own.title()
+	case v.rule != nil && v.rule.Ask:
+		return fmt.Sprintf("rule %q", v.rule.Name)
+	}
+	return ""
+}
+
+// may tells whether a port that the owner may have to be asked about can be had now.
+func (a asker) may(v verdict) bool { return v.err == nil && (v.asks() == "" || a.approval == approvedByOwner) }
+
+// wish judges where any port will do: by the one that is suggested, or else by the same as inside, if one of them can be had.
+func (p Policy) wish(a asker, r Request) verdict {
+	for _, port := range []uint16{r.External.Port(), r.Internal.Port()} {
+		if v := p.judge(a, port); port != 0 && v.err == nil {
+			return v
+		}
+	}
+	return p.judge(a, r.Internal.Port())
 }
 
 // longest returns what bounds the lifetime.
@@ -129,6 +172,8 @@ func (p Policy) explain(v verdict) string {
 		return fmt.Sprintf("port %d for %s: %s", v.port, v.own.title(), v.own)
 	case v.rule != nil && v.rule.Deny:
 		return fmt.Sprintf("rule %q denies port %d", v.rule.Name, v.port)
+	case v.rule != nil && v.rule.Ask:
+		return fmt.Sprintf("rule %q asks the owner about port %d", v.rule.Name, v.port)
 	case v.rule != nil:
 		return fmt.Sprintf("rule %q allows port %d", v.rule.Name, v.port)
 	case errors.Is(v.err, ErrNotAuthorized):
@@ -177,11 +222,27 @@ func (r PolicyRule) Validate() error {
 			fault("clients do not ask by %q, allowed are upnp, nat-pmp and pcp", CleanText(string(o), 32))
 		}
 	}
+	for _, p := range r.Protocols {
+		if !p.HasPorts() {
+			fault("%s, allowed are %s", p, strings.Join(ProtocolNames(), ", "))
+		}
+	}
+	for _, c := range r.Clients {
+		if !c.IsValid() || c != c.Masked() || c.Addr().Is4In6() {
+			fault("client %s, allowed are addresses and subnets such as 192.168.1.0/24", c)
+		}
+	}
+	if r.Deny && r.Ask {
+		fault("a rule that both denies and asks, allowed is one of them")
+	}
+	if r.Description != CleanText(r.Description, MaxDescription) {
+		fault("description %q, allowed are up to %d bytes of text", CleanText(r.Description, MaxDescription), MaxDescription)
+	}
 	faults = append(faults, r.Ports.faults(SettingPorts)...)
 	if r.MappingsPerDevice < 0 || r.MappingsPerDevice > 65535 || r.MaxLifetime < 0 {
 		fault("limits of %d mappings and %s, allowed are 1 to 65535 and more than 0", r.MappingsPerDevice, r.MaxLifetime)
 	}
-	for name, n := range map[string]int{"networks": len(r.Networks), "devices": len(r.Devices)} {
+	for name, n := range map[string]int{"networks": len(r.Networks), "devices": len(r.Devices), "clients": len(r.Clients)} {
 		if n > MaxPolicyEntries {
 			fault("%d %s, allowed are %d", n, name, MaxPolicyEntries)
 		}
@@ -214,6 +275,9 @@ func (r PolicyRule) String() string {
 		}
 	}
 	text := map[bool]string{true: "deny ", false: "allow "}[r.Deny] + what
+	if r.Ask {
+		text = "ask the owner about " + what
+	}
 	say := func(word string, n int, values string) {
 		if n > 0 {
 			text += " " + word + " " + values
@@ -221,11 +285,16 @@ func (r PolicyRule) String() string {
 	}
 	say("on ports", len(r.Ports), r.Ports.String())
 	say("to devices", len(r.Devices), strings.Join(r.Devices, ", "))
+	say("to clients", len(r.Clients), joined(r.Clients))
+	say("described as", len(r.Description), strconv.Quote(r.Description))
 	say("on networks", len(r.Networks), strings.Join(r.Networks, ", "))
 	say("asked by", len(r.Origins), joined(r.Origins))
 	say("at", len(r.Schedule), joined(r.Schedule))
 	say("with at most", r.MappingsPerDevice, fmt.Sprintf("%d mappings for each device", r.MappingsPerDevice))
 	say("for at most", int(r.MaxLifetime), r.MaxLifetime.String())
+	if r.Disabled {
+		text += " (switched off)"
+	}
 	return text
 }
 

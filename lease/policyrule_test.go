@@ -3,6 +3,7 @@ package lease_test
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -83,7 +84,10 @@ func TestBadPolicyRules(t *testing.T) {
 	for want, r := range map[string]lease.PolicyRule{
 		`device "nas"`: {Devices: []string{"nas"}}, `do not ask by "web"`: {Origins: []lease.Origin{lease.OriginWeb}},
 		"ports 0-5": {Ports: lease.PortSet{{First: 0, Last: 5}}}, "window from": {Schedule: lease.Schedule{{From: -1}}},
-		"limits of -1": {MappingsPerDevice: -1},
+		"limits of -1": {MappingsPerDevice: -1}, "both denies and asks": {Deny: true, Ask: true},
+		"protocol-99": {Protocols: []lease.Protocol{99}}, "client 192.168.1.5/24": {Clients: []netip.Prefix{netip.MustParsePrefix("192.168.1.5/24")}},
+		"65 clients":  {Clients: slices.Repeat([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, 65)},
+		"description": {Description: "two\nlines"},
 	} {
 		if err := r.Validate(); !errors.Is(err, lease.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want one that says %q", err, want)

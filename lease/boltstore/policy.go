@@ -3,6 +3,7 @@ package boltstore
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -69,6 +70,10 @@ type policyRuleRow struct {
 	Ports     lease.PortSet    `json:"ports,omitempty"`
 	Schedule  lease.Schedule   `json:"schedule,omitempty"`
 	Deny      bool             `json:"deny,omitempty"`
+	Ask       bool             `json:"ask,omitempty"`
+	Disabled  bool             `json:"disabled,omitempty"`
+	Clients   []netip.Prefix   `json:"clients,omitempty"`
+	Text      string           `json:"description,omitempty"`
 	PerDevice int              `json:"mappings_per_device,omitempty"`
 	Longest   int64            `json:"max_lifetime_ms,omitempty"`
 }
@@ -82,6 +87,7 @@ func encodePolicy(p lease.OwnPolicy) ([]byte, error) {
 		row.Rules = append(row.Rules, policyRuleRow{
 			ID: r.ID, Origin: r.Origin, Name: r.Name, Networks: r.Networks, Devices: r.Devices, Origins: r.Origins,
 			Protocols: r.Protocols, Ports: r.Ports, Schedule: r.Schedule, Deny: r.Deny,
+			Ask: r.Ask, Disabled: r.Disabled, Clients: r.Clients, Text: r.Description,
 			PerDevice: r.MappingsPerDevice, Longest: r.MaxLifetime.Milliseconds(),
 		})
 	}
@@ -114,6 +120,7 @@ func decodePolicy(key string, text []byte) (lease.OwnPolicy, error) {
 		p.Rules = append(p.Rules, lease.PolicyRule{
 			ID: r.ID, Origin: r.Origin, Name: r.Name, Networks: r.Networks, Devices: r.Devices, Origins: r.Origins,
 			Protocols: r.Protocols, Ports: r.Ports, Schedule: r.Schedule, Deny: r.Deny,
+			Ask: r.Ask, Disabled: r.Disabled, Clients: r.Clients, Description: r.Text,
 			MappingsPerDevice: r.PerDevice, MaxLifetime: milliseconds(r.Longest),
 		})
 	}

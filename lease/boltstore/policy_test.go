@@ -1,6 +1,7 @@
 package boltstore_test
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -28,7 +29,10 @@ func richPolicy() *lease.OwnPolicy {
 			ID: "policy01", Origin: lease.OriginWeb, Name: "child", Networks: []string{"lan0"}, Devices: []string{"02:00:00:00:00:01"},
 			Origins: []lease.Origin{lease.OriginUPnP}, Protocols: []lease.Protocol{lease.UDP}, Ports: lease.PortSet{{First: 1, Last: 9}},
 			Schedule: lease.Schedule{{Days: []time.Weekday{time.Friday}, From: 60, To: 120}}, Deny: true, MappingsPerDevice: 3, MaxLifetime: time.Hour,
-		}, {ID: "policy02", Origin: lease.OriginCLI, Name: "rest"}},
+		}, {
+			ID: "policy02", Origin: lease.OriginCLI, Name: "rest", Ask: true, Disabled: true, Description: "torrent",
+			Clients: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/28"), netip.MustParsePrefix("2001:db8::/64")},
+		}},
 	}
 }
 
@@ -41,7 +45,7 @@ func TestPolicyIsKept(t *testing.T) {
 	commit(t, s, lease.Batch{Policy: richPolicy()})
 	commit(t, s, lease.Batch{Put: []lease.Lease{testLease(1)}}) // says nothing of the policy
 	state := reopen(t, s, path, instant)
-	if d := cmp.Diff(*richPolicy(), state.Policy); d != "" || state.Notice != "" {
+	if d := cmp.Diff(*richPolicy(), state.Policy, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" || state.Notice != "" {
 		t.Errorf("notice %q, policy (-want +got):\n%s", state.Notice, d)
 	}
 }

@@ -16,10 +16,11 @@ import (
 )
 
 // rowVersion is the version of every kind of row, schemaVersion that of the file as a whole. A change that an
-// older portreeve would misread raises the latter.
+// older portreeve would misread raises the latter. 2: policy rules can be switched off, or ask the owner, which the first
+// one would take for rules that allow.
 const (
 	rowVersion    = 1
-	schemaVersion = 1
+	schemaVersion = 2
 )
 
 // The rows. Times are milliseconds: of wall-clock time since 1970, else of a duration. JSON's own form of a time
