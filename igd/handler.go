@@ -37,6 +37,7 @@ func (h *handler) handle(ctx context.Context, r *request, b []byte) response {
 		b = append(append(b, err.Error()...), '\n')
 		return response{status: http.StatusForbidden, kind: plainText, body: b}
 	}
+	h.server.heard(r.client)
 	if service, ok := h.controls[r.path]; ok {
 		return h.control(ctx, r, service, b)
 	}

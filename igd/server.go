@@ -65,6 +65,10 @@ type Config struct {
 	// Present asks a LAN host whether it is there, so that its MAC address is known afterwards. Nil means that nobody is asked.
 	Present func(ctx context.Context, addr netip.Addr) bool
 
+	// Heard is told of each LAN host that reads a description or calls an action, whatever it is answered. It must not block. Nil:
+	// nobody wants to know.
+	Heard func(host netip.Addr)
+
 	// Network is what events need. Without any of it, they reach those who listen where they have subscribed from.
 	Network Network
 
@@ -88,6 +92,7 @@ type Server struct {
 	network  Network
 	events   *events
 	guard    *guard
+	heard    func(netip.Addr)
 
 	choice      atomic.Pointer[choice]
 	conns       sync.Pool      // of *conn
@@ -113,8 +118,12 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Heard == nil {
+		cfg.Heard = func(netip.Addr) {}
+	}
 	s := &Server{
 		leases:  cfg.Leases,
+		heard:   cfg.Heard,
 		outside: cfg.Outside,
 		log:     cfg.Logger.With("proto", lease.OriginUPnP),
 		product: cfg.Product, versions: cfg.Versions, hosts: newHosts(cfg.Device, cfg.Addrs, cfg.Present),

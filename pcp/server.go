@@ -92,6 +92,9 @@ type Config struct {
 	Lines     map[string]Line
 	KeepLines func(map[string]Line)
 
+	// Heard is told of each host that asks, whatever is answered. It must not block. Nil: nobody wants to know.
+	Heard func(host netip.Addr)
+
 	Logger *slog.Logger // nil discards
 }
 
@@ -130,6 +133,9 @@ func NewServer(c Config) *Server {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.Heard == nil {
+		c.Heard = func(netip.Addr) {}
+	}
 	if c.KeepLines == nil {
 		c.KeepLines = func(map[string]Line) {}
 	}
@@ -148,6 +154,7 @@ func (s *Server) handle(ctx context.Context, src netip.AddrPort, packet []byte) 
 		return nil
 	}
 	client := src.Addr().Unmap() // of a link-local one the zone stays, without which nobody knows who it is
+	s.cfg.Heard(client)
 	switch version := packet[0]; {
 	case version == versionPCP && s.cfg.Versions.pcp():
 		return s.handlePCP(ctx, client, packet)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -407,5 +408,18 @@ func TestLimiterForgetsRatherThanGrows(t *testing.T) {
 	}
 	if allowed < sourceBurst || allowed > 2*sourceBurst {
 		t.Errorf("%d requests at once are allowed, want about %d", allowed, sourceBurst)
+	}
+}
+
+// The owner learns who asks, by either protocol and whatever is answered.
+func TestRequestsAreHeard(t *testing.T) {
+	s := newSetting(t, nil)
+	var heard []netip.Addr
+	server := NewServer(Config{Leases: s.manager, Outside: outside(wanIP), Versions: OnlyPMP, Heard: func(host netip.Addr) { heard = append(heard, host) }})
+	server.handle(t.Context(), client, []byte{0, 0})
+	server.handle(t.Context(), other, []byte{2, 0})
+	server.handle(t.Context(), other, []byte{0, 128}) // an answer
+	if !slices.Equal(heard, []netip.Addr{client.Addr(), other.Addr()}) {
+		t.Errorf("heard %v, want %v and %v", heard, client.Addr(), other.Addr())
 	}
 }

@@ -21,6 +21,7 @@ type responder struct {
 	places   []place
 	groups   []netip.AddrPort
 	location func(addr netip.Addr, target string, version int) string
+	heard    func(netip.Addr)
 	limit    *limiter
 	log      *slog.Logger
 	warn     rate.Sometimes // one line for many refused searches
@@ -51,6 +52,7 @@ func (r *responder) handle(src netip.AddrPort, dst netip.Addr, packet []byte) an
 	if len(messages) == 0 {
 		return answer{}
 	}
+	r.heard(src.Addr())
 	// Only now, so that announcements and searches for other devices, which are most of the traffic of this
 	// port, take nothing away from searches for us.
 	if !r.limit.allow(src.Addr()) {

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -479,5 +480,24 @@ func TestSubnetEnds(t *testing.T) {
 		if got := isHost(netip.MustParsePrefix(tt.subnet), netip.MustParseAddr(tt.addr)); got != tt.want {
 			t.Errorf("%s in %s: %t, want %t", tt.addr, tt.subnet, got, tt.want)
 		}
+	}
+}
+
+// The owner learns who looks for a gateway, and not who looks for something else.
+func TestSearchesAreHeard(t *testing.T) {
+	var heard []netip.Addr
+	c := config()
+	c.Heard = func(host netip.Addr) { heard = append(heard, host) }
+	s, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := responderOn(t, s, lan())
+	for _, st := range []string{"upnp:rootdevice", "urn:schemas-upnp-org:device:MediaServer:1"} {
+		r.handle(host, group4().Addr(), []byte(msearch(st)))
+	}
+	r.handle(netip.MustParseAddrPort("198.51.100.7:50000"), group4().Addr(), []byte(msearch("upnp:rootdevice")))
+	if !slices.Equal(heard, []netip.Addr{host.Addr()}) {
+		t.Errorf("heard %v, want %v once", heard, host.Addr())
 	}
 }

@@ -43,6 +43,10 @@ type Config struct {
 	// interface or an address comes or changes the number is asked for again, and is raised if it has not grown.
 	BootID func() uint32
 
+	// Heard is told of each host that searches for one of the targets, whether it is answered or not. It must not block. Nil:
+	// nobody wants to know.
+	Heard func(host netip.Addr)
+
 	// Log takes what the owner may want to know.
 	Log *slog.Logger
 }
@@ -64,6 +68,9 @@ func New(config Config) (*Server, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ssdp: %w", err)
+	}
+	if config.Heard == nil {
+		config.Heard = func(netip.Addr) {}
 	}
 	config.Targets = slices.Clone(config.Targets)
 	return &Server{config: config, boots: newBoots(config.BootID)}, nil
@@ -157,6 +164,7 @@ func (s *Server) responder(ifc Interface) (*responder, []voice, error) {
 		places:   all,
 		groups:   groups,
 		location: s.config.Location,
+		heard:    s.config.Heard,
 		limit:    newLimiter(),
 		log:      s.config.Log.With("proto", "ssdp", "interface", ifc.Name),
 		warn:     rate.Sometimes{Interval: time.Minute},
