@@ -60,6 +60,13 @@ func TestParse(t *testing.T) {
 		action = "allow"
 		mappings_per_device = 3
 		max_lifetime = 600
+		[[policy.rule]]
+		name = "off"
+		enabled = false
+		action = "ask"
+		clients = ["192.168.1.9", "2001:db8::/64"]
+		protocol = ["sctp", "udplite"]
+		description = "Torrent"
 		[[forward]]
 		name = "nas"
 		protocol = "both"
@@ -124,6 +131,10 @@ func wantRules(want *config.Config) {
 			Schedule: lease.Schedule{{Days: []time.Weekday{0, 1, 2, 3, 4}, From: 21 * 60, To: 6 * 60}},
 		},
 		{Origin: lease.OriginConfig, Name: "2", MappingsPerDevice: 3, MaxLifetime: 10 * time.Minute},
+		{
+			Origin: lease.OriginConfig, Name: "off", Disabled: true, Ask: true, Description: "Torrent", Protocols: []lease.Protocol{lease.SCTP, lease.UDPLite},
+			Clients: []netip.Prefix{netip.MustParsePrefix("192.168.1.9/32"), netip.MustParsePrefix("2001:db8::/64")},
+		},
 	}
 	for _, a := range []string{"203.0.113.8", "203.0.113.9", "203.0.113.10", "203.0.113.11", "203.0.113.20"} {
 		p.Pool = append(p.Pool, netip.MustParseAddr(a))
@@ -184,7 +195,7 @@ func TestFaults(t *testing.T) {
 		{"unknown key of a forward", "[[forward]]\nport = 80", "unknown setting"},
 		{"policy", `policy.default = "maybe"`, `policy.default is "maybe": allowed are "allow" and "deny"`},
 		{"policy ports", `policy.ports = ["80,81"]`, "policy.ports is 80,81: allowed is a port"},
-		{"policy action", "[[policy.rule]]\nname = \"x\"", `policy.rule 1 ("x"): action is "": allowed are "allow" and "deny"`},
+		{"policy action", "[[policy.rule]]\nname = \"x\"", `policy.rule 1 ("x"): action is "": allowed are "allow", "ask" and "deny"`},
 		{"policy device", "[[policy.rule]]\naction = \"deny\"\ndevices = [\"nas\"]", `devices is "nas": allowed is a MAC address`},
 		{"pool", `nat.pool = ["2001:db8::/126"]`, "nat.pool has 2001:db8::/126: allowed are IPv4 addresses"},
 		{"large pool", `nat.pool = ["10.0.0.0/8"]`, "nat.pool has more than 256 addresses"},

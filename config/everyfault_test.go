@@ -31,7 +31,8 @@ func TestEverySettingWithABadValue(t *testing.T) {
 		networks = ["a b"]
 		devices = ["nas"]
 		via = ["http"]
-		protocol = "icmp"
+		clients = ["console", "10.0.0.0/33"]
+		protocol = ["both", "icmp"]
 		ports = [65536]
 		schedule = ["nights", "Mun 1:00-2:00", "24:00-1:00", "1:00-25:00"]
 		mappings_per_device = 0
@@ -84,11 +85,13 @@ func TestEverySettingWithABadValue(t *testing.T) {
 		`policy.rule 1 ("x"): schedule: "Mun 1:00-2:00": days are "Mun", allowed are Mon, Tue, Wed, Thu, Fri, Sat, Sun, and such as Mon-Fri`,
 		`policy.rule 1 ("x"): schedule: "24:00-1:00": a window begins before 24:00`,
 		`policy.rule 1 ("x"): schedule: time "25:00", allowed are 00:00 to 24:00`,
-		`policy.rule 1 ("x"): action is "drop": allowed are "allow" and "deny"`,
+		`policy.rule 1 ("x"): clients has "console": allowed are addresses and subnets such as 198.51.100.0/24`,
+		`policy.rule 1 ("x"): clients has "10.0.0.0/33": allowed are addresses and subnets such as 198.51.100.0/24`,
+		`policy.rule 1 ("x"): action is "drop": allowed are "allow", "ask" and "deny"`,
 		`policy.rule 1 ("x"): networks: "a b" is no interface name: allowed are 1 to 15 printable ASCII characters without spaces and / : + ! quotes, not starting with a dash`,
 		`policy.rule 1 ("x"): devices is "nas": allowed is a MAC address such as 02:00:00:00:00:10`,
 		`policy.rule 1 ("x"): via is "http": allowed are "upnp", "nat-pmp" and "pcp"`,
-		`policy.rule 1 ("x"): protocol is "icmp": allowed are "tcp", "udp" and "both"`,
+		`policy.rule 1 ("x"): protocol is "icmp": allowed are "tcp", "udp", "sctp", "udplite", "dccp" and "both"`,
 		`policy.rule 1 ("x"): mappings_per_device is 0: allowed are 1 to 65535`,
 		`policy.rule 1 ("x"): max_lifetime is -1: allowed are 1 to 31536000`,
 		`nat.pool has "203.0.113": allowed are addresses and subnets such as 198.51.100.0/24`,

@@ -49,16 +49,19 @@ type policyFile struct {
 
 // policyRuleFile is one table of [[policy.rule]].
 type policyRuleFile struct {
-	Name      string   `toml:"name"`
-	Action    string   `toml:"action"`
-	Networks  []string `toml:"networks"`
-	Devices   []string `toml:"devices"`
-	Via       []string `toml:"via"`
-	Protocol  string   `toml:"protocol"`
-	Ports     []any    `toml:"ports"`
-	Schedule  []string `toml:"schedule"`
-	PerDevice *int64   `toml:"mappings_per_device"`
-	Longest   *int64   `toml:"max_lifetime"`
+	Name        string   `toml:"name"`
+	Enabled     *bool    `toml:"enabled"`
+	Action      string   `toml:"action"`
+	Networks    []string `toml:"networks"`
+	Devices     []string `toml:"devices"`
+	Clients     []string `toml:"clients"`
+	Via         []string `toml:"via"`
+	Protocol    any      `toml:"protocol"`
+	Ports       []any    `toml:"ports"`
+	Description string   `toml:"description"`
+	Schedule    []string `toml:"schedule"`
+	PerDevice   *int64   `toml:"mappings_per_device"`
+	Longest     *int64   `toml:"max_lifetime"`
 }
 
 // natFile is the table [nat].
@@ -302,14 +305,14 @@ func (c *checker) policy(p *lease.Policy, f policyFile) {
 func (c *checker) policyRule(i int, t policyRuleFile) lease.PolicyRule {
 	found := len(c.faults)
 	r := lease.PolicyRule{
-		Origin: lease.OriginConfig, Name: lease.CleanText(t.Name, 64), Networks: t.Networks, Ports: c.portSet("ports", t.Ports), Schedule: c.schedule(t.Schedule),
+		Origin: lease.OriginConfig, Name: lease.CleanText(t.Name, 64), Disabled: t.Enabled != nil && !*t.Enabled, Networks: t.Networks,
+		Ports: c.portSet("ports", t.Ports), Schedule: c.schedule(t.Schedule), Clients: c.prefixes("clients", t.Clients), Description: t.Description,
 	}
 	if r.Name == "" {
 		r.Name = fmt.Sprint(i + 1)
 	}
-	if c.choice("action", t.Action, "allow", "deny"); t.Action == "deny" {
-		r.Deny = true
-	}
+	c.choice("action", t.Action, "allow", "ask", "deny")
+	r.Deny, r.Ask = t.Action == "deny", t.Action == "ask"
 	c.interfaces("networks", t.Networks)
 	for _, d := range t.Devices {
 		if d = c.device("devices", d); d != "" {
@@ -320,9 +323,7 @@ func (c *checker) policyRule(i int, t policyRuleFile) lease.PolicyRule {
 		c.choice("via", v, string(lease.OriginUPnP), string(lease.OriginNATPMP), string(lease.OriginPCP))
 		r.Origins = append(r.Origins, lease.Origin(v))
 	}
-	if t.Protocol != "" {
-		r.Protocols = c.protocols(t.Protocol)
-	}
+	r.Protocols = c.policyProtocols(t.Protocol)
 	lifetime := 0
 	c.number("mappings_per_device", &r.MappingsPerDevice, t.PerDevice, 1, 65535)
 	c.number("max_lifetime", &lifetime, t.Longest, 1, 365*24*3600)
@@ -331,6 +332,24 @@ func (c *checker) policyRule(i int, t policyRuleFile) lease.PolicyRule {
 		c.faults = append(c.faults, err)
 	}
 	return r
+}
+
+// policyProtocols reads a protocol, or a list of them. "both" are TCP and UDP.
+func (c *checker) policyProtocols(value any) (all []lease.Protocol) {
+	names, isList := value.([]any)
+	if !isList && value != nil {
+		names = []any{value}
+	}
+	for _, name := range names {
+		if name == "both" {
+			all = append(all, lease.TCP, lease.UDP)
+		} else if p, err := lease.ParsePortProtocol(fmt.Sprint(name)); err != nil {
+			c.choice("protocol", fmt.Sprint(name), append(lease.ProtocolNames(), "both")...)
+		} else {
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // nat sets what the router does besides mappings.

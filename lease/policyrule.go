@@ -142,7 +142,9 @@ func (v verdict) asks() string {
 }
 
 // may tells whether a port that the owner may have to be asked about can be had now.
-func (a asker) may(v verdict) bool { return v.err == nil && (v.asks() == "" || a.approval == approvedByOwner) }
+func (a asker) may(v verdict) bool {
+	return v.err == nil && (v.asks() == "" || a.approval == approvedByOwner)
+}
 
 // wish judges where any port will do: by the one that is suggested, or else by the same as inside, if one of them can be had.
 func (p Policy) wish(a asker, r Request) verdict {
