@@ -58,19 +58,19 @@ type knownHost struct {
 // connection beneath does; its NetConn returns the connection beneath, as that of [crypto/tls.Conn] does, for questions
 // to the kernel.
 //
-// A host is an IPv4 address, or all of an IPv6 /64: a host has as many addresses there as it wants, so that those who
-// share one share its places. What has no such address, as on a Unix socket, counts as one host.
+// Hosts are told apart in the way of [Limiter.Admit]. What has no address, as on a Unix socket, counts as one host.
 func (l *Limiter) Limit(ln net.Listener) net.Listener {
 	return &limitedListener{Listener: ln, limiter: l}
 }
 
-// Admit counts one more connection of a host for servers that accept connections themselves, in the way of
-// [Limiter.Limit]. It is false if there are too many. What was admitted must be released once.
+// Admit counts one more connection of a host, for servers that accept connections themselves. It is false if there are too
+// many. What was admitted must be released once.
 //
-// Here all IPv6 addresses of a device count together, and its neighbours in the same /64 do not, if the device is known. A
-// link-local address has its zone.
+// A host is an IPv4 address. All IPv6 addresses of a device count together, if the device is known; else all of a /64 do: a
+// host has as many addresses there as it wants, so that those who share one share its places. A link-local address has its
+// zone.
 func (l *Limiter) Admit(host netip.Addr) bool {
-	if host.Is4() || l.limits.Device == nil {
+	if host = host.Unmap(); !host.Is6() || l.limits.Device == nil {
 		return l.admit(hostName(host))
 	}
 	name := l.nameOf(host)
@@ -100,7 +100,7 @@ func (l *Limiter) nameOf(host netip.Addr) string {
 
 // Release takes back what one Admit has counted.
 func (l *Limiter) Release(host netip.Addr) {
-	if host.Is4() || l.limits.Device == nil {
+	if host = host.Unmap(); !host.Is6() || l.limits.Device == nil {
 		l.release(hostName(host))
 		return
 	}
@@ -167,10 +167,10 @@ func (l *Limiter) relaxed() bool {
 	return l.total <= l.limits.Total/2
 }
 
-// hostOf names the host at the other end in the way of [Limiter.Limit].
-func hostOf(remote net.Addr) string {
+// hostOf is the address at the other end, invalid if there is none.
+func hostOf(remote net.Addr) netip.Addr {
 	tcp, _ := remote.(*net.TCPAddr) // nil has no address either
-	return hostName(tcp.AddrPort().Addr())
+	return tcp.AddrPort().Addr()
 }
 
 func hostName(addr netip.Addr) string {
@@ -198,8 +198,8 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		host := hostOf(conn.RemoteAddr())
-		if l.limiter.admit(host) {
-			return &limitedConn{Conn: conn, release: sync.OnceFunc(func() { l.limiter.release(host) })}, nil
+		if l.limiter.Admit(host) {
+			return &limitedConn{Conn: conn, release: sync.OnceFunc(func() { l.limiter.Release(host) })}, nil
 		}
 		// It has not been used; that closing it could fail does not matter to anyone.
 		_ = conn.Close()

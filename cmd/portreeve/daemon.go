@@ -61,7 +61,7 @@ type limits struct{ igd, web, socket *lan.Limiter }
 func newLimits(device func(netip.Addr) string, log *slog.Logger) limits {
 	return limits{
 		igd:    lan.NewLimiter(lan.Limits{Name: "UPnP", Total: 256, PerHost: 32, Device: device}, log),
-		web:    lan.NewLimiter(lan.Limits{Name: "admin page", Total: 96, PerHost: 24}, log),
+		web:    lan.NewLimiter(lan.Limits{Name: "admin page", Total: 96, PerHost: 24, Device: device}, log),
 		socket: lan.NewLimiter(lan.Limits{Name: "command line", Total: 24, PerHost: 24}, log),
 	}
 }
@@ -321,7 +321,7 @@ func (d *daemon) serve(ctx context.Context, ready func()) error {
 		all.start(func(ready func()) error { return d.lan.EachAddr(ctx, families, d.servePCP, ready) })
 	}
 	if d.cfg.Web.Enable {
-		all.start(func(ready func()) error { return d.lan.EachAddr(ctx, lan.OnlyIPv4, d.serveWeb, ready) })
+		all.start(func(ready func()) error { return d.lan.EachAddr(ctx, lan.IPv4AndIPv6, d.serveWeb, ready) })
 	}
 	return all.wait(ctx, ready)
 }
@@ -332,11 +332,22 @@ func (d *daemon) serveIGD(ctx context.Context, ifc lan.Interface, addr netip.Add
 		return setting(err, "[igd] port")
 	}
 	ready()
-	at := igd.LAN{Name: ifc.Name, Addr: addr, Hosts: ifc.OnLink(addr)}
-	if addr.Is6() {
-		at.Pages = ifc.Prefixes[0].Addr() // which are served over IPv4 only
-	}
+	at := igd.LAN{Name: ifc.Name, Addr: addr, Hosts: ifc.OnLink(addr), Pages: pagesAt(ifc, addr)}
 	return d.igd.Serve(ctx, ln, d.limits.igd, at)
+}
+
+// pagesAt is the address at which a host finds the admin page that has found one of the router's addresses. No browser takes
+// a link-local address of IPv6, for it cannot be told the link (RFC 9844): it is sent to one of the others, that of IPv6 first.
+func pagesAt(ifc lan.Interface, addr netip.Addr) netip.Addr {
+	if !addr.IsLinkLocalUnicast() || addr.Is4() {
+		return addr
+	}
+	for _, p := range ifc.Prefixes6 {
+		if !p.Addr().IsLinkLocalUnicast() {
+			return p.Addr()
+		}
+	}
+	return ifc.Prefixes[0].Addr()
 }
 
 // serveSSDP returns what serves one family.

@@ -207,7 +207,7 @@ func (d *daemon) used(ctx context.Context, l lease.Lease) (*web.Used, error) {
 func (d *daemon) ownAddrs() []netip.Addr {
 	var addrs []netip.Addr
 	for _, ifc := range d.lan.Snapshot().Interfaces {
-		for _, p := range ifc.Prefixes {
+		for _, p := range ifc.Of(lan.IPv4AndIPv6) {
 			addrs = append(addrs, p.Addr())
 		}
 	}
