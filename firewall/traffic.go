@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -110,4 +111,13 @@ func counted() (bool, error) {
 		return false, fmt.Errorf("whether connections are counted: %w", err)
 	}
 	return strings.TrimSpace(string(text)) == "1", nil
+}
+
+// tableSize reads how many connections the kernel knows.
+func tableSize() (int, error) {
+	text, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")
+	if err != nil {
+		return 0, fmt.Errorf("how many connections there are: %w", err)
+	}
+	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
