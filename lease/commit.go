@@ -201,6 +201,7 @@ func (m *Manager) finish(t *tx, events []Event, stuck error) {
 	if t.policy != nil {
 		m.uses.follow(m.table.policy.own, t.policy.own, m.Now())
 	}
+	m.closures.add(t, m.Now())
 	t.merge()
 	if len(t.events) > 0 {
 		m.updates += max(t.updates, 1)

@@ -387,6 +387,9 @@ func (t *tx) renewed(before, after *Lease, by Origin, trace Trace) {
 func (t *tx) closed(l *Lease, by Origin, reason string) Lease {
 	t.close(l)
 	t.events = append(t.events, Event{Kind: EventClosed, By: by, Lease: *l, Reason: reason})
+	if by == OriginWeb || by == OriginCLI {
+		t.undoable = append(t.undoable, *l)
+	}
 	return *l
 }
 

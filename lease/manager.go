@@ -85,6 +85,7 @@ type Manager struct {
 	clock         ruleClock        // by which rules begin and end
 	lost          map[ID]time.Time // by rule: since when its host is on none of the LANs
 	refused       map[ID]refusal   // by rule: what the kernel did not take
+	closures      closures         // what the owner can take back
 
 	// What follows is shared with readers. Only the writer changes it, for a moment and with mu held.
 	mu        sync.Mutex

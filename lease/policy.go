@@ -139,17 +139,7 @@ func (p Policy) Authorize(r Request, f Facts) Decision {
 		a.checkOwnPorts(r, f.Listeners)
 	}
 	if !f.Renewal {
-		more, quota := r.PortCount(), p.MappingsPerDevice
-		if v.rule != nil && v.rule.MappingsPerDevice != 0 {
-			quota = v.rule.MappingsPerDevice
-		}
-		if v.own != nil && v.own.Mappings != 0 {
-			quota = v.own.Mappings
-		}
-		a.check(f.Device+more <= quota, ErrQuota, "device quota",
-			"the device holds %d of %d mappings%s", f.Device, quota, wanted(more))
-		a.check(f.Total+more <= p.Mappings, ErrFull, "table",
-			"the table holds %d of %d mappings%s", f.Total, p.Mappings, wanted(more))
+		a.checkQuotas(p, r, v, f)
 	}
 	a.checkApproval(v, f)
 	if a.Err == nil {
@@ -214,6 +204,21 @@ func (a *authorization) checkOwnPorts(r Request, own Listeners) {
 		}
 	}
 	a.check(!own.Has(worst), ErrReserved, "router's own ports", "%s", worst)
+}
+
+// checkQuotas judges by how many mappings there are already.
+func (a *authorization) checkQuotas(p Policy, r Request, v verdict, f Facts) {
+	more, quota := r.PortCount(), p.MappingsPerDevice
+	if v.rule != nil && v.rule.MappingsPerDevice != 0 {
+		quota = v.rule.MappingsPerDevice
+	}
+	if v.own != nil && v.own.Mappings != 0 {
+		quota = v.own.Mappings
+	}
+	a.check(f.Device+more <= quota, ErrQuota, "device quota",
+		"the device holds %d of %d mappings%s", f.Device, quota, wanted(more))
+	a.check(f.Total+more <= p.Mappings, ErrFull, "table",
+		"the table holds %d of %d mappings%s", f.Total, p.Mappings, wanted(more))
 }
 
 // wanted says how many mappings a request is about, if it is not one.

@@ -118,7 +118,8 @@ type tx struct {
 	total    int // difference to len(base.leases)
 	ports    int // difference to base.ports
 	events   []Event
-	updates  uint32 // how many operations have changed leases; 0 with events means one
+	undoable []Lease // closed in the owner's name, see [Manager.Reopen]
+	updates  uint32  // how many operations have changed leases; 0 with events means one
 
 	following bool // it does no more than follow the rules that the store knows, see [Manager.commit]
 }

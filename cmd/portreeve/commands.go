@@ -107,7 +107,7 @@ func newLease() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c := addClientFlags(cmd)
-	cmd.AddCommand(newLeaseList(c), newLeaseShow(c), newLeaseClose(c))
+	cmd.AddCommand(newLeaseList(c), newLeaseShow(c), newLeaseClose(c), newLeaseReopen(c))
 	return cmd
 }
 
