@@ -1,6 +1,9 @@
 package lease
 
-import "time"
+import (
+	"iter"
+	"time"
+)
 
 // EventKind is what happened to a lease or a request.
 type EventKind string
@@ -36,3 +39,14 @@ type Event struct {
 // HistorySize is how many events are kept; the oldest go first. With the reasons of a decision an event takes a kilobyte, in
 // memory and on disk.
 const HistorySize = 2000
+
+// EachEvent yields the history like [Snapshot.Events], one by one, for who looks often and wants few.
+func (s *Snapshot) EachEvent() iter.Seq[Event] {
+	return func(yield func(Event) bool) {
+		for _, e := range s.events {
+			if !yield(*e) {
+				return
+			}
+		}
+	}
+}

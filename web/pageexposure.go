@@ -43,29 +43,6 @@ type riskCount struct {
 // risks are the words for how much something deserves a look, the most first.
 func risks() []string { return []string{"high", "look", "limited", "usual"} }
 
-// riskyServices are what attackers look for first, by port.
-func riskyServices() map[uint16]string {
-	return map[uint16]string{
-		20: "FTP", 21: "FTP", 22: "SSH", 23: "Telnet", 25: "SMTP", 53: "DNS", 69: "TFTP", 80: "HTTP", 110: "POP3", 111: "RPC", 123: "NTP",
-		135: "RPC", 137: "NetBIOS", 138: "NetBIOS", 139: "NetBIOS", 143: "IMAP", 161: "SNMP", 389: "LDAP", 443: "HTTPS", 445: "SMB", 548: "AFP",
-		554: "RTSP", 873: "rsync", 1080: "SOCKS", 1433: "SQL Server", 1723: "PPTP", 1883: "MQTT", 1900: "SSDP", 2049: "NFS", 2375: "Docker",
-		3128: "HTTP proxy", 3306: "MySQL", 3389: "RDP", 5000: "UPnP/NAS", 5060: "SIP", 5432: "PostgreSQL", 5555: "ADB", 5900: "VNC", 5985: "WinRM",
-		6379: "Redis", 7547: "TR-069", 8000: "HTTP", 8080: "HTTP", 8443: "HTTPS", 8883: "MQTT", 9100: "Printer", 9200: "Elasticsearch", 27017: "MongoDB",
-	}
-}
-
-// serviceAt names a risky service within some ports.
-func serviceAt(first uint16, count int) string {
-	best := 0
-	name := ""
-	for port, service := range riskyServices() {
-		if p := int(port); p >= int(first) && p < int(first)+count && (best == 0 || p < best) {
-			best, name = p, service
-		}
-	}
-	return name
-}
-
 // exposure lists everything that can be reached from outside now, the riskiest first.
 func (v view) exposure() []exposed {
 	var all []exposed
@@ -106,7 +83,7 @@ func (v view) exposure() []exposed {
 
 // judge says how much something deserves a look.
 func (e *exposed) judge(m lease.Mapping) {
-	e.Service = serviceAt(e.first, e.count)
+	e.Service = lease.RiskyService(e.first, e.count)
 	switch {
 	case m.Protocol == lease.AllProtocols || m.External.Port() == 0 || e.count > lease.MaxPorts:
 		e.Risk, e.Service = "high", ""

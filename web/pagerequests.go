@@ -28,7 +28,7 @@ func (s *Server) showRequests(w http.ResponseWriter, r *http.Request, why *Probl
 	for _, q := range now.waiting() {
 		d.Waiting = append(d.Waiting, waitingRow{
 			WaitingRequest: q, Key: deviceRef(q.Device, q.InternalAddress), Name: now.deviceName(q.Device, q.InternalAddress),
-			Ports: portsText(q.ExternalPort, q.PortCount), Service: serviceAt(q.ExternalPort, q.PortCount),
+			Ports: portsText(q.ExternalPort, q.PortCount), Service: lease.RiskyService(q.ExternalPort, q.PortCount),
 		})
 	}
 	return s.show(w, r, now, "requests.html", page{Title: "requests.title", At: "devices", Problem: why, Live: "parts", Data: d})

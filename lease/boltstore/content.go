@@ -19,6 +19,7 @@ const (
 	bucketSessions = "sessions" // by the hash of the browser's secret
 	bucketTokens   = "tokens"   // by ID
 	bucketAudit    = "audit"    // by sequence number
+	bucketNotify   = "notify"   // what the owner has set of notifications, and what was told
 	bucketDamaged  = "damaged"  // rows that could not be read, as they were found, for whoever wants to look
 )
 
@@ -28,7 +29,7 @@ const (
 )
 
 func buckets() []string {
-	return []string{bucketMeta, bucketLeases, bucketEvents, bucketRules, bucketPolicy, bucketUsers, bucketSessions, bucketTokens, bucketAudit, bucketDamaged}
+	return []string{bucketMeta, bucketLeases, bucketEvents, bucketRules, bucketPolicy, bucketUsers, bucketSessions, bucketTokens, bucketAudit, bucketNotify, bucketDamaged}
 }
 
 // content is what a file holds: the rows, as they are on disk, by bucket and key.

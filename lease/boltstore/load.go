@@ -156,6 +156,9 @@ func (s *Store) tellMissing() {
 	if n := s.missing[bucketAudit]; n > 0 {
 		s.notice("Entries of the audit log that were damaged and left out: %d.", n)
 	}
+	if s.missing[bucketNotify] > 0 {
+		s.notice("What you had set of notifications was damaged, or what you were told: look at the settings, and set them again if they are gone.")
+	}
 	if s.missing[bucketMeta] > 0 {
 		s.notice("The record of when portreeve ended was damaged: mappings may last a little longer than they should.")
 	}

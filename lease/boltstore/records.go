@@ -29,7 +29,7 @@ func (s *Store) Records(ctx context.Context, kind string) (map[string][]byte, er
 }
 
 // PutRecords makes changes durable before it returns, all of them or none: by kind and key one JSON object, whose member
-// "v" is 1, or nil for one that goes. The kinds are users, sessions, tokens and audit; what is in the objects is the
+// "v" is 1, or nil for one that goes. The kinds are users, sessions, tokens, audit and notify; what is in the objects is the
 // caller's business.
 func (s *Store) PutRecords(ctx context.Context, changes map[string]map[string][]byte) error {
 	if err := ctx.Err(); err != nil {
@@ -58,7 +58,7 @@ func (s *Store) PutRecords(ctx context.Context, changes map[string]map[string][]
 
 // recordBuckets are those of which the store knows no more than that they hold JSON objects.
 func recordBuckets() []string {
-	return []string{bucketUsers, bucketSessions, bucketTokens, bucketAudit}
+	return []string{bucketUsers, bucketSessions, bucketTokens, bucketAudit, bucketNotify}
 }
 
 func checkKind(kind string) error {

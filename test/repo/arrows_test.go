@@ -30,8 +30,9 @@ func arrows() []arrow {
 		{"lan", []string{"lease", "kernel"}},
 		{"wan", []string{"lease", "kernel", "pcp"}},
 		{"docs", nil},
-		{"web", []string{"lease", "lan", "wan", "docs"}},
-		{"cmd", []string{"lease", "config", "kernel", "firewall", "ssdp", "igd", "pcp", "lan", "wan", "web"}},
+		{"notify", []string{"lease"}},
+		{"web", []string{"lease", "lan", "wan", "docs", "notify"}},
+		{"cmd", []string{"lease", "config", "kernel", "firewall", "ssdp", "igd", "pcp", "lan", "wan", "notify", "web"}},
 	}
 }
 
