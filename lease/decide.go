@@ -345,7 +345,7 @@ func (l *Lease) belongsTo(addr netip.Addr, device string) bool {
 }
 
 func (l *Lease) extend(d Decision, now time.Time) {
-	l.Permanent = d.Permanent
+	l.Permanent, l.Lifetime = d.Permanent, d.Lifetime
 	l.Expires = now.Add(d.Lifetime)
 	if d.Permanent {
 		l.Expires = now.Add(DeviceGone)

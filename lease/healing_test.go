@@ -46,6 +46,9 @@ func TestPromise5FlushedRulesAreBack(t *testing.T) {
 		if got := s.repairs(); !slices.Equal(got, want) {
 			t.Errorf("events %q, want %q", got, want)
 		}
+		if got := s.Snapshot().Repaired; !got.Equal(s.Now()) {
+			t.Errorf("repaired at %v, want now, %v", got, s.Now())
+		}
 	})
 	bubble(t, "a disturbance that changed nothing of ours is no event", func(t *testing.T) {
 		tell := make(chan struct{})

@@ -15,6 +15,8 @@ type history struct {
 	seq    uint64
 	open   map[string]uint64 // by what repeats: the Seq of the event that counts it
 	denied map[string]int    // by client: how many events are refusals
+
+	repaired time.Time // when somebody else's change of the rules was last mended, since the start
 }
 
 // deniedPerClient is how many different refusals of one client are told apart; what comes beyond is counted in
@@ -61,6 +63,9 @@ func (h *history) plan(events []Event, now time.Time) []Event {
 func (h *history) record(planned []Event) {
 	for i := range planned {
 		e := &planned[i]
+		if e.Kind == EventRepaired {
+			h.repaired = e.Time
+		}
 		if e.Seq <= h.seq {
 			if at, ok := h.at(e.Seq); ok {
 				h.events[at] = e

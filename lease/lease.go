@@ -56,6 +56,9 @@ type Lease struct {
 	// Expires carries a monotonic reading, and only that one is used to decide: the wall clock may jump.
 	Expires time.Time
 
+	// Lifetime is what the client was granted when it asked last; zero if that is not known.
+	Lifetime time.Duration
+
 	// Permanent marks a lease without an end (UPnP v1, NewLeaseDuration 0). Its Expires is moved on as
 	// long as the device is seen on the LAN, see [DeviceGone].
 	Permanent bool

@@ -19,6 +19,10 @@ type Snapshot struct {
 	// Updates counts the operations that have opened, renewed, changed or closed leases since the start.
 	Updates uint32
 
+	// Repaired is when the rules of leases were last put back in force after somebody else had changed them; zero: not since
+	// the start.
+	Repaired time.Time
+
 	events  []*Event
 	changed <-chan struct{}
 }
@@ -91,6 +95,7 @@ func (m *Manager) buildSnapshot() *Snapshot {
 		events:   m.history.all(),
 		changed:  m.changed,
 		Updates:  m.updates,
+		Repaired: m.history.repaired,
 	}
 	if len(m.stuck) > 0 {
 		for _, l := range m.stuck {

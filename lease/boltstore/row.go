@@ -66,6 +66,7 @@ type mappingRow struct {
 	Description  string         `json:"description,omitempty"`
 	Created      int64          `json:"created_ms"`
 	Permanent    bool           `json:"permanent,omitempty"`
+	Lifetime     int64          `json:"lifetime_ms,omitempty"`
 	Renewals     uint32         `json:"renewals,omitempty"`
 	Stuck        string         `json:"stuck,omitempty"`
 }
@@ -162,7 +163,7 @@ func toMappingRow(l lease.Lease) mappingRow {
 		Ports: l.Ports, WAN: l.WAN,
 		Description: l.Description,
 		Created:     l.Created.UnixMilli(),
-		Permanent:   l.Permanent, Renewals: l.Renewals, Stuck: l.Stuck,
+		Permanent:   l.Permanent, Lifetime: l.Lifetime.Milliseconds(), Renewals: l.Renewals, Stuck: l.Stuck,
 	}
 	for _, f := range l.Filters {
 		r.Filters = append(r.Filters, filterRow(f))
@@ -182,7 +183,7 @@ func (r mappingRow) lease() lease.Lease {
 		},
 		ID: r.ID, Seq: r.Seq, Origin: r.Origin, Client: r.Client, Device: r.Device, Agent: r.Agent,
 		Created:   time.UnixMilli(r.Created),
-		Permanent: r.Permanent, Renewals: r.Renewals, Stuck: r.Stuck,
+		Permanent: r.Permanent, Lifetime: milliseconds(r.Lifetime), Renewals: r.Renewals, Stuck: r.Stuck,
 	}
 	for _, f := range r.Filters {
 		l.Filters = append(l.Filters, lease.Filter(f))
