@@ -47,6 +47,9 @@ type Device struct {
 	Mappings    int           // at most, in place of the policy's limit; 0: that holds
 	MaxLifetime time.Duration // no lease is longer; 0: what the policy says
 	NoIPv6      bool          // no pinholes
+	Protocols   []Protocol    // of its mappings; none: all
+	LowPorts    bool          // beside the ports of the policy those below 1024; without a meaning where Ports are named
+	Schedule    Schedule      // when it may have any; no lease goes on beyond that
 
 	Created time.Time
 	Version uint64 // counts up with each change, from 1
@@ -78,6 +81,15 @@ func (d Device) String() string {
 	if d.NoIPv6 {
 		parts = append(parts, "no IPv6")
 	}
+	if len(d.Protocols) > 0 {
+		parts = append(parts, "only "+joined(d.Protocols))
+	}
+	if d.LowPorts {
+		parts = append(parts, "also ports below 1024")
+	}
+	if len(d.Schedule) > 0 {
+		parts = append(parts, "at "+joined(d.Schedule))
+	}
 	return strings.Join(parts, ", ")
 }
 
@@ -103,6 +115,14 @@ func (d *Device) validate() error {
 		fault("lifetime %s, allowed are 1s and more, and 0 for what the policy says", d.MaxLifetime)
 	}
 	faults = append(faults, d.Ports.faults(SettingPorts)...)
+	for _, p := range d.Protocols {
+		if !p.HasPorts() {
+			fault("%s, allowed are %s", p, strings.Join(ProtocolNames(), ", "))
+		}
+	}
+	if err := d.Schedule.validate(); err != nil {
+		faults = append(faults, err)
+	}
 	d.Name, d.Note = CleanText(d.Name, MaxDeviceName), CleanText(d.Note, MaxDeviceNote)
 	return errors.Join(faults...)
 }
@@ -124,20 +144,40 @@ func (p Policy) device(mac string) *Device {
 }
 
 // judge decides about a port, if what is set of the device decides: then nobody looks at rules.
-func (d *Device) judge(p Policy, port uint16) (decided bool, err error) {
+func (d *Device) judge(p Policy, a asker, port uint16) (decided bool, err error) {
 	switch {
 	case d == nil:
 		return false, nil
-	case d.Access == AccessDeny:
+	case d.refuses(a) != "":
 		return true, ErrNotAuthorized
 	case len(d.Ports) > 0 && !d.Ports.Contains(port):
 		return true, ErrPort
 	case d.Access == AccessInherit:
 		return false, nil
-	case len(d.Ports) == 0 && !p.Ports.Contains(port):
+	case len(d.Ports) == 0 && !p.Ports.Contains(port) && !d.low(port):
 		return true, ErrPort
 	}
 	return true, nil
+}
+
+// refuses says why the device may have no port at all, "" if it may have some.
+func (d *Device) refuses(a asker) string {
+	switch {
+	case d == nil:
+		return ""
+	case d.Access == AccessDeny:
+		return d.String()
+	case !d.Schedule.Holds(a.at):
+		return "it may have ports at " + joined(d.Schedule)
+	case len(d.Protocols) > 0 && !slices.Contains(d.Protocols, a.protocol):
+		return "it may have ports of " + joined(d.Protocols)
+	}
+	return ""
+}
+
+// low tells whether the device may have a port that others may not, because it is below 1024.
+func (d *Device) low(port uint16) bool {
+	return d != nil && d.LowPorts && len(d.Ports) == 0 && port < 1024
 }
 
 // checkDevice judges by what is set of the devices that a request is about: of the one that asks, and of the one that the
@@ -173,7 +213,10 @@ type DeviceOptions struct {
 	By        Origin // the admin page or the command line
 	IfVersion uint64 // fail with [ErrChanged] unless it has this version; 0: whatever it has
 	DryRun    bool   // only tell what would happen
-	Close     bool   // close the leases that are not allowed any more; where a device is denied that happens always
+
+	// Close closes the leases that are not allowed any more. Where a device is denied, or it is not the time of its schedule,
+	// that happens always.
+	Close bool
 }
 
 // DeviceChange is what such a change does.
@@ -234,7 +277,7 @@ func (t *tx) setDevice(d Device, o DeviceOptions, f facts) (DeviceChange, error)
 	}
 	devices[d.MAC] = d
 	change := DeviceChange{Device: d}
-	o.Close = o.Close || d.Access == AccessDeny
+	o.Close = o.Close || d.Access == AccessDeny || !d.Schedule.Holds(f.wall.time)
 	t.putDevices(&change, devices, o, f, d.title()+": "+d.String())
 	return change, nil
 }
@@ -255,9 +298,27 @@ func (t *tx) putDevices(change *DeviceChange, devices map[string]Device, o Devic
 	}
 	t.policy = &next
 	t.events = append(t.events, Event{Kind: EventPolicy, By: o.By, Reason: CleanText(what, 2*MaxDescription)})
+	t.endWithHours(next.whole, mac, f)
 	if change.Closed {
 		for _, l := range change.Refused {
 			t.closed(t.get(l.ID), o.By, "the device may not have it any more: "+l.Reason)
+		}
+	}
+}
+
+// endWithHours has what a device holds end when its hours do: what was opened before they were set knows nothing of them. What
+// it may not have now is no business of this.
+func (t *tx) endWithHours(p Policy, mac string, f facts) {
+	for _, l := range t.where(func(l *Lease) bool { return l.Rule == "" }) {
+		d := p.device(l.Device)
+		if d == nil || d.MAC != mac {
+			continue
+		}
+		rest, bounded := d.Schedule.Rest(f.wall.time)
+		if end := f.now.Add(rest); bounded && rest > 0 && (l.Permanent || l.Expires.After(end)) {
+			shorter := *l
+			shorter.Permanent, shorter.Expires = false, end
+			t.put(&shorter)
 		}
 	}
 }

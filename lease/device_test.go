@@ -247,7 +247,8 @@ func TestDevicesAreKept(t *testing.T) {
 		s := withDevices(t, func(c *lease.Config) { cfg = *c })
 		want := s.setDevice(lease.Device{
 			MAC: camera, Name: "Camera \x07", Note: "front door", Icon: "camera", Access: lease.AccessDeny, Ports: lease.PortSet{{First: 80, Last: 80}},
-			Mappings: 3, MaxLifetime: time.Hour, NoIPv6: true,
+			Mappings: 3, MaxLifetime: time.Hour, NoIPv6: true, Protocols: []lease.Protocol{lease.UDP}, LowPorts: true,
+			Schedule: lease.Schedule{{From: 16 * 60, To: 22 * 60}},
 		}).Device
 		if want.Name != "Camera" || want.Version != 1 || want.Created.IsZero() {
 			t.Errorf("set: %+v", want)
@@ -274,8 +275,9 @@ func TestDevicesAreKept(t *testing.T) {
 		s := withDevices(t)
 		_, err := s.SetDevice(t.Context(), lease.Device{
 			MAC: "02-00", Access: "maybe", Icon: "../x", Mappings: -1, MaxLifetime: time.Millisecond, Ports: lease.PortSet{{First: 2, Last: 1}},
+			Protocols: []lease.Protocol{1}, Schedule: lease.Schedule{{From: -1}},
 		}, lease.DeviceOptions{})
-		for _, part := range []string{"02-00", "maybe", "../x", "-1 mappings", "1ms", "2-1"} {
+		for _, part := range []string{"02-00", "maybe", "../x", "-1 mappings", "1ms", "2-1", "protocol-1", "window from -1"} {
 			if !errors.Is(err, lease.ErrInvalid) || !strings.Contains(err.Error(), part) {
 				t.Errorf("error %v does not tell of %s", err, part)
 			}

@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -95,9 +96,13 @@ type verdict struct {
 	port uint16
 	own  *Device     // what is set of the device; nil: nothing
 	last bool        // and that has decided
+	why  string      // why it refuses everything; empty: it does not
 	rule *PolicyRule // that decided; nil: none matched
 	at   int         // where it is in [Policy.Rules]; what is behind them all: none matched
 	err  error       // the sentinel, nil if it may be opened
+
+	bounded bool          // the device's schedule ends
+	rest    time.Duration // that is when
 }
 
 // judge decides about one port.
@@ -107,7 +112,11 @@ func (p Policy) judge(a asker, port uint16) verdict {
 		v.err = ErrPort
 		return v
 	}
-	if v.last, v.err = a.own.judge(p, port); v.last {
+	if a.own != nil {
+		v.rest, v.bounded = a.own.Schedule.Rest(a.at)
+	}
+	if v.last, v.err = a.own.judge(p, a, port); v.last {
+		v.why = a.own.refuses(a)
 		return v
 	}
 	for i := range p.Rules {
@@ -122,7 +131,7 @@ func (p Policy) judge(a asker, port uint16) verdict {
 	switch {
 	case p.DefaultDeny:
 		v.err = ErrNotAuthorized
-	case !p.Ports.Contains(port):
+	case !p.Ports.Contains(port) && !a.own.low(port):
 		v.err = ErrPort
 	}
 	return v
@@ -164,6 +173,10 @@ func (v verdict) longest() (all []time.Duration) {
 	if v.own != nil && v.own.MaxLifetime > 0 {
 		all = append(all, v.own.MaxLifetime)
 	}
+	if v.bounded {
+		// Whole seconds, as the protocols have it; none would mean something else.
+		all = append(all, max(time.Second, v.rest.Truncate(time.Second)))
+	}
 	return all
 }
 
@@ -171,7 +184,7 @@ func (v verdict) longest() (all []time.Duration) {
 func (p Policy) explain(v verdict) string {
 	switch {
 	case v.last:
-		return fmt.Sprintf("port %d for %s: %s", v.port, v.own.title(), v.own)
+		return fmt.Sprintf("port %d for %s: %s", v.port, v.own.title(), cmp.Or(v.why, v.own.String()))
 	case v.rule != nil && v.rule.Deny:
 		return fmt.Sprintf("rule %q denies port %d", v.rule.Name, v.port)
 	case v.rule != nil && v.rule.Ask:
@@ -186,11 +199,10 @@ func (p Policy) explain(v verdict) string {
 
 // hopeless tells whether an asker may have no port whatsoever.
 func (p Policy) hopeless(a asker) (why string, yes bool) {
-	switch {
-	case a.own == nil || a.own.Access == AccessInherit:
-	case a.own.Access == AccessDeny:
-		return a.own.title() + ": " + a.own.String(), true
-	default:
+	if why := a.own.refuses(a); why != "" {
+		return a.own.title() + ": " + why, true
+	}
+	if a.own != nil && a.own.Access != AccessInherit {
 		return "", false
 	}
 	for _, r := range p.Rules {

@@ -70,6 +70,36 @@ func (s Schedule) Holds(at time.Time) bool {
 	return false
 }
 
+// Rest tells how long a schedule that holds now goes on to hold. It is false if that never ends, and 0 if it does not hold.
+func (s Schedule) Rest(now time.Time) (rest time.Duration, bounded bool) {
+	const week = 7 * 24 * time.Hour
+	end := now
+	for end.Sub(now) < week {
+		if !s.Holds(end) {
+			return end.Sub(now), true
+		}
+		end = s.nextEnd(end)
+	}
+	return 0, false
+}
+
+// nextEnd returns when the next of the windows ends, or the day if that is sooner.
+func (s Schedule) nextEnd(at time.Time) time.Time {
+	minute := func(of TimeOfDay) time.Time {
+		return time.Date(at.Year(), at.Month(), at.Day(), 0, int(of), 0, 0, at.Location())
+	}
+	next := minute(endOfDay)
+	for _, w := range s {
+		if end := minute(w.To); end.After(at) && end.Before(next) {
+			next = end
+		}
+	}
+	if !next.After(at) { // clocks are put forward at midnight, and it is never that
+		next = at.Add(time.Minute)
+	}
+	return next
+}
+
 func (w Window) on(day time.Weekday) bool {
 	for _, d := range w.Days {
 		if d == day {

@@ -39,11 +39,16 @@ type deviceRow struct {
 	NoIPv6   bool          `json:"no_ipv6,omitempty"`
 	Created  int64         `json:"created_ms"`
 	Changes  uint64        `json:"version"`
+
+	Protocols []lease.Protocol `json:"protocols,omitempty"`
+	LowPorts  bool             `json:"low_ports,omitempty"`
+	Schedule  lease.Schedule   `json:"schedule,omitempty"`
 }
 
 func toDeviceRow(d lease.Device) deviceRow {
 	return deviceRow{
 		d.MAC, d.Name, d.Note, d.Icon, d.Access, d.Ports, d.Mappings, d.MaxLifetime.Milliseconds(), d.NoIPv6, d.Created.UnixMilli(), d.Version,
+		d.Protocols, d.LowPorts, d.Schedule,
 	}
 }
 
@@ -51,6 +56,7 @@ func (r deviceRow) device() lease.Device {
 	return lease.Device{
 		MAC: r.MAC, Name: r.Name, Note: r.Note, Icon: r.Icon, Access: r.Access, Ports: r.Ports, Mappings: r.Mappings,
 		MaxLifetime: milliseconds(r.Longest), NoIPv6: r.NoIPv6, Created: time.UnixMilli(r.Created), Version: r.Changes,
+		Protocols: r.Protocols, LowPorts: r.LowPorts, Schedule: r.Schedule,
 	}
 }
 

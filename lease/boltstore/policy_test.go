@@ -21,6 +21,7 @@ func richPolicy() *lease.OwnPolicy {
 			"02:00:00:00:00:01": {
 				MAC: "02:00:00:00:00:01", Name: "Camera", Note: "front door", Icon: "camera", Access: lease.AccessAsk,
 				Ports: lease.PortSet{{First: 80, Last: 81}}, Mappings: 3, MaxLifetime: time.Hour, NoIPv6: true,
+				Protocols: []lease.Protocol{lease.UDP}, LowPorts: true, Schedule: lease.Schedule{{From: 60, To: 120}},
 				Created: time.UnixMilli(1700000000000), Version: 4,
 			},
 			lease.NewDevices: {MAC: lease.NewDevices, Access: lease.AccessDeny, Created: time.UnixMilli(1700000000000), Version: 1},
