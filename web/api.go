@@ -29,6 +29,8 @@ type WANFacts struct {
 	Name      string       `json:"name"`
 	Addresses []netip.Addr `json:"addresses"`
 	State     WANState     `json:"state"`
+
+	SinceSeconds int64 `json:"since_seconds"` // how long it has had its first address; 0 while it has none
 }
 
 // WANState says what an outside interface is good for.
@@ -59,6 +61,7 @@ type ProtocolFacts struct {
 type Status struct {
 	Facts
 	Verdict       Verdict        `json:"verdict"`
+	ExpectedNAT   NATType        `json:"expected_nat"`
 	UptimeSeconds int64          `json:"uptime_seconds"`
 	Leases        int            `json:"leases"`
 	LeasesByVia   map[string]int `json:"leases_by_via"`

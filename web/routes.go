@@ -38,6 +38,8 @@ type route struct {
 func (s *Server) routes(by access) []route {
 	return slices.Concat([]route{
 		{http.MethodGet, "/status", RoleViewer, AreaState, "", nil, s.getStatus},
+		{http.MethodGet, "/self-check", RoleViewer, AreaState, "", nil, s.getSelfCheck},
+		{http.MethodGet, "/heard", RoleViewer, AreaState, "", nil, s.getHeard},
 		{http.MethodGet, "/leases", RoleViewer, AreaState, "", nil, s.getLeases},
 		{http.MethodGet, "/leases/:id", RoleViewer, AreaState, "", nil, s.getLease},
 		{http.MethodDelete, "/leases/:id", RoleOperator, AreaState, "lease.close", s.leaseShort, s.deleteLease(by.origin)},

@@ -87,6 +87,7 @@ func (s *Server) statusOf(snap *lease.Snapshot, now time.Time) Status {
 		st.Problems = append(st.Problems, Trouble{p.Source, p.Text, seconds(now.Sub(p.Since))})
 	}
 	st.Verdict = judge(st)
+	st.ExpectedNAT = expectNAT(st, snap)
 	return st
 }
 
@@ -117,6 +118,10 @@ func judge(st Status) Verdict {
 func sameStatus(a, b Status) bool {
 	timeless := func(s Status) Status {
 		s.UptimeSeconds = 0
+		s.WANs = slices.Clone(s.WANs)
+		for i := range s.WANs {
+			s.WANs[i].SinceSeconds = 0
+		}
 		s.Problems = slices.Clone(s.Problems)
 		for i := range s.Problems {
 			s.Problems[i].SinceSeconds = 0

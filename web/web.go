@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/portreeve/portreeve/lease"
@@ -74,8 +75,17 @@ type Config struct {
 	MAC   func(addr netip.Addr) string
 	Addrs func(mac string) []netip.Addr
 
-	// Settings are those of the configuration file, to be shown.
-	Settings []Setting
+	// Settings are those of the configuration file, to be shown, and ConfigFile says which file that is.
+	Settings   []Setting
+	ConfigFile ConfigFile
+
+	// Check looks whether this machine does what it should, as the command line's check does. It may take some hundred
+	// milliseconds, and is called for one at a time. Nil: nothing is looked at.
+	Check func(ctx context.Context) []Finding
+
+	// Heard lists the hosts that said something to the servers in the last ten minutes, the latest first. It must not block.
+	// Nil: nobody was heard.
+	Heard func() []HeardHost
 
 	// Neighbours lists who is on the LANs now; Vendor tells who has made a device, "" when unknown. They must not take
 	// long. Nil: nobody, and unknown.
@@ -101,6 +111,7 @@ type Server struct {
 	streams *streams
 	pages   *pages
 	assets  *assets
+	looking sync.Mutex // at the machine: only one at a time checks it
 	lan     http.Handler
 	local   http.Handler
 }
@@ -134,6 +145,12 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	if c.Answer == nil {
 		c.Answer = func(Action, error) (int, string) { return 0, "" }
+	}
+	if c.Check == nil {
+		c.Check = func(context.Context) []Finding { return nil }
+	}
+	if c.Heard == nil {
+		c.Heard = func() []HeardHost { return nil }
 	}
 	if c.Clock == nil {
 		c.Clock = lease.ReadClock

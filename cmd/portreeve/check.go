@@ -1,15 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,33 +21,27 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/portreeve/portreeve/config"
+	"github.com/portreeve/portreeve/firewall"
 	"github.com/portreeve/portreeve/lan"
 	"github.com/portreeve/portreeve/lease"
 	"github.com/portreeve/portreeve/pcp"
 	"github.com/portreeve/portreeve/wan"
+	"github.com/portreeve/portreeve/web"
 )
 
-// finding is one thing that was looked at.
-type finding struct {
-	Subject string `json:"subject"`
-	OK      bool   `json:"ok"`
-	What    string `json:"what"`
-	Do      string `json:"do,omitempty"` // what to do about it, or could be done
-}
-
-// report collects findings.
-type report []finding
+// report collects what was found.
+type report []web.Finding
 
 func (r *report) ok(subject, format string, args ...any) {
-	*r = append(*r, finding{Subject: subject, OK: true, What: fmt.Sprintf(format, args...)})
+	*r = append(*r, web.Finding{Subject: subject, OK: true, What: fmt.Sprintf(format, args...)})
 }
 
 func (r *report) bad(subject, what, do string) {
-	*r = append(*r, finding{Subject: subject, What: what, Do: do})
+	*r = append(*r, web.Finding{Subject: subject, What: what, Do: do})
 }
 
 func (r *report) note(subject, what, do string) {
-	*r = append(*r, finding{Subject: subject, OK: true, What: what, Do: do})
+	*r = append(*r, web.Finding{Subject: subject, OK: true, What: what, Do: do})
 }
 
 func newCheck() *cobra.Command {
@@ -109,7 +107,71 @@ func check(ctx context.Context, cfg config.Config, o *options) report {
 	r.checkStore(cfg.Store)
 	r.checkFirewall(ctx, cfg)
 	r.checkNetwork(ctx, cfg, running)
+	r.checkMiniupnpd()
 	return r
+}
+
+// selfCheck is what a running daemon finds: the same, of the things that it has open itself, and whether it does its work.
+func (d *daemon) selfCheck(ctx context.Context) []web.Finding {
+	var r report
+	for _, w := range d.cfg.Warnings {
+		r.note("configuration", w, "change the setting, or live with it")
+	}
+	r.checkBackend(ctx, d.backend)
+	r.checkState(d.leases.Snapshot())
+	r.checkWAN(d.wan)
+	r.checkLANs(ctx, d.cfg, d.wan, d.lan, d.lan.Snapshot())
+	r.checkListening(ctx, d.cfg, d.lan)
+	r.checkMiniupnpd()
+	return r
+}
+
+// checkState looks whether store and kernel have what was answered.
+func (r *report) checkState(s *lease.Snapshot) {
+	for _, p := range s.Problems {
+		r.bad("rules", p.Source+": "+p.Text, "portreeve tries again by itself; if it lasts, look at its log")
+	}
+	if len(s.Problems) == 0 {
+		r.ok("rules", "%d mappings are stored and in the kernel", len(s.Leases))
+	}
+}
+
+// checkListening looks whether the daemon's own ports listen.
+func (r *report) checkListening(ctx context.Context, cfg config.Config, inside *lan.Watcher) {
+	listening, err := inside.Listening(ctx)
+	if err != nil {
+		r.bad("port", "cannot ask for the router's own ports: "+err.Error(), "run as root or as the daemon's user")
+		return
+	}
+	own := slices.SortedFunc(maps.Keys(ownPorts(cfg)), func(a, b lease.Port) int { return cmp.Compare(a.Number, b.Number) })
+	for _, p := range own {
+		if name := fmt.Sprintf("%s %d", p.Protocol, p.Number); listening.Has(p) {
+			r.ok("port", "%s listens", name)
+		} else {
+			r.bad("port", name+" does not listen", "look at the log, and start portreeve again")
+		}
+	}
+}
+
+// checkMiniupnpd looks for another daemon that does the same.
+func (r *report) checkMiniupnpd() {
+	for _, path := range []string{"/run/miniupnpd.pid", "/var/run/miniupnpd.pid"} {
+		pid, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		name, err := os.ReadFile(filepath.Join("/proc", filepath.Base(strings.TrimSpace(string(pid))), "comm"))
+		if err == nil && strings.TrimSpace(string(name)) == "miniupnpd" {
+			r.bad("miniupnpd", "miniupnpd is running, and devices may ask it in place of portreeve", "stop and disable it: systemctl disable --now miniupnpd (OpenWrt: service miniupnpd disable; service miniupnpd stop)")
+			return
+		}
+	}
+	for _, path := range []string{"/etc/miniupnpd/miniupnpd.conf", "/etc/config/upnpd"} {
+		if _, err := os.Stat(path); err == nil {
+			r.note("miniupnpd", "there is a configuration of miniupnpd, "+path+", and portreeve does not use it", "make sure that miniupnpd is not started, and set here again what you need of it")
+			return
+		}
+	}
 }
 
 // checkStore looks whether the directory of the store can be written, or could be made.
@@ -144,8 +206,16 @@ func (r *report) checkFirewall(ctx context.Context, cfg config.Config) {
 		r.bad("firewall", err.Error(), "")
 		return
 	}
-	b := all.chosen
+	r.checkBackend(ctx, all.chosen)
+}
+
+func (r *report) checkBackend(ctx context.Context, b firewall.Backend) {
 	r.ok("firewall", "%s: %s", b.Name(), b.Why())
+	forwards := true
+	firewall.CheckForwarding(func(string, string) { forwards = false })
+	if forwards { // what is wrong with it the backend says
+		r.ok("forwarding", "the kernel forwards packets")
+	}
 	for _, p := range b.Check(ctx) {
 		r.bad("firewall", p.What, p.Do)
 	}
@@ -159,17 +229,38 @@ func (r *report) checkNetwork(ctx context.Context, cfg config.Config, running bo
 		r.bad("wan", err.Error(), "")
 		return
 	}
-	if primary, ok := outside.Snapshot().Primary(); ok && primary.Connected() {
-		r.ok("wan", "%s %s: %s", primary.Name, join(primary.Addrs), primary.Note())
-	} else {
-		r.bad("wan", outside.Snapshot().Note(), "mappings are kept and take effect when the WAN is up; if the wrong interface was found, name it with [wan] interfaces or --wan")
-	}
+	r.checkWAN(outside)
 	inside, err := lan.New(lan.Config{Names: cfg.LANs, Outside: outside.Outside, Log: log})
 	if err != nil {
 		r.bad("lan", err.Error(), "")
 		return
 	}
 	snapshot := settled(ctx, inside)
+	r.checkLANs(ctx, cfg, outside, inside, snapshot)
+	for _, ifc := range snapshot.Interfaces {
+		if !running {
+			r.checkPorts(ctx, cfg, ifc)
+		}
+	}
+}
+
+// checkWAN looks what the line to the internet is good for.
+func (r *report) checkWAN(outside *wan.Watcher) {
+	primary, ok := outside.Snapshot().Primary()
+	switch {
+	case !ok || !primary.Connected():
+		r.bad("wan", outside.Snapshot().Note(), "mappings are kept and take effect when the WAN is up; if the wrong interface was found, name it with [wan] interfaces or --wan")
+	case primary.Kind() == wan.Public:
+		r.ok("wan", "%s", primary.Note())
+	case primary.Kind() == wan.Private:
+		r.note("wan", primary.Note(), "switch that router to bridge mode, or make this one its DMZ host (exposed host)")
+	default:
+		r.note("wan", primary.Note(), "ask the provider for a public address, or use IPv6")
+	}
+}
+
+// checkLANs looks at the networks inside, and at the rules of the file that are about them.
+func (r *report) checkLANs(ctx context.Context, cfg config.Config, outside *wan.Watcher, inside *lan.Watcher, snapshot *lan.Snapshot) {
 	for _, m := range snapshot.Missing {
 		r.bad("lan", fmt.Sprintf("%s: %s", m.Name, m.Why), "it will be served as soon as it can be; if that is never, correct [lan] interfaces")
 	}
@@ -179,9 +270,6 @@ func (r *report) checkNetwork(ctx context.Context, cfg config.Config, running bo
 	}
 	for _, ifc := range snapshot.Interfaces {
 		r.ok("lan", "%s %s", ifc.Name, join(ifc.Prefixes))
-		if !running {
-			r.checkPorts(ctx, cfg, ifc)
-		}
 	}
 }
 

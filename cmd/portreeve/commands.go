@@ -50,8 +50,13 @@ func printStatus(w io.Writer, s web.Status, rules web.RuleList) {
 	row(w, "verdict", strings.ReplaceAll(string(s.Verdict), "_", " "))
 	row(w, "firewall", s.Backend)
 	for _, wan := range s.WANs {
-		row(w, "wan", fmt.Sprintf("%s %s (%s)", wan.Name, join(wan.Addresses), strings.ReplaceAll(string(wan.State), "_", " ")))
+		text := fmt.Sprintf("%s %s (%s)", wan.Name, join(wan.Addresses), strings.ReplaceAll(string(wan.State), "_", " "))
+		if wan.SinceSeconds > 0 {
+			text += " for " + short(wan.SinceSeconds)
+		}
+		row(w, "wan", text)
 	}
+	row(w, "console", expected(s.ExpectedNAT))
 	for _, lan := range s.LANs {
 		row(w, "lan", fmt.Sprintf("%s %s", lan.Name, join(lan.Addresses)))
 	}
@@ -74,6 +79,23 @@ func printStatus(w io.Writer, s web.Status, rules web.RuleList) {
 	for _, p := range s.Problems {
 		row(w, "PROBLEM", fmt.Sprintf("%s: %s (for %s)", p.Source, p.Text, short(p.SinceSeconds)))
 	}
+}
+
+// expected says which NAT type consoles will find.
+func expected(t web.NATType) string {
+	if len(t.Xbox) == 0 {
+		return t.Text
+	}
+	return fmt.Sprintf("Xbox %s, PlayStation type %s, Switch %s (expected, not measured). %s", or(t.Xbox), or(t.PlayStation), or(t.Switch), t.Text)
+}
+
+// or lists what is possible.
+func or[T any](all []T) string {
+	texts := make([]string, len(all))
+	for i, v := range all {
+		texts[i] = fmt.Sprint(v)
+	}
+	return strings.Join(texts, " or ")
 }
 
 // dmzHost says who gets what nothing else takes.

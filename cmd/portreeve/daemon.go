@@ -48,6 +48,8 @@ type daemon struct {
 	pcp  *pcp.Server  // PCP and NAT-PMP; nil: both are switched off
 	web  *web.Server
 
+	heard *lan.Heard // who said something to the servers lately
+
 	certificates *certificates // of the admin page; nil: it is served without TLS
 
 	limits limits
@@ -68,7 +70,7 @@ func newLimits(device func(netip.Addr) string, log *slog.Logger) limits {
 
 // newDaemon opens what must be there before anything runs: firewall, store, the kernel's view of the network.
 func newDaemon(ctx context.Context, cfg config.Config, o *options, log *slog.Logger) (d *daemon, err error) {
-	d = &daemon{disturbed: make(chan struct{}, 1), cfg: cfg, log: log}
+	d = &daemon{disturbed: make(chan struct{}, 1), cfg: cfg, log: log, heard: lan.NewHeard(time.Now)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -149,13 +151,14 @@ func (d *daemon) newServers(ctx context.Context, o *options) (err error) {
 		DeviceName: deviceName(names), Neighbours: d.neighbours, Vendor: lan.NewVendors(lan.UsualVendorFiles(), d.log).Vendor,
 		Leases: d.leases, Records: records, Facts: d.facts, OwnAddrs: d.ownAddrs, Traffic: d.traffic,
 		MAC: d.lan.MAC, Addrs: d.lan.Addrs, Policy: d.cfg.Policy, Answer: answer, Settings: settings(d.cfg), Logger: d.log,
+		ConfigFile: o.file(), Check: d.selfCheck, Heard: d.hostsHeard,
 	})
 	return err
 }
 
 func (d *daemon) newPCP(stateDir string) *pcp.Server {
 	cfg := pcp.Config{
-		Leases: d.leases, Outside: outside{d}, Logger: d.log, Device: d.lan.MAC, Flow: d.flow,
+		Leases: d.leases, Outside: outside{d}, Logger: d.log, Device: d.lan.MAC, Flow: d.flow, Heard: d.hears(lan.Asked),
 		ThirdParty: slices.Contains(d.cfg.Policy.ThirdParty, lease.OriginPCP),
 		Changed:    func() <-chan struct{} { return d.wan.Snapshot().Changed() },
 
@@ -178,6 +181,11 @@ func (d *daemon) newPCP(stateDir string) *pcp.Server {
 	return pcp.NewServer(cfg)
 }
 
+// hears returns what takes down that a host has said something.
+func (d *daemon) hears(what lan.Sound) func(netip.Addr) {
+	return func(host netip.Addr) { d.heard.Note(what, host) }
+}
+
 // igdVersions translates the setting.
 func igdVersions(setting int) igd.Versions {
 	switch setting {
@@ -198,7 +206,7 @@ func (d *daemon) newIGD(o *options) error {
 	cfg := igd.Config{
 		UUID: id, Version: version(), Product: product(), Versions: igdVersions(d.cfg.IGD.Version),
 		Device: d.lan.MAC, Addrs: d.lan.Addrs, Present: d.lan.Present, Leases: d.leases, Outside: outside{d}, Logger: d.log,
-		Network: d.network(),
+		Network: d.network(), Heard: d.hears(lan.Called),
 	}
 	if d.cfg.Web.Enable {
 		cfg.UIPort, cfg.UISecure = d.cfg.Web.Port, d.cfg.Web.TLS
@@ -218,6 +226,7 @@ func (d *daemon) newIGD(o *options) error {
 		BootID:   func() uint32 { return uint32(d.leases.Now().Unix()) },
 		Product:  product(),
 		ConfigID: d.igd.ConfigID(),
+		Heard:    d.hears(lan.Searched),
 		Log:      d.log,
 	})
 	return err

@@ -134,7 +134,11 @@ func (d *daemon) facts() web.Facts {
 		Notices: append([]string{}, d.cfg.Warnings...),
 	}
 	for _, ifc := range d.wan.Snapshot().Interfaces {
-		f.WANs = append(f.WANs, web.WANFacts{Name: ifc.Name, Addresses: ifc.Addrs, State: stateOf(ifc)})
+		w := web.WANFacts{Name: ifc.Name, Addresses: ifc.Addrs, State: stateOf(ifc)}
+		if !ifc.Since.IsZero() {
+			w.SinceSeconds = int64(max(0, d.leases.Now().Sub(ifc.Since)) / time.Second)
+		}
+		f.WANs = append(f.WANs, w)
 	}
 	snapshot := d.lan.Snapshot()
 	for _, ifc := range snapshot.Interfaces {
@@ -239,6 +243,19 @@ func (d *daemon) neighbours() []web.Neighbour {
 	all := make([]web.Neighbour, len(found))
 	for i, n := range found {
 		all[i] = web.Neighbour(n)
+	}
+	return all
+}
+
+// hostsHeard are those that said something to the servers lately.
+func (d *daemon) hostsHeard() []web.HeardHost {
+	now, voices := d.leases.Now(), d.heard.Lately()
+	all := make([]web.HeardHost, len(voices))
+	for i, v := range voices {
+		all[i] = web.HeardHost{
+			Address: v.Addr, MAC: d.lan.MAC(v.Addr), Searches: v.Searches, Calls: v.Calls, Requests: v.Requests,
+			AgoSeconds: int64(max(0, now.Sub(v.Last)) / time.Second),
+		}
 	}
 	return all
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/portreeve/portreeve/config"
+	"github.com/portreeve/portreeve/web"
 )
 
 const (
@@ -75,6 +77,14 @@ func (o *options) load() (config.Config, error) {
 		cfg.Store = filepath.Join(o.stateDir, cfg.Store)
 	}
 	return cfg, nil
+}
+
+// file is the configuration file that is read, and whether it is there.
+func (o *options) file() web.ConfigFile {
+	f := web.ConfigFile{Path: cmp.Or(o.configFile, defaultConfig)}
+	_, err := os.Stat(f.Path)
+	f.Read = err == nil
+	return f
 }
 
 // parseFile reads the file that was named, or the default one if it exists.
