@@ -21,6 +21,7 @@ func work() (context.Context, context.CancelFunc) {
 // failure is returned and shown, and tried again until it is gone. What only follows rules that are stored waits for no store.
 func (m *Manager) commit(t *tx) error {
 	defer m.settle()
+	t.keepNotes(m.Now())
 	events := m.history.plan(t.events, m.Now())
 	var storeErr error
 	if t.following && !t.stores() && !m.hasUnsaved() {
@@ -62,6 +63,11 @@ func (m *Manager) save(t *tx, events []Event) error {
 	if batch.Policy = m.unsavedPolicy; t != nil && t.policy != nil {
 		batch.Policy = &t.policy.own
 	}
+	if said := m.unsavedSaid; t != nil && t.said != nil {
+		batch.Said = t.said.stored()
+	} else if said != nil {
+		batch.Said = said.stored()
+	}
 	ctx, cancel := work()
 	defer cancel()
 	if err := m.cfg.Store.Commit(ctx, batch); err != nil {
@@ -69,6 +75,7 @@ func (m *Manager) save(t *tx, events []Event) error {
 	}
 	// New ones, because a map never gets smaller: emptied, it would still cost each commit what it held once.
 	m.unsaved, m.unsavedRules, m.unsavedPolicy, m.pending = map[ID]*Lease{}, map[ID]*Rule{}, nil, map[uint64]Event{}
+	m.unsavedSaid = nil
 	return m.trouble("store", nil)
 }
 
@@ -113,7 +120,7 @@ func (b *Batch) setRules(rows map[ID]*Rule) {
 }
 
 func (m *Manager) hasUnsaved() bool {
-	return len(m.unsaved)+len(m.unsavedRules) > 0 || m.unsavedPolicy != nil
+	return len(m.unsaved)+len(m.unsavedRules) > 0 || m.unsavedPolicy != nil || m.unsavedSaid != nil
 }
 
 // checkpoint saves the clocks, the epoch and whatever is left over.
@@ -128,6 +135,9 @@ func (m *Manager) checkpoint() {
 func (m *Manager) remember(t *tx, events []Event) {
 	maps.Copy(m.unsaved, t.leases)
 	maps.Copy(m.unsavedRules, t.rules)
+	if t.said != nil {
+		m.unsavedSaid = t.said
+	}
 	m.pend(events)
 }
 
@@ -152,6 +162,9 @@ func (m *Manager) takeBack(t *tx) {
 	}
 	if t.policy != nil {
 		m.unsavedPolicy = &m.table.policy.own
+	}
+	if t.said != nil {
+		m.unsavedSaid = m.table.said
 	}
 	if err := m.save(nil, nil); err != nil {
 		m.log.Error("the store could not be put back", "err", err)
@@ -202,6 +215,7 @@ func (m *Manager) finish(t *tx, events []Event, stuck error) {
 		m.uses.follow(m.table.policy.own, t.policy.own, m.Now())
 	}
 	m.closures.add(t, m.Now())
+	m.asked.settle(t)
 	t.merge()
 	if len(t.events) > 0 {
 		m.updates += max(t.updates, 1)

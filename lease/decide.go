@@ -107,7 +107,6 @@ type facts struct {
 	wall      wallClock
 	topology  Topology
 	listeners func() (Listeners, error)
-	approval  func(approvalKey) approval // what the owner has said
 }
 
 // open decides one request against the batch so far. On success the new lease is part of the batch.
@@ -124,7 +123,7 @@ func (p Policy) open(t *tx, r Request, d devices, f facts) (Lease, Decision, err
 		Listeners:  listeners,
 		MAC:        device,
 		ClientMAC:  d.client,
-		Approval:   f.approval(approvalKeyOf(r, device)),
+		Approval:   t.hears().answerTo(clientPort(r.Mapping, device), f.now),
 		Now:        f.wall.time,
 		SameDevice: d.same(),
 		Device:     t.heldBy(holders(device, r.Internal.Addr())),
@@ -145,6 +144,9 @@ func (p Policy) open(t *tx, r Request, d devices, f facts) (Lease, Decision, err
 	if current != nil {
 		l := renew(*current, r, decision, f.now)
 		l.Device = cmp.Or(device, l.Device)
+		if l.EndFixed {
+			decision.Trace = append(decision.Trace, Step{Rule: "the owner's end", OK: true, Why: "the owner has set when it ends, and renewals do not change that"})
+		}
 		if rule := t.rule(l.Rule); rule != nil {
 			decision.Trace = append(decision.Trace, Step{Rule: "the owner's rules", OK: true, Why: fmt.Sprintf("%s leads it there already, and as long as that holds", rule.title())})
 		}
@@ -163,7 +165,7 @@ func (p Policy) open(t *tx, r Request, d devices, f facts) (Lease, Decision, err
 	}
 	l := Lease{
 		Mapping: r.Mapping, ID: t.newID(), Origin: r.Origin, Client: r.Client, Device: device,
-		Agent: r.Agent, Nonce: r.Nonce, Created: f.now,
+		Agent: r.Agent, Nonce: r.Nonce, Created: f.now, Note: t.noteFor(clientPort(r.Mapping, device), f.now),
 	}
 	l.External = external
 	l.Filters = slices.Clone(r.Filters)
@@ -345,6 +347,9 @@ func (l *Lease) belongsTo(addr netip.Addr, device string) bool {
 }
 
 func (l *Lease) extend(d Decision, now time.Time) {
+	if l.EndFixed {
+		return
+	}
 	l.Permanent, l.Lifetime = d.Permanent, d.Lifetime
 	l.Expires = now.Add(d.Lifetime)
 	if d.Permanent {

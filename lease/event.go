@@ -12,7 +12,7 @@ type EventKind string
 const (
 	EventOpened  EventKind = "opened"  // a new lease
 	EventRenewed EventKind = "renewed" // the client asked again; repeated renewals are one event with a count
-	EventChanged EventKind = "changed" // the client asked again, for another internal endpoint or other filters
+	EventChanged EventKind = "changed" // the client asked again, for another internal endpoint or other filters; or the owner has amended it
 	EventClosed  EventKind = "closed"  // by client, owner, expiry or because the device left: see Reason
 	EventDenied  EventKind = "denied"  // a request was refused; repeated refusals are one event with a count
 	EventTrouble EventKind = "trouble" // store or firewall failed, or work again: see Reason

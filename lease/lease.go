@@ -63,6 +63,11 @@ type Lease struct {
 	// long as the device is seen on the LAN, see [DeviceGone].
 	Permanent bool
 
+	// Note is what the owner has written on it, and EndFixed that the owner has had it end earlier: renewals leave that as it
+	// is. See [LeaseChange].
+	Note     string
+	EndFixed bool
+
 	// Renewals counts how often the client has asked for it again.
 	Renewals uint32
 

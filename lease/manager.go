@@ -72,6 +72,7 @@ type Manager struct {
 	unsaved       map[ID]*Lease    // what the store should hold but could not be told; nil: nothing
 	unsavedRules  map[ID]*Rule     // the same of rules
 	unsavedPolicy *OwnPolicy       // the same of the policy; nil: nothing
+	unsavedSaid   *said            // the same of what the owner has said; nil: nothing
 	pending       map[uint64]Event // by Seq: events that go with the next commit
 	drift         bool             // the kernel's state is unknown: the next change is a Sync
 	suspect       bool             // somebody may have changed the kernel's rules
@@ -88,19 +89,19 @@ type Manager struct {
 	closures      closures         // what the owner can take back
 
 	// What follows is shared with readers. Only the writer changes it, for a moment and with mu held.
-	mu        sync.Mutex
-	table     *table
-	stuck     map[ID]Lease // closed, but still in the kernel
-	topology  Topology
-	history   *history
-	problems  map[string]Problem
-	snapshot  *Snapshot // nil: to be built
-	approvals approvals
-	uses      ruleUses
-	updates   uint32 // how many operations have changed leases
-	changed   chan struct{}
-	epoch     time.Duration // at started
-	started   Instant
+	mu       sync.Mutex
+	table    *table
+	stuck    map[ID]Lease // closed, but still in the kernel
+	topology Topology
+	history  *history
+	problems map[string]Problem
+	snapshot *Snapshot // nil: to be built
+	asked    asked
+	uses     ruleUses
+	updates  uint32 // how many operations have changed leases
+	changed  chan struct{}
+	epoch    time.Duration // at started
+	started  Instant
 }
 
 // queueSize is how many requests may wait; more wait outside, each for its own deadline.
@@ -145,7 +146,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 		cfg: cfg, log: cfg.Logger,
 		queue: make(chan *operation, queueSize), ready: make(chan struct{}), ended: make(chan struct{}),
 		deadlines: newDeadlines(), refused: map[ID]refusal{}, lost: map[ID]time.Time{}, unsaved: map[ID]*Lease{}, unsavedRules: map[ID]*Rule{}, pending: map[uint64]Event{}, drift: true,
-		table: newTable(), approvals: newApprovals(), stuck: map[ID]Lease{}, topology: cfg.Topology, history: newHistory(state.Events),
+		table: newTable(), asked: asked{}, stuck: map[ID]Lease{}, topology: cfg.Topology, history: newHistory(state.Events),
 		problems: map[string]Problem{}, uses: ruleUses{}, changed: make(chan struct{}), epoch: state.Epoch, started: now,
 	}
 	if state.Notice != "" {
@@ -156,6 +157,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	}
 	m.adopt(state.Leases, now.Time)
 	m.adoptPolicy(state.Policy)
+	m.table.said = newSaid(state.Said)
 	if err := m.adoptRules(state.Rules); err != nil {
 		return nil, err
 	}

@@ -16,6 +16,8 @@ type MemoryStore struct {
 	leases map[ID]memoryRow
 	rules  map[ID]Rule
 	policy OwnPolicy
+	said   Said
+	heard  Instant // when said was saved
 	events []Event // in order of Seq
 	epoch  time.Duration
 	saved  Instant
@@ -37,7 +39,7 @@ func (s *MemoryStore) Load(_ context.Context, now Instant) (State, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var state State
-	if len(s.leases) == 0 && len(s.rules) == 0 && len(s.events) == 0 && s.epoch == 0 && s.policy.Version == 0 && len(s.policy.Devices) == 0 {
+	if len(s.leases) == 0 && len(s.rules) == 0 && len(s.events) == 0 && s.epoch == 0 && s.policy.Version == 0 && len(s.policy.Devices) == 0 && s.heard == (Instant{}) {
 		return state, nil
 	}
 	since := Elapsed(s.saved, now)
@@ -50,6 +52,7 @@ func (s *MemoryStore) Load(_ context.Context, now Instant) (State, error) {
 	state.Rules = slices.Collect(maps.Values(s.rules))
 	state.Events = slices.Clone(s.events)
 	state.Policy = s.policy
+	state.Said = s.said.moved(now.Time.Sub(s.heard.Time) - Elapsed(s.heard, s.saved) - since)
 	return state, nil
 }
 
@@ -71,6 +74,9 @@ func (s *MemoryStore) Commit(_ context.Context, b Batch) error {
 	}
 	if b.Policy != nil {
 		s.policy = *b.Policy
+	}
+	if b.Said != nil {
+		s.said, s.heard = *b.Said, b.Now
 	}
 	for _, e := range b.Events {
 		i, found := slices.BinarySearchFunc(s.events, e.Seq, func(e Event, seq uint64) int { return cmp.Compare(e.Seq, seq) })

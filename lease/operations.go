@@ -289,7 +289,6 @@ func (m *Manager) facts() facts {
 			defer cancel()
 			return m.cfg.Listeners(ctx)
 		}),
-		approval: func(key approvalKey) approval { return m.approvals.of(key, now) },
 	}
 }
 

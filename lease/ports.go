@@ -131,6 +131,7 @@ type State struct {
 	Events []Event   // oldest first
 	Rules  []Rule    // any order
 	Policy OwnPolicy // of Version 0 if none was ever saved
+	Said   Said      // with times relative to the reading that Load was given
 	Epoch  time.Duration
 	// Notice tells the owner of something that went wrong with the kept state (a damaged file that was set
 	// aside); empty if all is well.
@@ -149,4 +150,5 @@ type Batch struct {
 	DeleteRules []ID   // absent ones are no error
 
 	Policy *OwnPolicy // in place of the one before; nil: that stays
+	Said   *Said      // the same; its times are saved relative to Now
 }

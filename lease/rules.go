@@ -629,5 +629,5 @@ func (m *Manager) ruleStates() []RuleState {
 
 // empty tells whether a batch changes nothing.
 func (t *tx) empty() bool {
-	return len(t.leases) == 0 && len(t.rules) == 0 && len(t.why) == 0 && t.policy == nil
+	return len(t.leases) == 0 && len(t.rules) == 0 && len(t.why) == 0 && t.policy == nil && t.said == nil
 }

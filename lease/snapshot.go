@@ -90,7 +90,7 @@ func (m *Manager) buildSnapshot() *Snapshot {
 		Rules:    m.ruleStates(),
 		Policy:   m.table.policy.whole,
 		Own:      m.table.policy.own,
-		Waiting:  m.approvals.list(),
+		Waiting:  m.asked.list(),
 		Topology: m.topology,
 		events:   m.history.all(),
 		changed:  m.changed,

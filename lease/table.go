@@ -26,6 +26,7 @@ type table struct {
 	rules    map[ID]*Rule          // of the owner; never changed, only replaced
 	why      map[ID]string         // why a rule is not in force
 	policy   *policies             // never changed, only replaced
+	said     *said                 // the same
 	seq      uint64                // the highest Seq ever given
 }
 
@@ -38,6 +39,7 @@ func newTable() *table {
 		rules:    map[ID]*Rule{},
 		why:      map[ID]string{},
 		policy:   &policies{},
+		said:     newSaid(Said{}),
 	}
 }
 
@@ -108,18 +110,21 @@ func bySeq(a, b *Lease) int { return cmp.Compare(a.Seq, b.Seq) }
 // change before the batch is in the store and in the kernel, so readers see only what is in force.
 type tx struct {
 	base     *table
-	leases   map[ID]*Lease  // nil: closed
-	rules    map[ID]*Rule   // nil: removed
-	why      map[ID]string  // why a rule is not in force
-	policy   *policies      // nil: unchanged
-	external places         // of each place that the batch has touched, all that is there
-	held     map[string]int // difference to base.held
+	leases   map[ID]*Lease         // nil: closed
+	rules    map[ID]*Rule          // nil: removed
+	why      map[ID]string         // why a rule is not in force
+	policy   *policies             // nil: unchanged
+	said     *said                 // nil: unchanged
+	noted    map[ClientPort]string // notes on leases that are closed; "" where it is to be forgotten
+	external places                // of each place that the batch has touched, all that is there
+	held     map[string]int        // difference to base.held
 	seq      uint64
 	total    int // difference to len(base.leases)
 	ports    int // difference to base.ports
 	events   []Event
-	undoable []Lease // closed in the owner's name, see [Manager.Reopen]
-	updates  uint32  // how many operations have changed leases; 0 with events means one
+	settled  []func(ClientPort) bool // which requests wait no more, because they are answered
+	undoable []Lease                 // closed in the owner's name, see [Manager.Reopen]
+	updates  uint32                  // how many operations have changed leases; 0 with events means one
 
 	following bool // it does no more than follow the rules that the store knows, see [Manager.commit]
 }
@@ -206,6 +211,12 @@ func (t *tx) put(l *Lease) {
 
 func (t *tx) close(l *Lease) {
 	t.uncount(t.get(l.ID))
+	if l.Note != "" {
+		if t.noted == nil {
+			t.noted = map[ClientPort]string{}
+		}
+		t.noted[clientPort(l.Mapping, l.Device)] = l.Note
+	}
 	t.leases[l.ID] = nil
 	for place := range l.Places() {
 		t.external[place] = without(t.at(place), l.ID)
@@ -248,7 +259,7 @@ func (t *tx) stores() bool {
 			return true
 		}
 	}
-	return len(t.rules) > 0 || t.policy != nil
+	return len(t.rules) > 0 || t.policy != nil || t.said != nil
 }
 
 // change returns what the kernel must learn of the batch.
@@ -325,7 +336,7 @@ func (t *tx) merge() {
 		}
 	}
 	maps.Copy(t.base.why, t.why)
-	t.base.policy = t.policies()
+	t.base.policy, t.base.said = t.policies(), t.hears()
 	for id, r := range t.rules {
 		if t.base.rules[id] = r; r == nil {
 			delete(t.base.rules, id)

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net/netip"
+	"maps"
 	"slices"
 	"time"
 )
@@ -28,7 +28,6 @@ const (
 	refusalLasts     = time.Hour
 	maxWaiting       = 128
 	maxWaitingDevice = 8
-	maxApprovals     = 512
 )
 
 // approval is what the owner has answered.
@@ -40,87 +39,63 @@ const (
 	refusedByOwner
 )
 
-// approvalKey is what an answer is about. The port outside is not part of it: some protocols let the router choose.
-type approvalKey struct {
-	device   string
-	addr     netip.Addr // instead, where the device is not known
-	protocol Protocol
-	port     uint16 // inside
-}
-
-func approvalKeyOf(r Request, device string) approvalKey {
-	key := approvalKey{device: device, protocol: r.Protocol, port: r.Internal.Port()}
-	if device == "" {
-		key.addr = r.Internal.Addr()
-	}
-	return key
-}
-
-// answered is an answer, and until when it holds.
-type answered struct {
-	approval
-	until time.Time
-}
-
-// approvals are the requests that wait, and what was answered. They are kept in memory only: who still wants something
-// asks again. Only the writer changes them, with the manager's mu held.
-type approvals struct {
-	waiting map[approvalKey]*Waiting
-	answers map[approvalKey]answered
-}
-
-func newApprovals() approvals {
-	return approvals{waiting: map[approvalKey]*Waiting{}, answers: map[approvalKey]answered{}}
-}
-
-func (a *approvals) of(key approvalKey, now time.Time) approval {
-	if one, ok := a.answers[key]; ok && now.Before(one.until) {
-		return one.approval
-	}
-	return notAnswered
-}
+// asked is the requests that wait. They are kept in memory only: who still wants something asks again. Only the writer changes
+// them, with the manager's mu held.
+type asked map[ClientPort]*Waiting
 
 // prune forgets what is over.
-func (a *approvals) prune(now time.Time) {
-	for key, w := range a.waiting {
+func (a asked) prune(now time.Time) {
+	for key, w := range a {
 		if now.Sub(w.Last) >= WaitingFor {
-			delete(a.waiting, key)
-		}
-	}
-	for key, one := range a.answers {
-		if !now.Before(one.until) {
-			delete(a.answers, key)
+			delete(a, key)
 		}
 	}
 }
 
 // add lists a request, or counts one that is listed. It returns false if there is no room.
-func (a *approvals) add(key approvalKey, r Request, device string, now time.Time, newID func() ID) bool {
+func (a asked) add(key ClientPort, r Request, device string, now time.Time, newID func() ID) bool {
 	a.prune(now)
-	if w := a.waiting[key]; w != nil {
+	if w := a[key]; w != nil {
 		next := *w
 		next.Request, next.Last = r, now
 		next.Count++
-		a.waiting[key] = &next
+		a[key] = &next
 		return true
 	}
 	own := 0
-	for other := range a.waiting {
-		if other.device == key.device && other.addr == key.addr {
+	for other := range a {
+		if other.Device == key.Device && other.Addr == key.Addr {
 			own++
 		}
 	}
-	if len(a.waiting) >= maxWaiting || own >= maxWaitingDevice {
+	if len(a) >= maxWaiting || own >= maxWaitingDevice {
 		return false
 	}
-	a.waiting[key] = &Waiting{ID: newID(), Device: device, Request: r, First: now, Last: now, Count: 1}
+	a[key] = &Waiting{ID: newID(), Device: device, Request: r, First: now, Last: now, Count: 1}
 	return true
 }
 
+// find returns the request with an ID.
+func (a asked) find(id ID, now time.Time) (ClientPort, *Waiting) {
+	for key, w := range a {
+		if w.ID == id && now.Sub(w.Last) < WaitingFor {
+			return key, w
+		}
+	}
+	return ClientPort{}, nil
+}
+
+// settle forgets what a batch has answered.
+func (a asked) settle(t *tx) {
+	for _, answered := range t.settled {
+		maps.DeleteFunc(a, func(key ClientPort, _ *Waiting) bool { return answered(key) })
+	}
+}
+
 // list returns what waits, the latest first.
-func (a *approvals) list() []Waiting {
-	all := make([]Waiting, 0, len(a.waiting))
-	for _, w := range a.waiting {
+func (a asked) list() []Waiting {
+	all := make([]Waiting, 0, len(a))
+	for _, w := range a {
 		all = append(all, *w)
 	}
 	slices.SortFunc(all, func(a, b Waiting) int { return cmp.Or(b.First.Compare(a.First), cmp.Compare(a.ID, b.ID)) })
@@ -131,7 +106,7 @@ func (a *approvals) list() []Waiting {
 func (m *Manager) await(t *tx, r Request, device string, f facts, refused error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.approvals.add(approvalKeyOf(r, device), r, device, f.now, t.newID) {
+	if !m.asked.add(clientPort(r.Mapping, device), r, device, f.now, t.newID) {
 		return fmt.Errorf("%w, and too many requests wait already", refused)
 	}
 	m.publish()
@@ -165,55 +140,43 @@ func (m *Manager) AnswerRequest(ctx context.Context, id ID, answer Answer, o Dev
 }
 
 func (m *Manager) answerRequest(t *tx, id ID, answer Answer, access Access, o DeviceOptions, f facts) (Waiting, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.approvals.prune(f.now)
-	for key, w := range m.approvals.waiting {
-		if w.ID != id {
-			continue
-		}
-		was := *w
-		if o.DryRun {
-			return was, nil
-		}
-		if access != AccessInherit {
-			return was, m.answerAlways(t, key, access, o, f)
-		}
-		if len(m.approvals.answers) >= maxApprovals {
-			return was, fmt.Errorf("%w: %d answers are remembered, allowed are %d: wait, or set what the device may", ErrFull, maxApprovals, maxApprovals)
-		}
-		said, lasts := answered{approval: approvedByOwner}, approvalLasts
-		if answer == DenyOnce {
-			said, lasts = answered{approval: refusedByOwner}, refusalLasts
-		}
-		said.until = f.now.Add(lasts)
-		m.approvals.answers[key] = said
-		delete(m.approvals.waiting, key)
-		t.events = append(t.events, Event{Kind: EventPolicy, By: o.By, Reason: fmt.Sprintf("the owner says %s to %s", answer, was.Request)})
-		m.publish()
-		return was, nil
+	key, w := m.asked.find(id, f.now)
+	switch {
+	case w == nil:
+		return Waiting{}, fmt.Errorf("%w: no request %q waits", ErrNotFound, CleanText(string(id), 32))
+	case o.DryRun:
+		return *w, nil
+	case access != AccessInherit:
+		return *w, t.answerAlways(key, access, o, f)
 	}
-	return Waiting{}, fmt.Errorf("%w: no request %q waits", ErrNotFound, CleanText(string(id), 32))
+	next := t.hears().without(f.now)
+	if len(next.answers) >= maxAnswers {
+		return *w, fmt.Errorf("%w: %d answers are remembered, allowed are %d: wait, or set what the device may", ErrFull, maxAnswers, maxAnswers)
+	}
+	one := answered{approvedByOwner, f.now.Add(approvalLasts)}
+	if answer == DenyOnce {
+		one = answered{refusedByOwner, f.now.Add(refusalLasts)}
+	}
+	next.answers[key] = one
+	t.said = next
+	t.settled = append(t.settled, func(other ClientPort) bool { return other == key })
+	t.events = append(t.events, Event{Kind: EventPolicy, By: o.By, Reason: fmt.Sprintf("the owner says %s to %s", answer, w.Request)})
+	return *w, nil
 }
 
-// answerAlways sets what the device may, and forgets all that it waits for. The caller holds mu.
-func (m *Manager) answerAlways(t *tx, key approvalKey, access Access, o DeviceOptions, f facts) error {
-	if key.device == "" {
+// answerAlways sets what the device may, and settles all that it waits for.
+func (t *tx) answerAlways(key ClientPort, access Access, o DeviceOptions, f facts) error {
+	if key.Device == "" {
 		return fmt.Errorf("%w: the device is not known by a MAC address: answer this request only", ErrInvalid)
 	}
-	d, ok := t.policies().own.Devices[key.device]
+	d, ok := t.policies().own.Devices[key.Device]
 	if !ok {
-		d = Device{MAC: key.device}
+		d = Device{MAC: key.Device}
 	}
 	d.Access = access
 	if _, err := t.setDevice(d, o, f); err != nil {
 		return err
 	}
-	for other := range m.approvals.waiting {
-		if other.device == key.device {
-			delete(m.approvals.waiting, other)
-		}
-	}
-	m.publish()
+	t.settled = append(t.settled, func(other ClientPort) bool { return other.Device == key.Device })
 	return nil
 }

@@ -125,6 +125,7 @@ type Lease struct {
 	WAN             string       `json:"wan"`          // "": each of them
 	RemoteHosts     []RemoteHost `json:"remote_hosts"` // none: everybody
 	Description     string       `json:"description"`  // as the client sent it: untrusted
+	Note            string       `json:"note"`         // of the owner
 	Agent           string       `json:"agent"`        // what the client calls itself: untrusted
 	Via             lease.Origin `json:"via"`
 	Client          netip.Addr   `json:"client"`      // who asked
@@ -136,6 +137,7 @@ type Lease struct {
 	// closed unless its device is seen again.
 	RemainingSeconds int64  `json:"remaining_seconds"`
 	Permanent        bool   `json:"permanent"`
+	EndFixed         bool   `json:"end_fixed"` // the owner has had it end earlier: renewals do not change that
 	Renewals         uint32 `json:"renewals"`
 	Stuck            string `json:"stuck"` // why it stands although it should be closed; "" normally
 }

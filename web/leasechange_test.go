@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/portreeve/portreeve/lease"
@@ -40,5 +41,36 @@ func (h *home) inForce(p lease.Port, want bool) {
 	h.t.Helper()
 	if _, open := h.firewall.Lease(p); open != want {
 		h.t.Errorf("%s in the firewall: %t, want %t", p, open, want)
+	}
+}
+
+func TestAmendALease(t *testing.T) {
+	h := newHome(t)
+	b, l := h.owner(), h.open()
+	path := "/api/v1/leases/" + string(l.ID)
+	patch := func(query, body string) answer { return b.json(http.MethodPatch, path+query, body) }
+	got := decode[web.Lease](t, b.want(http.StatusOK, patch("", `{"note": "<b>Anna's</b>"}`)))
+	if got.Note != "<b>Anna's</b>" || got.EndFixed || got.RemainingSeconds < 3500 {
+		t.Errorf("with a note %+v", got)
+	}
+	got = decode[web.Lease](t, b.want(http.StatusOK, patch("?dry_run=true", `{"remaining_seconds": 60}`)))
+	if !got.EndFixed || got.RemainingSeconds > 60 {
+		t.Errorf("a dry run answers %+v", got)
+	}
+	got = decode[web.LeaseDetail](t, b.want(http.StatusOK, b.get(path))).Lease
+	if got.EndFixed || got.RemainingSeconds < 3500 || got.Note == "" {
+		t.Errorf("a dry run left %+v", got)
+	}
+	b.want(http.StatusOK, patch("", `{"remaining_seconds": 7200, "note": null}`))
+	for _, body := range []string{`{}`, `{"remaining_seconds": 0}`, `{"remaining_seconds": 99999999999999999}`, `{"remaining_seconds": "1h"}`, `{"name": "x"}`} {
+		b.refused(web.CodeInvalid, patch("", body))
+	}
+	b.refused(web.CodeNoLease, b.json(http.MethodPatch, "/api/v1/leases/nothing0", `{"note": "x"}`))
+
+	entries := decode[web.AuditList](t, b.want(http.StatusOK, b.get("/api/v1/audit"))).Entries
+	e := entries[0]
+	if e.Action != "lease.change" || e.Target != string(l.ID) || e.Before == e.After || !strings.HasPrefix(e.After, "udp 3074 -> 192.168.1.50:3074, ") ||
+		!strings.HasSuffix(e.After, ` left, note "<b>Anna's</b>"`) {
+		t.Errorf("the audit log says %+v", e)
 	}
 }

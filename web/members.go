@@ -99,6 +99,9 @@ func setMembers(members map[string]json.RawMessage, into any) (f faults) {
 
 // kindOf names what a member of a type may be.
 func kindOf(t reflect.Type) string {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
 	switch t.Kind() {
 	case reflect.Bool:
 		return "true or false"

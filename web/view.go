@@ -156,7 +156,7 @@ func (v view) lease(l lease.Lease) Lease {
 	return Lease{
 		ID: l.ID, Seq: l.Seq, Protocol: l.Protocol.String(), ExternalAddress: l.External.Addr(), ExternalPort: l.External.Port(),
 		InternalAddress: l.Internal.Addr(), InternalPort: l.Internal.Port(), PortCount: l.PortCount(), WAN: l.WAN, RemoteHosts: hosts,
-		Description: l.Description, Agent: l.Agent, Via: l.Origin, Client: l.Client,
+		Description: l.Description, Note: l.Note, EndFixed: l.EndFixed, Agent: l.Agent, Via: l.Origin, Client: l.Client,
 		Device: l.Device, DeviceName: lease.CleanText(v.name(l), maxName), Created: l.Created.Round(0),
 		RemainingSeconds: seconds(l.Remaining(v.now)), Permanent: l.Permanent, Renewals: l.Renewals, Stuck: l.Stuck,
 	}

@@ -28,6 +28,7 @@ type Leases interface {
 	Snapshot() *lease.Snapshot
 	CloseID(ctx context.Context, by lease.Actor, id lease.ID) (lease.Lease, error)
 	Reopen(ctx context.Context, by lease.Actor, id lease.ID) (lease.Lease, error)
+	AmendLease(ctx context.Context, by lease.Actor, id lease.ID, c lease.LeaseChange) (lease.Lease, error)
 	Open(ctx context.Context, r lease.Request) (lease.Lease, error)
 	Try(ctx context.Context, r lease.Request) (lease.Lease, lease.Trace, error)
 	Find(by lease.Origin, p lease.Protocol, internal netip.AddrPort) (lease.Lease, bool)

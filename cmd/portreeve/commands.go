@@ -129,7 +129,7 @@ func newLease() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c := addClientFlags(cmd)
-	cmd.AddCommand(newLeaseList(c), newLeaseShow(c), newLeaseClose(c), newLeaseReopen(c))
+	cmd.AddCommand(newLeaseList(c), newLeaseShow(c), newLeaseClose(c), newLeaseReopen(c), newLeaseNote(c), newLeaseSet(c))
 	return cmd
 }
 
@@ -175,6 +175,9 @@ func printLease(w io.Writer, d web.LeaseDetail) {
 	row(w, "asked by", fmt.Sprintf("%s via %s, %s", l.Client, l.Via, cmp.Or(l.Agent, "no name given")))
 	if l.Description != "" {
 		row(w, "description", l.Description)
+	}
+	if l.Note != "" {
+		row(w, "note", l.Note)
 	}
 	row(w, "opened", l.Created.Format(time.DateTime))
 	row(w, "left", left(l))

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -29,4 +31,74 @@ func newLeaseReopen(c *client) *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+func newLeaseNote(c *client) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "note ID [TEXT]",
+		Short: "Put a note on a lease, or without a text take it away",
+		Args:  cobra.MinimumNArgs(1),
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		note := strings.Join(args[1:], " ")
+		l, err := c.amend(cmd, args[0], false, web.LeaseChange{Note: &note})
+		if err != nil {
+			return err
+		}
+		what := "no note"
+		if l.Note != "" {
+			what = "noted: " + l.Note
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", l.ID, what)
+		return nil
+	}
+	return cmd
+}
+
+func newLeaseSet(c *client) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "set ID --left TIME",
+		Short: "Let a lease be open for longer or shorter",
+		Long: `Let a lease be open for longer or shorter than is left. Longer holds until the device renews, which then gets what the
+policy grants. Shorter holds for good: the lease ends then, and the device has to ask anew.`,
+		Example: "  portreeve lease set 1a2b3c4d --left 8h",
+		Args:    cobra.ExactArgs(1),
+	}
+	var left string
+	var dry bool
+	cmd.Flags().StringVar(&left, "left", "", "how much time shall be left, such as 30m, 8h or 2d")
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "only tell what would change")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if left == "" {
+			return exit{exitUsage, errors.New("--left is absent: name how much time shall be left, such as 8h")}
+		}
+		d, err := span(left)
+		if err != nil {
+			return err
+		}
+		seconds := uint64(max(0, d.Seconds()))
+		l, err := c.amend(cmd, args[0], dry, web.LeaseChange{RemainingSeconds: &seconds})
+		if err != nil {
+			return err
+		}
+		would, fixed := "has", ""
+		if dry {
+			would = "would have"
+		}
+		if l.EndFixed {
+			fixed = ", whatever its device renews"
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%s %s %s left%s\n", l.ID, would, short(l.RemainingSeconds), fixed)
+		return nil
+	}
+	return cmd
+}
+
+// amend changes a lease and returns it as it is then.
+func (c *client) amend(cmd *cobra.Command, id string, dry bool, change web.LeaseChange) (l web.Lease, err error) {
+	path := fmt.Sprintf("%s?dry_run=%t", leasePath(id), dry)
+	if err = c.send(cmd.Context(), call{method: http.MethodPatch, path: path, body: change}, &l); err != nil {
+		err = fmt.Errorf("%s: %w", id, err)
+	}
+	return l, err
 }

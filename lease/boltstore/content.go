@@ -15,6 +15,7 @@ const (
 	bucketEvents   = "events"   // by sequence number, sixteen hexadecimal digits
 	bucketRules    = "rules"    // of the owner, by rule ID
 	bucketPolicy   = "policy"   // of the owner; there is one row, policyKey
+	bucketSaid     = "said"     // by the owner, besides rules and policy; there is one row, saidKey
 	bucketUsers    = "users"    // by name of the account
 	bucketSessions = "sessions" // by the hash of the browser's secret
 	bucketTokens   = "tokens"   // by ID
@@ -29,7 +30,7 @@ const (
 )
 
 func buckets() []string {
-	return []string{bucketMeta, bucketLeases, bucketEvents, bucketRules, bucketPolicy, bucketUsers, bucketSessions, bucketTokens, bucketAudit, bucketNotify, bucketDamaged}
+	return []string{bucketMeta, bucketLeases, bucketEvents, bucketRules, bucketPolicy, bucketSaid, bucketUsers, bucketSessions, bucketTokens, bucketAudit, bucketNotify, bucketDamaged}
 }
 
 // content is what a file holds: the rows, as they are on disk, by bucket and key.

@@ -27,12 +27,13 @@ func (s *Store) Load(ctx context.Context, now lease.Instant) (lease.State, error
 		return lease.State{}, errClosed
 	}
 	var state lease.State
-	var badLeases, badEvents, badRules, badPolicy []edit
+	var badLeases, badEvents, badRules, badPolicy, badSaid []edit
 	state.Leases, badLeases = s.loadLeases(now)
 	state.Events, badEvents = s.loadEvents()
 	state.Rules, badRules = s.loadRules()
 	state.Policy, badPolicy = s.loadPolicy()
-	if bad := slices.Concat(badLeases, badEvents, badRules, badPolicy, s.checkRecords()); len(bad) > 0 {
+	state.Said, badSaid = s.loadSaid(now)
+	if bad := slices.Concat(badLeases, badEvents, badRules, badPolicy, badSaid, s.checkRecords()); len(bad) > 0 {
 		if err := s.persist(bad); err != nil {
 			s.notice("The store cannot be written: %v. Until that works, new mappings are refused.", err)
 		}
@@ -143,6 +144,9 @@ func (s *Store) tellMissing() {
 	}
 	if s.missing[bucketPolicy] > 0 {
 		s.notice("What you had set of the policy was damaged: only the configuration file holds now. Set it again.")
+	}
+	if s.missing[bucketSaid] > 0 {
+		s.notice("What you had answered to requests was damaged, and whether new ones are paused: look whether they are, and answer again.")
 	}
 	if n := s.missing[bucketEvents]; n > 0 {
 		s.notice("Entries of the history that were damaged and left out: %d.", n)

@@ -75,6 +75,8 @@ type leaseRow struct {
 	Version int `json:"v"`
 	mappingRow
 	Nonce     string     `json:"nonce,omitempty"` // hexadecimal; PCP only
+	Note      string     `json:"note,omitempty"`
+	EndFixed  bool       `json:"end_fixed,omitempty"`
 	Remaining int64      `json:"remaining_ms"`
 	Saved     instantRow `json:"saved"` // when Remaining was right
 }
@@ -194,6 +196,7 @@ func (r mappingRow) lease() lease.Lease {
 func encodeLease(l lease.Lease, now lease.Instant) ([]byte, error) {
 	r := leaseRow{
 		Version: rowVersion, mappingRow: toMappingRow(l),
+		Note: l.Note, EndFixed: l.EndFixed,
 		Remaining: l.Remaining(now.Time).Milliseconds(), Saved: toInstantRow(now),
 	}
 	if l.Nonce != (lease.Nonce{}) {
@@ -254,6 +257,7 @@ func decodeLease(key string, row []byte) (savedLease, error) {
 		return savedLease{}, fmt.Errorf("lease %s: impossible range of %d ports", r.ID, r.Ports)
 	}
 	l := savedLease{Lease: r.lease(), remaining: milliseconds(r.Remaining), at: r.Saved.instant()}
+	l.Note, l.EndFixed = lease.CleanText(r.Note, lease.MaxLeaseNote), r.EndFixed
 	if r.Nonce != "" {
 		nonce, err := hex.DecodeString(r.Nonce)
 		if err != nil || len(nonce) != len(l.Nonce) {

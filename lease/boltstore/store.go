@@ -91,6 +91,13 @@ func encodeBatch(b lease.Batch) ([]edit, error) {
 		}
 		edits = append(edits, edit{bucketPolicy, policyKey, row})
 	}
+	if b.Said != nil {
+		row, err := encodeSaid(*b.Said, b.Now)
+		if err != nil {
+			return nil, err
+		}
+		edits = append(edits, edit{bucketSaid, saidKey, row})
+	}
 	for _, e := range b.Events {
 		row, err := encodeEvent(e)
 		if err != nil {

@@ -62,6 +62,7 @@ func richLease() lease.Lease {
 	l.Filters = []lease.Filter{{Prefix: netip.MustParsePrefix("198.51.100.0/24")}, {Prefix: netip.MustParsePrefix("2001:db8::/64"), Port: 53}}
 	l.Ports, l.WAN = 16, "wan1"
 	l.Permanent, l.Stuck = true, "the firewall does not answer"
+	l.Note, l.EndFixed = "Anna's", true
 	return l
 }
 
