@@ -274,8 +274,9 @@ func (w *Watcher) probe(hosts []sighting) {
 
 // Neighbour is a machine that is on a LAN now, by one of its addresses.
 type Neighbour struct {
-	MAC  string // lower case with colons
-	Addr netip.Addr
+	MAC     string // lower case with colons
+	Addr    netip.Addr
+	Network string // the name of the LAN interface
 }
 
 // Neighbours lists who is on the LANs now, as far as the kernel knows: whoever has talked to or through the router lately. What
@@ -292,7 +293,7 @@ func (w *Watcher) Neighbours() (all []Neighbour) {
 			if err != nil {
 				w.config.Log.Warn("an entry of the neighbours cannot be read", "interface", ifc.Name, "err", err)
 			} else if s, ok := sightingOf(n, ifc); ok {
-				all = append(all, Neighbour{n.HardwareAddr.String(), s.addr})
+				all = append(all, Neighbour{n.HardwareAddr.String(), s.addr, ifc.Name})
 			}
 		})
 		if err != nil && !errors.Is(err, kernel.ErrInterrupted) {

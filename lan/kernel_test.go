@@ -612,7 +612,7 @@ func TestNeighbours(t *testing.T) {
 	if mac := w.MAC(host); mac != "02:00:00:00:00:0a" {
 		t.Errorf("hardware address %q, want 02:00:00:00:00:0a", mac)
 	}
-	if all := w.Neighbours(); len(all) != 1 || all[0] != (lan.Neighbour{MAC: "02:00:00:00:00:0a", Addr: host}) {
+	if all := w.Neighbours(); len(all) != 1 || all[0] != (lan.Neighbour{MAC: "02:00:00:00:00:0a", Addr: host, Network: "lan0"}) {
 		t.Errorf("neighbours %v, want the host only", all)
 	}
 	if w.Present(t.Context(), nobody) {

@@ -3,6 +3,7 @@ package web
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"net/http"
@@ -16,8 +17,9 @@ import (
 
 // Neighbour is an address by which a machine is on the LANs now.
 type Neighbour struct {
-	MAC  string // lower case with colons
-	Addr netip.Addr
+	MAC     string // lower case with colons
+	Addr    netip.Addr
+	Network string // the LAN interface
 }
 
 // DeviceList answers GET devices.
@@ -34,10 +36,12 @@ type Device struct {
 	Version  uint64         `json:"version"` // counts up with each change; also the ETag; 0: nothing is set
 	Title    string         `json:"title"`   // what people call it: the owner's name for it, else that of the network, "" if there is none
 
+	Kind       string       `json:"kind"`       // what it is: as the owner says, else a guess; "" when unknown
 	Vendor     string       `json:"vendor"`     // who has made it; "" when unknown
 	Randomised bool         `json:"randomised"` // it has made up its MAC address, and may make up another one later
 	Present    bool         `json:"present"`    // it is on the LAN now
 	Addresses  []netip.Addr `json:"addresses"`  // by which it is there now
+	Networks   []string     `json:"networks"`   // the LAN interfaces by which it is there now
 	Leases     int          `json:"leases"`     // how many it holds
 }
 
@@ -49,6 +53,10 @@ type DeviceSettings struct {
 	Access string   `json:"access"` // "inherit", "allow", "ask" or "deny"; absent: inherit
 	Ports  []string `json:"ports"`  // outside; none: those of the policy
 	IPv6   bool     `json:"ipv6"`   // it may have ports over IPv6; absent: true
+
+	Protocols []string `json:"protocols"` // of its mappings; none: all
+	LowPorts  bool     `json:"low_ports"` // beside the ports of the policy those below 1024; has no meaning beside ports
+	Schedule  []string `json:"schedule"`  // when it may have any, as windows such as "16:00-22:00"; none: always
 
 	Mappings           int64  `json:"mappings"`             // at most; 0: what the policy says
 	MaxLifetimeSeconds uint64 `json:"max_lifetime_seconds"` // 0: what the policy says
@@ -70,8 +78,18 @@ func newDeviceSettings() DeviceSettings { return DeviceSettings{Access: inherit,
 func deviceSettingsOf(d lease.Device) DeviceSettings {
 	return DeviceSettings{
 		Name: d.Name, Note: d.Note, Icon: d.Icon, Access: cmp.Or(string(d.Access), inherit), Ports: texts(d.Ports), IPv6: !d.NoIPv6,
+		Protocols: written(d.Protocols), LowPorts: d.LowPorts, Schedule: written(d.Schedule),
 		Mappings: int64(d.Mappings), MaxLifetimeSeconds: uint64(seconds(d.MaxLifetime)),
 	}
+}
+
+// written returns values as texts, an empty list if there are none.
+func written[T fmt.Stringer](values []T) []string {
+	all := make([]string, len(values))
+	for i, v := range values {
+		all[i] = v.String()
+	}
+	return all
 }
 
 func (s *Server) deviceRoutes(by access) []route {
@@ -113,18 +131,22 @@ func noDevice() *Problem {
 // deviceView knows the devices of one moment.
 type deviceView struct {
 	view
-	vendor func(mac string) string
-	addrs  map[string][]netip.Addr // of those that are there
-	leases map[string]int
+	vendor   func(mac string) string
+	addrs    map[string][]netip.Addr // of those that are there
+	networks map[string][]string     // the same
+	leases   map[string][]lease.Lease
 }
 
 func (s *Server) lookAtDevices() deviceView {
-	v := deviceView{s.look(), s.Vendor, map[string][]netip.Addr{}, map[string]int{}}
+	v := deviceView{s.look(), s.Vendor, map[string][]netip.Addr{}, map[string][]string{}, map[string][]lease.Lease{}}
 	for _, n := range s.Neighbours() {
 		v.addrs[n.MAC] = append(v.addrs[n.MAC], n.Addr)
+		if n.Network != "" && !slices.Contains(v.networks[n.MAC], n.Network) {
+			v.networks[n.MAC] = append(v.networks[n.MAC], n.Network)
+		}
 	}
 	for _, l := range v.Leases {
-		v.leases[l.Device]++
+		v.leases[l.Device] = append(v.leases[l.Device], l)
 	}
 	return v
 }
@@ -149,7 +171,8 @@ func (v deviceView) device(mac string) Device {
 	set, ok := v.Own.Devices[mac]
 	d := Device{
 		MAC: mac, Settings: deviceSettingsOf(set), Set: ok, Version: set.Version, Title: set.Name,
-		Addresses: notNil(slices.Clone(v.addrs[mac])), Present: len(v.addrs[mac]) > 0, Leases: v.leases[mac],
+		Addresses: notNil(slices.Clone(v.addrs[mac])), Present: len(v.addrs[mac]) > 0, Leases: len(v.leases[mac]),
+		Networks: notNil(slices.Sorted(slices.Values(v.networks[mac]))),
 	}
 	if mac == lease.NewDevices {
 		return d
@@ -165,7 +188,17 @@ func (v deviceView) device(mac string) Device {
 		}
 		d.Title = lease.CleanText(v.name(l), maxName)
 	}
+	d.Kind = deviceKind(set.Icon, append(v.says(mac, d.Title), d.Vendor)...)
 	return d
+}
+
+// says collects what a device is called, and what its programs say of themselves.
+func (v deviceView) says(mac, title string) []string {
+	all := []string{title}
+	for _, l := range v.leases[mac] {
+		all = append(all, l.Agent, l.Description)
+	}
+	return all
 }
 
 func (s *Server) getDevices(w http.ResponseWriter, r *http.Request) error {
@@ -274,7 +307,13 @@ func (s *Server) deviceChange(c lease.DeviceChange, dryRun, set bool) DeviceChan
 func (r *reader) deviceSettings(s DeviceSettings) lease.Device {
 	d := lease.Device{
 		Name: s.Name, Note: s.Note, Icon: s.Icon, Access: lease.Access(s.Access), NoIPv6: !s.IPv6,
-		Mappings: r.within("mappings", s.Mappings, 65535),
+		Mappings: r.within("mappings", s.Mappings, 65535), LowPorts: s.LowPorts, Schedule: r.schedule(s.Schedule),
+	}
+	r.notTooMany("protocols", len(s.Protocols))
+	for _, p := range s.Protocols {
+		if p := r.protocolIn("protocols", p); !slices.Contains(d.Protocols, p) {
+			d.Protocols = append(d.Protocols, p)
+		}
 	}
 	r.textOf("name", &d.Name, lease.MaxDeviceName)
 	r.textOf("note", &d.Note, lease.MaxDeviceNote)

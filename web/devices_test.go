@@ -17,9 +17,9 @@ const consoleMAC = "00:50:f2:12:34:56"
 func neighbours(c *web.Config) {
 	c.Neighbours = func() []web.Neighbour {
 		return []web.Neighbour{
-			{MAC: "da:a1:19:00:00:01", Addr: netip.MustParseAddr("192.168.1.77")},
-			{MAC: consoleMAC, Addr: netip.MustParseAddr("192.168.1.50")},
-			{MAC: consoleMAC, Addr: netip.MustParseAddr("2001:db8:1::50")},
+			{MAC: "da:a1:19:00:00:01", Addr: netip.MustParseAddr("192.168.1.77"), Network: "guest"},
+			{MAC: consoleMAC, Addr: netip.MustParseAddr("192.168.1.50"), Network: "lan"},
+			{MAC: consoleMAC, Addr: netip.MustParseAddr("2001:db8:1::50"), Network: "lan"},
 		}
 	}
 	c.Vendor = func(mac string) string { return map[string]string{consoleMAC: "Microsoft"}[mac] }
@@ -34,13 +34,14 @@ func TestDevices(t *testing.T) {
 		t.Helper()
 		return decode[web.DeviceList](t, c.want(http.StatusOK, c.get("/api/v1/devices"))).Devices
 	}
-	unset := web.DeviceSettings{Access: "inherit", Ports: []string{}, IPv6: true}
+	unset := web.DeviceSettings{Access: "inherit", Ports: []string{}, IPv6: true, Protocols: []string{}, Schedule: []string{}}
 	want := []web.Device{
 		{
-			MAC: consoleMAC, Settings: unset, Title: "xbox[31m", Vendor: "Microsoft", Present: true, Leases: 1,
+			MAC: consoleMAC, Settings: unset, Title: "xbox[31m", Kind: "console", Vendor: "Microsoft", Present: true, Leases: 1,
 			Addresses: []netip.Addr{netip.MustParseAddr("192.168.1.50"), netip.MustParseAddr("2001:db8:1::50")},
+			Networks:  []string{"lan"},
 		},
-		{MAC: "da:a1:19:00:00:01", Settings: unset, Randomised: true, Present: true, Addresses: []netip.Addr{netip.MustParseAddr("192.168.1.77")}},
+		{MAC: "da:a1:19:00:00:01", Settings: unset, Randomised: true, Present: true, Addresses: []netip.Addr{netip.MustParseAddr("192.168.1.77")}, Networks: []string{"guest"}},
 	}
 	equal := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
 	if d := cmp.Diff(want, list(), equal); d != "" {
@@ -59,6 +60,7 @@ func TestDevices(t *testing.T) {
 	}
 	settings := web.DeviceSettings{
 		Name: "Xbox of Anna", Note: "living room", Icon: "console", Access: "deny", Ports: []string{"3074", "4000-4010"}, Mappings: 4, MaxLifetimeSeconds: 3600,
+		Protocols: []string{"udp"}, LowPorts: true, Schedule: []string{"Mon,Tue 16:00-22:00", "20:00-02:00"},
 	}
 	dry := decode[web.DeviceChange](t, c.want(http.StatusOK, put(consoleMAC+"?dry_run=true", settings)))
 	if !dry.DryRun || len(dry.Refused) != 1 || !dry.Closed || len(h.manager.Snapshot().Leases) != 1 {
@@ -83,13 +85,13 @@ func TestDevices(t *testing.T) {
 		c.refused(web.CodeNoDevice, c.get("/api/v1/devices/"+id))
 	}
 	c.refused(web.CodeNotFound, c.get("/api/v1/devices/..%2Fusers%2Fadmin"))
-	p := c.problem(web.CodeInvalid, put("new", `{"access":"maybe","ports":["0"],"icon":"../x","mappings":-1,"max_lifetime_seconds":1e9,"nmae":"x"}`))
+	p := c.problem(web.CodeInvalid, put("new", `{"access":"maybe","ports":["0"],"icon":"../x","mappings":-1,"max_lifetime_seconds":1e9,"nmae":"x","protocols":["icmp"],"schedule":["late"]}`))
 	var wrong []string
 	for _, f := range p.Faults {
 		wrong = append(wrong, f.Member)
 	}
-	if len(wrong) != 6 {
-		t.Errorf("faults %q, want six: %s", wrong, p.Detail)
+	if len(wrong) != 8 {
+		t.Errorf("faults %q, want eight: %s", wrong, p.Detail)
 	}
 }
 

@@ -53,6 +53,15 @@ func may(s web.DeviceSettings) string {
 	if len(s.Ports) > 0 {
 		parts = append(parts, "ports "+strings.Join(s.Ports, ","))
 	}
+	if s.LowPorts {
+		parts = append(parts, "also ports below 1024")
+	}
+	if len(s.Protocols) > 0 {
+		parts = append(parts, "only "+strings.Join(s.Protocols, ","))
+	}
+	if len(s.Schedule) > 0 {
+		parts = append(parts, "at "+strings.Join(s.Schedule, " and "))
+	}
 	if s.Mappings > 0 {
 		parts = append(parts, fmt.Sprintf("at most %d", s.Mappings))
 	}
@@ -88,12 +97,14 @@ func printDevice(w io.Writer, d web.Device) {
 		}
 	}
 	say("name", d.Title)
+	say("kind", d.Kind)
 	say("vendor", d.Vendor)
 	if d.Randomised {
 		row(w, "note", "it has made up its MAC address: when it makes up another one, what is set here is lost")
 	}
 	say("note", d.Settings.Note)
 	say("addresses", join(d.Addresses))
+	say("networks", strings.Join(d.Networks, ", "))
 	row(w, "ports open", d.Leases)
 	text := may(d.Settings)
 	if !d.Set {
@@ -105,9 +116,9 @@ func printDevice(w io.Writer, d web.Device) {
 // deviceFlags are the options that set something of a device.
 type deviceFlags struct {
 	name, note, icon, access, lasting string
-	ports                             []string
+	ports, protocols, schedule        []string
 	mappings                          int64
-	noIPv6, ipv6                      bool
+	noIPv6, ipv6, lowPorts            bool
 }
 
 func newDeviceSet(c *client) *cobra.Command {
@@ -119,8 +130,9 @@ devices of which nothing is set.
 
 With --access inherit the rules of the policy decide, with allow the device may whatever they say, with ask it may once you
 have said yes (portreeve request), with deny it may not, and its ports are closed at once. No device gets a port that is never
-opened.`,
+opened. With a schedule no port stays open beyond its hours.`,
 		Example: `  portreeve device set 02:00:00:00:00:10 --name camera --access deny
+  portreeve device set 02:00:00:00:00:11 --name "children's console" --protocol udp --schedule 16:00-22:00
   portreeve device set new --access ask`,
 		Args: cobra.ExactArgs(1),
 	}
@@ -129,8 +141,11 @@ opened.`,
 	f.StringVar(&set.access, "access", "", "inherit, allow, ask or deny")
 	f.StringVar(&set.name, "name", "", "what you call it")
 	f.StringVar(&set.note, "note", "", "a note")
-	f.StringVar(&set.icon, "icon", "", "a picture for the pages, such as console or camera")
+	f.StringVar(&set.icon, "icon", "", "what it is, for the picture on the pages: console, pc, phone, tv, nas, camera, printer, speaker, iot or router")
 	f.StringArrayVar(&set.ports, "ports", nil, "ports outside that it may have, such as 3074 or 5000-5010; may be repeated; all for those of the policy")
+	f.BoolVar(&set.lowPorts, "low-ports", false, "it may have ports below 1024 beside those of the policy; --low-ports=false takes that back")
+	f.StringSliceVar(&set.protocols, "protocol", nil, "protocols that it may have ports of, such as udp, separated by commas; all for all")
+	f.StringArrayVar(&set.schedule, "schedule", nil, `when it may have ports, such as "16:00-22:00" or "Mon-Fri 16:00-22:00"; may be repeated; always for always`)
 	f.Int64Var(&set.mappings, "mappings", 0, "how many mappings it may have; 0 for what the policy says")
 	f.StringVar(&set.lasting, "max-lifetime", "", "how long they last at most, such as 4h; 0 for what the policy says")
 	f.BoolVar(&set.noIPv6, "no-ipv6", false, "it may not have ports over IPv6")
@@ -171,6 +186,19 @@ func (f deviceFlags) apply(s *web.DeviceSettings, named func(string) bool) error
 		if s.Ports = f.ports; len(f.ports) == 1 && f.ports[0] == "all" {
 			s.Ports = []string{}
 		}
+	}
+	if named("protocol") {
+		if s.Protocols = f.protocols; len(f.protocols) == 1 && f.protocols[0] == "all" {
+			s.Protocols = []string{}
+		}
+	}
+	if named("schedule") {
+		if s.Schedule = f.schedule; len(f.schedule) == 1 && f.schedule[0] == "always" {
+			s.Schedule = []string{}
+		}
+	}
+	if named("low-ports") {
+		s.LowPorts = f.lowPorts
 	}
 	if named("mappings") {
 		s.Mappings = f.mappings

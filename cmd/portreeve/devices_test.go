@@ -33,6 +33,12 @@ func TestDevicesOnTheCommandLine(t *testing.T) {
 	run(0, "NAS", "device", "list")
 	run(0, "ask, ports 6000-6010, for at most 4h 0m, no IPv6", "device", "set", nasMAC, "--access", "ask")
 	run(0, "ask, at most 3", "device", "set", nasMAC, "--ports", "all", "--max-lifetime", "0", "--ipv6", "--mappings", "3")
+	run(0, "ask, also ports below 1024, only udp, at 00:00-24:00 and Sun,Sat 10:00-22:00, at most 3", "device", "set", nasMAC,
+		"--protocol", "udp", "--schedule", "00:00-24:00", "--schedule", "Sat-Sun 10:00-22:00", "--low-ports")
+	run(exitUsage, "--protocol has \"icmp\"", "device", "set", nasMAC, "--protocol", "icmp")
+	run(exitUsage, "--schedule is wrong", "device", "set", nasMAC, "--schedule", "late")
+	run(0, "ask, at most 3", "device", "set", nasMAC, "--protocol", "all", "--schedule", "always", "--low-ports=false")
+	run(0, "nas", "device", "show", nasMAC)
 	run(exitUsage, "allowed are inherit, allow, ask and deny", "device", "set", nasMAC, "--access", "maybe")
 	run(exitNotFound, "this is no device", "device", "show", "camera")
 
