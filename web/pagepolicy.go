@@ -16,21 +16,27 @@ type policyData struct {
 	Origin  policyOrigins
 	Own     int // how many rules are the owner's
 	Choices []choice
+	Undo    *removedRule
 
 	// What was tried: the fields of the form, and what would be answered. Tried is false before.
-	Tried                  bool
-	Client, Port, Protocol string
-	Answers                []ProtocolAnswer
-	Faults                 []Fault
+	Tried                               bool
+	Client, Port, Protocol, Description string
+	Protocols                           []string
+	Answers                             []ProtocolAnswer
+	Faults                              []Fault
 }
 
 func (s *Server) policyPage(w http.ResponseWriter, r *http.Request) error {
-	return s.showPolicy(w, r, nil)
+	return s.showPolicy(w, r, nil, nil)
 }
 
-func (s *Server) showPolicy(w http.ResponseWriter, r *http.Request, why *Problem) error {
+func (s *Server) showPolicy(w http.ResponseWriter, r *http.Request, undo *removedRule, why *Problem) error {
 	now, q := s.look(), r.URL.Query()
-	d := policyData{Presets: presets(), Own: len(now.Own.Rules), Policy: s.policyOf(now.Policy, now.Own), Choices: now.clients(), Client: strings.TrimSpace(q.Get("client")), Port: strings.TrimSpace(q.Get("port")), Protocol: q.Get("protocol")}
+	d := policyData{
+		Presets: presets(), Undo: undo, Own: len(now.Own.Rules), Policy: s.policyOf(now.Policy, now.Own), Choices: now.clients(),
+		Client: strings.TrimSpace(q.Get("client")), Port: strings.TrimSpace(q.Get("port")), Protocol: q.Get("protocol"),
+		Description: strings.TrimSpace(q.Get("description")), Protocols: lease.ProtocolNames(),
+	}
 	d.Origin = policyOrigins{d.Policy.Origins["ports"], d.Policy.Origins["never"], d.Policy.Origins["mappings_per_device"], d.Policy.Origins["mappings"]}
 	if why != nil {
 		d.Faults = why.Faults
@@ -42,7 +48,11 @@ func (s *Server) showPolicy(w http.ResponseWriter, r *http.Request, why *Problem
 		}
 		d.Tried = err == nil
 	}
-	return s.show(w, r, now, "policy.html", page{Title: "policy.title", At: "policy", Problem: why, Data: d})
+	p := page{Title: "policy.title", At: "policy", Problem: why, Data: d}
+	if undo != nil {
+		p.Done = "done.ruleremoved"
+	}
+	return s.show(w, r, now, "policy.html", p)
 }
 
 // policyOrigins tells where settings come from: "config", "owner" or "default".
@@ -55,7 +65,7 @@ func (s *Server) try(r *http.Request, d policyData) ([]ProtocolAnswer, error) {
 	if d.Protocol == "" {
 		d.Protocol = "udp"
 	}
-	q := read.question(PolicyQuestion{Client: d.Client, Protocol: d.Protocol, ExternalPort: uint16(port)})
+	q := read.question(PolicyQuestion{Client: d.Client, Protocol: d.Protocol, ExternalPort: uint16(port), Description: d.Description})
 	if err := read.problem(); err != nil {
 		return nil, err
 	}
@@ -68,7 +78,7 @@ func (s *Server) askAll(ctx context.Context, q lease.Request) ([]ProtocolAnswer,
 	for _, p := range s.Facts().Protocols {
 		served[p.Name] = p.Enabled
 	}
-	for _, a := range actions(q.Pinhole()) {
+	for _, a := range actions(q) {
 		one, err := s.ask(ctx, a, q)
 		if err != nil {
 			return nil, err

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,10 +18,12 @@ type policyForm struct {
 	Version uint64   // of the policy that was seen
 	First   bool     // a new one comes before the others
 
-	Name, Action, Devices, Networks, Ports, Protocol, Schedule string
-	Most, Minutes                                              string
-	UPnP, NATPMP, PCP                                          bool
-	Close                                                      bool // the leases that are not allowed any more
+	Name, Action, Devices, Networks, Clients, Ports, Description, Schedule string
+	Most, Minutes                                                          string
+	Off                                                                    bool     // it is kept, and matches nothing
+	Protocols                                                              []choice // those that there are; Text is not empty for those that it has
+	UPnP, NATPMP, PCP                                                      bool
+	Close                                                                  bool // the leases that are not allowed any more
 }
 
 func policyFormOf(r *http.Request) policyForm {
@@ -28,7 +31,8 @@ func policyFormOf(r *http.Request) policyForm {
 	version, _ := strconv.ParseUint(text("version"), 10, 64) // 0 is of a form that somebody has changed
 	f := policyForm{
 		ID: lease.ID(r.PathValue("id")), Version: version, First: text("first") != "", Name: text("name"), Action: text("action"),
-		Devices: text("devices"), Networks: text("networks"), Ports: text("ports"), Protocol: text("protocol"), Schedule: text("schedule"),
+		Devices: text("devices"), Networks: text("networks"), Clients: text("clients"), Ports: text("ports"), Description: text("description"),
+		Protocols: protocolChoices(r.PostForm["protocol"]), Schedule: text("schedule"), Off: text("off") != "",
 		Most: text("most"), Minutes: text("minutes"), UPnP: text("upnp") != "", NATPMP: text("nat-pmp") != "", PCP: text("pcp") != "",
 		Close: text("close") != "",
 	}
@@ -41,14 +45,25 @@ func policyFormOf(r *http.Request) policyForm {
 	return f
 }
 
-func policyFormOfRule(r PolicyRule, version uint64) policyForm {
+// protocolChoices are the protocols that a rule can name, with those marked that it does.
+func protocolChoices(has []string) []choice {
+	all := []choice{}
+	for _, name := range lease.ProtocolNames() {
+		one := choice{Value: name}
+		if slices.Contains(has, name) {
+			one.Text = name
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+func policyFormOfRule(r PolicyRuleSettings, version uint64) policyForm {
 	f := policyForm{
 		ID: r.ID, Version: version, Name: r.Name, Action: r.Action, Devices: strings.Join(r.Devices, ", "), Networks: strings.Join(r.Networks, ", "),
-		Ports: strings.Join(r.Ports, ", "), Schedule: strings.Join(r.Schedule, ", "), UPnP: slices.Contains(r.Via, lease.OriginUPnP),
+		Clients: strings.Join(r.Clients, ", "), Ports: strings.Join(r.Ports, ", "), Description: r.Description, Off: !r.Enabled,
+		Protocols: protocolChoices(r.Protocols), Schedule: strings.Join(r.Schedule, ", "), UPnP: slices.Contains(r.Via, lease.OriginUPnP),
 		NATPMP: slices.Contains(r.Via, lease.OriginNATPMP), PCP: slices.Contains(r.Via, lease.OriginPCP),
-	}
-	if len(r.Protocols) == 1 {
-		f.Protocol = r.Protocols[0]
 	}
 	if r.MappingsPerDevice > 0 {
 		f.Most = strconv.FormatInt(r.MappingsPerDevice, 10)
@@ -62,11 +77,14 @@ func policyFormOfRule(r PolicyRule, version uint64) policyForm {
 // policyForm reads a form as the API reads a rule.
 func (r *reader) policyForm(f policyForm) lease.PolicyRule {
 	s := PolicyRuleSettings{
-		ID: f.ID, Name: f.Name, Action: f.Action, Networks: list(f.Networks), Devices: list(f.Devices), Ports: list(f.Ports), Schedule: list(f.Schedule),
+		ID: f.ID, Name: f.Name, Enabled: !f.Off, Action: f.Action, Networks: list(f.Networks), Devices: list(f.Devices), Clients: list(f.Clients),
+		Ports: list(f.Ports), Description: f.Description, Schedule: list(f.Schedule),
 		MappingsPerDevice: r.typed("mappings_per_device", f.Most), MaxLifetimeSeconds: 60 * r.typed("max_lifetime_seconds", f.Minutes),
 	}
-	if f.Protocol != "" {
-		s.Protocols = []string{f.Protocol}
+	for _, p := range f.Protocols {
+		if p.Text != "" {
+			s.Protocols = append(s.Protocols, p.Value)
+		}
 	}
 	for via, set := range map[lease.Origin]bool{lease.OriginUPnP: f.UPnP, lease.OriginNATPMP: f.NATPMP, lease.OriginPCP: f.PCP} {
 		if set {
@@ -112,13 +130,13 @@ type policyRuleData struct {
 // policyRulePage is the form of one rule: "new" is one that does not exist yet, which the address may fill.
 func (s *Server) policyRulePage(w http.ResponseWriter, r *http.Request) error {
 	now, q := s.look(), r.URL.Query()
-	f := policyForm{Action: "allow", Version: now.Own.Version}
+	f := policyForm{Action: "allow", Version: now.Own.Version, Protocols: protocolChoices(nil)}
 	if id := ruleID(r); id != "new" {
 		i := slices.IndexFunc(now.Own.Rules, func(one lease.PolicyRule) bool { return one.ID == id })
 		if i < 0 {
 			return noRule()
 		}
-		f = policyFormOfRule(PolicyRule{policyRuleOf(now.Own.Rules[i]), now.Own.Rules[i].Origin}, now.Own.Version)
+		f = policyFormOfRule(policyRuleOf(now.Own.Rules[i]), now.Own.Version)
 	} else if q.Get("action") == "deny" {
 		f.Action, f.First, f.Close = "deny", true, true
 		f.Devices, f.Ports, f.Name = q.Get("device"), q.Get("port"), lease.CleanText(q.Get("name"), lease.MaxDescription)
@@ -199,58 +217,110 @@ func putPolicyRule(own *lease.OwnPolicy, rule lease.PolicyRule, first bool) erro
 // policyDone ends a form of the policy.
 func (s *Server) policyDone(w http.ResponseWriter, r *http.Request, err error) error {
 	if err != nil {
-		return s.showPolicy(w, r, s.answerError(r, err))
+		return s.showPolicy(w, r, nil, s.answerError(r, err))
 	}
-	http.Redirect(w, r, link("/policy", "done", "policy"), http.StatusSeeOther)
+	http.Redirect(w, r, policyAt(ruleID(r)), http.StatusSeeOther)
 	return nil
 }
 
-// policyMoveForm moves a rule one place up or down.
+// policyAt is the address of a rule of the list.
+func policyAt(id lease.ID) string {
+	at := link("/policy", "done", "policy")
+	if id != "" {
+		at += "#rule-" + url.PathEscape(string(id))
+	}
+	return at
+}
+
+// policyMoveForm moves a rule one place up or down, or to a place among the owner's that is counted from 0.
 func (s *Server) policyMoveForm(w http.ResponseWriter, r *http.Request) error {
 	if err := readForm(r); err != nil {
 		return err
 	}
 	_, err := s.changePolicy(r, lease.PolicyOptions{By: lease.OriginWeb}, func(own *lease.OwnPolicy) error {
-		i := slices.IndexFunc(own.Rules, func(one lease.PolicyRule) bool { return one.ID == ruleID(r) })
-		j := i + 1
-		if r.PostForm.Get("to") == "up" {
-			j = i - 1
-		}
+		i := placeOf(*own, ruleID(r))
 		if i < 0 {
 			return noRule()
 		}
-		if j >= 0 && j < len(own.Rules) {
-			own.Rules[i], own.Rules[j] = own.Rules[j], own.Rules[i]
+		j, err := strconv.Atoi(r.PostForm.Get("to"))
+		switch to := r.PostForm.Get("to"); {
+		case to == "up":
+			j = i - 1
+		case err != nil:
+			j = i + 1
 		}
+		rule := own.Rules[i]
+		j = min(max(j, 0), len(own.Rules)-1)
+		own.Rules = slices.Insert(slices.Delete(own.Rules, i, i+1), j, rule)
 		return nil
 	})
 	return s.policyDone(w, r, err)
 }
 
-func (s *Server) policyRemoveForm(w http.ResponseWriter, r *http.Request) error {
-	_, err := s.changePolicy(r, lease.PolicyOptions{By: lease.OriginWeb}, func(own *lease.OwnPolicy) error {
-		own.Rules = slices.DeleteFunc(own.Rules, func(one lease.PolicyRule) bool { return one.ID == ruleID(r) })
-		return nil
-	})
-	return s.policyDone(w, r, err)
+// placeOf is where a rule is among those of the owner; -1: it is not.
+func placeOf(own lease.OwnPolicy, id lease.ID) int {
+	return slices.IndexFunc(own.Rules, func(one lease.PolicyRule) bool { return one.ID == id })
 }
 
-// preset is what holds where no rule matches, by a name.
-type preset struct {
-	Name  string
-	ports []string // nil: as the program comes
-	never []string
-	deny  bool
-}
-
-// presets lists them, the one that the program comes with first.
-func presets() []preset {
-	return []preset{
-		{Name: "high"},
-		{Name: "web", ports: []string{"80", "443", "1024-65535"}},
-		{Name: "everything", ports: []string{"1-65535"}, never: []string{}},
-		{Name: "nothing", deny: true},
+// policySwitchForm switches a rule off, or on again.
+func (s *Server) policySwitchForm(w http.ResponseWriter, r *http.Request) error {
+	if err := readForm(r); err != nil {
+		return err
 	}
+	_, err := s.changePolicy(r, lease.PolicyOptions{By: lease.OriginWeb}, func(own *lease.OwnPolicy) error {
+		i := placeOf(*own, ruleID(r))
+		if i < 0 {
+			return noRule()
+		}
+		own.Rules[i].Disabled = r.PostForm.Get("to") == "off"
+		return nil
+	})
+	return s.policyDone(w, r, err)
+}
+
+// removedRule is a rule that was removed just now, with what it takes to get it back.
+type removedRule struct {
+	Name, Rule string // Rule is its settings as the API writes them
+	Place      int
+}
+
+// policyRemoveForm removes a rule, and shows the list with a way to get it back.
+func (s *Server) policyRemoveForm(w http.ResponseWriter, r *http.Request) error {
+	var removed removedRule
+	_, err := s.changePolicy(r, lease.PolicyOptions{By: lease.OriginWeb}, func(own *lease.OwnPolicy) error {
+		i := placeOf(*own, ruleID(r))
+		if i < 0 {
+			return noRule()
+		}
+		settings := policyRuleOf(own.Rules[i])
+		settings.ID = ""
+		text, err := json.Marshal(settings)
+		removed = removedRule{settings.Name, string(text), i}
+		own.Rules = slices.Delete(own.Rules, i, i+1)
+		return err
+	})
+	if err != nil {
+		return s.showPolicy(w, r, nil, s.answerError(r, err))
+	}
+	return s.showPolicy(w, r, &removed, nil)
+}
+
+// policyUndoForm puts a rule that was removed back to its place.
+func (s *Server) policyUndoForm(w http.ResponseWriter, r *http.Request) error {
+	if err := readForm(r); err != nil {
+		return err
+	}
+	read := s.reader(nil)
+	rule := read.policyRule("rule", json.RawMessage(r.PostForm.Get("rule")))
+	err := read.problem()
+	if err == nil {
+		place, _ := strconv.Atoi(r.PostForm.Get("place")) // what is none is the first
+		_, err = s.changePolicy(r, lease.PolicyOptions{By: lease.OriginWeb}, func(own *lease.OwnPolicy) error {
+			own.Rules = slices.Insert(own.Rules, min(max(place, 0), len(own.Rules)), rule)
+			return nil
+		})
+	}
+	return s.policyDone(w, r, err)
 }
 
 // policySettingsForm takes what holds where no rule matches: a preset, or the settings one by one.

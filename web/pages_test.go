@@ -174,8 +174,8 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 			Lifetimes: []Lifetimes{{Via: lease.OriginPCP, MinSeconds: 1, MaxSeconds: 2}}, WANs: []LANWAN{{hostileText, hostileText}},
 		},
 		Presets: presets(), Origin: policyOrigins{"config", "owner", "default", "config"}, Own: 1,
-		Choices: []choice{{hostileText, hostileText}}, Tried: true, Client: hostileText, Port: hostileText, Faults: []Fault{{"client", hostileText}},
-		Answers: []ProtocolAnswer{{Via: lease.OriginPCP, Version: 2, Action: hostileText, Name: hostileText, Why: hostileText}, {Allowed: true, Served: true}},
+		Choices: []choice{{hostileText, hostileText}}, Undo: &removedRule{hostileText, hostileText, 1}, Protocols: lease.ProtocolNames(), Description: hostileText, Tried: true, Client: hostileText, Port: hostileText, Faults: []Fault{{"client", hostileText}},
+		Answers: []ProtocolAnswer{{Via: lease.OriginPCP, Version: 2, Action: hostileText, Name: hostileText, Why: hostileText}, {Allowed: true, Served: true}, {Waits: true}},
 	}
 	exposure := exposureData{
 		All:    []exposed{{Risk: "high", Kind: "dmz", Key: hostileText, Name: hostileText}, {Risk: "look", Kind: "lease", Lease: hostileText, Ports: "1", Service: hostileText, Text: hostileText, Ends: 7}, {Risk: "usual", Kind: "forward", Rule: hostileText}, {Risk: "limited", Kind: "address"}},
@@ -188,7 +188,7 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 	}
 	policyRule := policyRuleData{
 		Form: policyForm{
-			ID: hostileText, Name: hostileText, Action: "deny", Devices: hostileText, Networks: hostileText, Ports: hostileText, Protocol: "udp",
+			ID: hostileText, Name: hostileText, Action: "deny", Devices: hostileText, Networks: hostileText, Ports: hostileText, Clients: hostileText, Description: hostileText, Protocols: []choice{{hostileText, hostileText}, {hostileText, ""}},
 			Schedule: hostileText, Most: hostileText, Minutes: hostileText, UPnP: true, First: true, Close: true,
 		},
 		Choices: []choice{{hostileText, hostileText}}, LANs: []string{hostileText}, Refused: []RefusedLease{{Lease{Description: hostileText}, hostileText}},
@@ -246,6 +246,7 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 func hostileRule() PolicyRule {
 	r := PolicyRule{}
 	r.Name, r.Action, r.Origin, r.MappingsPerDevice, r.MaxLifetimeSeconds = hostileText, "deny", lease.OriginConfig, 3, 60
+	r.Clients, r.Description, r.Use = []string{hostileText}, hostileText, RuleUse{Count: 2, Last: "2030-01-02T03:04:05Z"}
 	r.Devices, r.Networks, r.Ports, r.Protocols, r.Schedule = []string{hostileText}, []string{hostileText}, []string{hostileText}, []string{hostileText}, []string{hostileText}
 	return r
 }

@@ -3,6 +3,7 @@ package web
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"net/netip"
@@ -69,8 +70,10 @@ func (s *Server) policyOf(p lease.Policy, own lease.OwnPolicy) Policy {
 		ThirdParty: stringsOf(p.ThirdParty), Lifetimes: lifetimesOf(p.Lifetimes), WANs: []LANWAN{},
 		Origins: originsOf(s.Policy, own), Settings: policySettingsOf(own),
 	}
+	use := s.Leases.PolicyUse(p)
+	out.DefaultUse = useOf(use.Rest)
 	for i, r := range p.Rules {
-		out.Rules[i] = PolicyRule{policyRuleOf(r), cmp.Or(r.Origin, lease.OriginConfig)}
+		out.Rules[i] = PolicyRule{policyRuleOf(r), cmp.Or(r.Origin, lease.OriginConfig), useOf(use.Rules[i])}
 	}
 	for _, lan := range slices.Sorted(maps.Keys(p.WANs)) {
 		out.WANs = append(out.WANs, LANWAN{lan, p.WANs[lan]})
@@ -99,6 +102,25 @@ func policySettingsOf(own lease.OwnPolicy) PolicySettings {
 	return s
 }
 
+// subnetsOf writes subnets as people do: of a single address only the address.
+func subnetsOf(all []netip.Prefix) []string {
+	out := make([]string, len(all))
+	for i, p := range all {
+		if out[i] = p.String(); p.IsSingleIP() {
+			out[i] = p.Addr().String()
+		}
+	}
+	return out
+}
+
+func useOf(use lease.RuleUse) RuleUse {
+	out := RuleUse{Count: use.Count, Since: use.Since.Format(time.RFC3339)}
+	if !use.Last.IsZero() {
+		out.Last = use.Last.Format(time.RFC3339)
+	}
+	return out
+}
+
 func allowOrDeny(deny bool) string {
 	if deny {
 		return "deny"
@@ -116,9 +138,13 @@ func lifetimesOf(bounds map[lease.Origin]lease.Lifetimes) []Lifetimes {
 
 func policyRuleOf(r lease.PolicyRule) PolicyRuleSettings {
 	out := PolicyRuleSettings{
-		ID: r.ID, Name: lease.CleanText(r.Name, lease.MaxDescription), Action: allowOrDeny(r.Deny),
-		Networks: notNil(r.Networks), Devices: notNil(r.Devices), Via: notNil(r.Origins), Protocols: []string{}, Ports: texts(r.Ports), Schedule: []string{},
+		ID: r.ID, Name: lease.CleanText(r.Name, lease.MaxDescription), Enabled: !r.Disabled, Action: allowOrDeny(r.Deny),
+		Networks: notNil(r.Networks), Devices: notNil(r.Devices), Clients: subnetsOf(r.Clients), Via: notNil(r.Origins), Protocols: []string{},
+		Ports: texts(r.Ports), Schedule: []string{}, Description: lease.CleanText(r.Description, lease.MaxDescription),
 		MappingsPerDevice: int64(r.MappingsPerDevice), MaxLifetimeSeconds: seconds(r.MaxLifetime),
+	}
+	if r.Ask {
+		out.Action = "ask"
 	}
 	for _, p := range r.Protocols {
 		out.Protocols = append(out.Protocols, p.String())
@@ -180,7 +206,7 @@ func (s *Server) postPolicyTest(w http.ResponseWriter, r *http.Request) error {
 	for _, p := range s.Facts().Protocols {
 		served[p.Name] = p.Enabled
 	}
-	for _, a := range actions(q.Pinhole()) {
+	for _, a := range actions(q) {
 		if body.Via != "" && body.Via != string(a.Via) {
 			continue
 		}
@@ -203,10 +229,11 @@ func (r *reader) question(body PolicyQuestion) lease.Request {
 	if body.To == "" {
 		target = client
 	}
-	protocol, err := lease.ParseProtocol(body.Protocol)
+	protocol, err := lease.ParsePortProtocol(body.Protocol)
 	if err != nil && !r.has("protocol") {
-		r.add("protocol", "is %q, allowed are tcp and udp", lease.CleanText(body.Protocol, 32))
+		r.add("protocol", "is %q, allowed are %s", lease.CleanText(body.Protocol, 32), portProtocols())
 	}
+	r.textOf("description", &body.Description, lease.MaxDescription)
 	if body.ExternalPort == 0 && !r.has("external_port") {
 		r.add("external_port", "is 0 or absent, allowed are 1 to 65535")
 	}
@@ -219,6 +246,7 @@ func (r *reader) question(body PolicyQuestion) lease.Request {
 	q := lease.Request{
 		Mapping: lease.Mapping{
 			Protocol: protocol, External: netip.AddrPortFrom(netip.Addr{}, body.ExternalPort), Internal: netip.AddrPortFrom(target, body.InternalPort),
+			Description: body.Description,
 		},
 		Client: client, Lifetime: r.lifetime(body.LifetimeSeconds),
 	}
@@ -238,8 +266,8 @@ type Action struct {
 	choice lease.Choice
 }
 
-// actions returns all kinds of requests, for IPv6 those that can be about it.
-func actions(ipv6 bool) []Action {
+// actions returns all kinds of requests that can be about what is asked for: only PCP knows IPv6, and more than TCP and UDP.
+func actions(q lease.Request) []Action {
 	all := []Action{
 		{lease.OriginUPnP, 1, "AddPortMapping", lease.ByExternal, lease.Exact},
 		{lease.OriginUPnP, 2, "AddPortMapping", lease.ByExternal, lease.Exact},
@@ -247,7 +275,7 @@ func actions(ipv6 bool) []Action {
 		{lease.OriginNATPMP, 0, "MAP", lease.ByInternal, lease.Nearest},
 		{lease.OriginPCP, 2, "MAP", lease.ByInternal, lease.Nearest},
 	}
-	if ipv6 {
+	if q.Pinhole() || q.Protocol != lease.TCP && q.Protocol != lease.UDP {
 		return all[4:]
 	}
 	return all
@@ -268,7 +296,7 @@ func (s *Server) ask(ctx context.Context, a Action, q lease.Request) (ProtocolAn
 	if ctx.Err() != nil {
 		return answer, err
 	}
-	answer.Allowed, answer.Trace = err == nil, notNil(trace)
+	answer.Allowed, answer.Waits, answer.Trace = err == nil, errors.Is(err, lease.ErrWaiting), notNil(trace)
 	answer.Code, answer.Name = s.Answer(a, err)
 	if err != nil {
 		answer.Why = lease.CleanText(err.Error(), 2*lease.MaxDescription)

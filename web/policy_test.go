@@ -27,12 +27,18 @@ func TestPolicyIsShown(t *testing.T) {
 	b := h.owner()
 	got := decode[web.Policy](t, b.want(http.StatusOK, b.get("/api/v1/policy")))
 	want := []web.PolicyRule{{Origin: lease.OriginConfig, PolicyRuleSettings: web.PolicyRuleSettings{
-		Name: "child", Action: "deny", Networks: []string{"lan"}, Devices: []string{nasMAC}, Via: []lease.Origin{lease.OriginUPnP},
+		Name: "child", Enabled: true, Action: "deny", Clients: []string{}, Networks: []string{"lan"}, Devices: []string{nasMAC}, Via: []lease.Origin{lease.OriginUPnP},
 		Protocols: []string{"udp"}, Ports: []string{"5000", "6000-6010"}, Schedule: []string{"01:00-02:00"},
 	}}, {Origin: lease.OriginConfig, PolicyRuleSettings: web.PolicyRuleSettings{
-		Name: "rest", Action: "allow", Networks: []string{}, Devices: []string{}, Via: []lease.Origin{}, Protocols: []string{}, Ports: []string{},
+		Name: "rest", Enabled: true, Action: "allow", Clients: []string{}, Networks: []string{}, Devices: []string{}, Via: []lease.Origin{}, Protocols: []string{}, Ports: []string{},
 		Schedule: []string{}, MappingsPerDevice: 3, MaxLifetimeSeconds: 3600,
 	}}}
+	for i := range got.Rules {
+		if got.Rules[i].Use.Since == "" || got.Rules[i].Use.Last != "" {
+			t.Errorf("rule %d was used: %+v", i, got.Rules[i].Use)
+		}
+		want[i].Use = got.Rules[i].Use
+	}
 	if d := cmp.Diff(want, got.Rules); d != "" {
 		t.Errorf("rules (-want +got):\n%s", d)
 	}

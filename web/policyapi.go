@@ -20,6 +20,7 @@ type Policy struct {
 	Ports             []string     `json:"ports"`
 	Never             []string     `json:"never"`   // whatever rules say
 	Default           string       `json:"default"` // "allow" or "deny"
+	DefaultUse        RuleUse      `json:"default_use"`
 	MappingsPerDevice int          `json:"mappings_per_device"`
 	Mappings          int          `json:"mappings"`
 	Pool              []netip.Addr `json:"pool"`
@@ -51,19 +52,32 @@ type PolicySettings struct {
 type PolicyRule struct {
 	PolicyRuleSettings
 	Origin lease.Origin `json:"origin"` // "config", "web" or "cli": who has set it last
+	Use    RuleUse      `json:"use"`
+}
+
+// RuleUse is how often a rule has decided about a request, counted in memory.
+type RuleUse struct {
+	Count uint64 `json:"count"`
+	Last  string `json:"last"`  // RFC 3339; "": never
+	Since string `json:"since"` // RFC 3339: the start of the program, or when the rule was made or changed
 }
 
 // PolicyRuleSettings is a rule that decides about some requests. Empty lists match everything.
 type PolicyRuleSettings struct {
 	ID        lease.ID       `json:"id"` // "": in PUT a new one, in GET one of the configuration file
 	Name      string         `json:"name"`
-	Action    string         `json:"action"` // "allow" or "deny"
+	Enabled   bool           `json:"enabled"` // false: it matches nothing
+	Action    string         `json:"action"`  // "allow", "ask" or "deny"
 	Networks  []string       `json:"networks"`
 	Devices   []string       `json:"devices"`
+	Clients   []string       `json:"clients"` // addresses and subnets of the internal host
 	Via       []lease.Origin `json:"via"`
 	Protocols []string       `json:"protocols"`
 	Ports     []string       `json:"ports"`
 	Schedule  []string       `json:"schedule"`
+
+	// Description is a text that the mapping's description contains, in whatever case.
+	Description string `json:"description"`
 
 	MappingsPerDevice  int64 `json:"mappings_per_device"`  // 0: as without the rule
 	MaxLifetimeSeconds int64 `json:"max_lifetime_seconds"` // 0: as without the rule
@@ -100,10 +114,11 @@ type LANWAN struct {
 type PolicyQuestion struct {
 	Client          string `json:"client"`           // the address of the device that asks
 	To              string `json:"to"`               // the address that the port shall lead to; "": that of the client
-	Protocol        string `json:"protocol"`         // "tcp" or "udp"
+	Protocol        string `json:"protocol"`         // "tcp", "udp", "sctp", "udplite" or "dccp"; the last three only PCP knows
 	ExternalPort    uint16 `json:"external_port"`    // 1 to 65535
 	InternalPort    uint16 `json:"internal_port"`    // 0: the same
 	LifetimeSeconds uint64 `json:"lifetime_seconds"` // 0: an hour
+	Description     string `json:"description"`      // what the device says that it is for
 	Via             string `json:"via"`              // "upnp", "nat-pmp" or "pcp"; "": each of them
 }
 
@@ -120,8 +135,9 @@ type ProtocolAnswer struct {
 	Served  bool         `json:"served"`  // false: the protocol is switched off, and nothing is answered at all
 
 	Allowed bool   `json:"allowed"`
-	Code    int    `json:"code"` // on the wire; 0 for success
-	Name    string `json:"name"` // of the code
+	Waits   bool   `json:"waits"` // it is not allowed yet: the owner would be asked
+	Code    int    `json:"code"`  // on the wire; 0 for success
+	Name    string `json:"name"`  // of the code
 
 	Rule            lease.ID    `json:"rule"`             // the owner's rule that leads the port to the device already; "": none
 	ExternalPort    uint16      `json:"external_port"`    // that would be given; 0 if none

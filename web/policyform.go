@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/portreeve/portreeve/lease"
@@ -33,7 +34,7 @@ func (r *reader) policy(b policyBody, file lease.Policy) lease.OwnPolicy {
 	if b.Default != "" {
 		deny := b.Default == "deny"
 		own.DefaultDeny = &deny
-		r.action("default", b.Default)
+		r.action("default", b.Default, "allow and deny")
 	}
 	own.Lifetimes = r.lifetimes(b.Lifetimes)
 	for _, s := range own.Settings() {
@@ -81,9 +82,9 @@ func (r *reader) notTooMany(member string, n int) {
 	}
 }
 
-func (r *reader) action(member, s string) {
+func (r *reader) action(member, s, allowed string) {
 	if s != "allow" && s != "deny" && !r.has(member) {
-		r.add(member, "is %q, allowed are allow and deny", lease.CleanText(s, 32))
+		r.add(member, "is %q, allowed are %s", lease.CleanText(s, 32), allowed)
 	}
 }
 
@@ -102,11 +103,15 @@ func (r *reader) element(name string, raw json.RawMessage, into any, read func(r
 }
 
 func (r *reader) policyRule(name string, raw json.RawMessage) (rule lease.PolicyRule) {
-	var s PolicyRuleSettings
+	s := PolicyRuleSettings{Enabled: true}
 	r.element(name, raw, &s, func(r *reader) {
-		r.action("action", s.Action)
+		if s.Action != "ask" {
+			r.action("action", s.Action, "allow, ask and deny")
+		}
+		r.textOf("description", &s.Description, lease.MaxDescription)
 		rule = lease.PolicyRule{
-			ID: s.ID, Name: r.name(s.Name), Deny: s.Action == "deny", Ports: r.portSet("ports", s.Ports), Schedule: r.schedule(s.Schedule),
+			ID: s.ID, Name: r.name(s.Name), Disabled: !s.Enabled, Deny: s.Action == "deny", Ask: s.Action == "ask",
+			Ports: r.portSet("ports", s.Ports), Schedule: r.schedule(s.Schedule), Clients: r.subnets("clients", s.Clients), Description: s.Description,
 			MappingsPerDevice: r.within("mappings_per_device", s.MappingsPerDevice, 65535),
 			MaxLifetime:       time.Duration(r.within("max_lifetime_seconds", s.MaxLifetimeSeconds, int64(longestLifetime/time.Second))) * time.Second,
 		}
@@ -124,6 +129,7 @@ func (r *reader) policyRule(name string, raw json.RawMessage) (rule lease.Policy
 		}
 		r.notTooMany("networks", len(s.Networks))
 		r.notTooMany("devices", len(s.Devices))
+		r.notTooMany("clients", len(s.Clients))
 		r.notTooMany("ports", len(s.Ports))
 		if rule.Deny && (rule.MappingsPerDevice != 0 || rule.MaxLifetime != 0) {
 			r.add("action", "is deny, so that mappings_per_device and max_lifetime_seconds have no use: leave them out, or allow")
@@ -140,10 +146,16 @@ func (r *reader) via(member string, via lease.Origin) lease.Origin {
 	return via
 }
 
+// portProtocols lists the protocols that have ports, for people.
+func portProtocols() string {
+	all := lease.ProtocolNames()
+	return strings.Join(all[:len(all)-1], ", ") + " and " + all[len(all)-1]
+}
+
 func (r *reader) protocolIn(member, s string) lease.Protocol {
-	p, err := lease.ParseProtocol(s)
+	p, err := lease.ParsePortProtocol(s)
 	if err != nil {
-		r.add(member, "has %q, allowed are tcp and udp, and none for all", lease.CleanText(s, 32))
+		r.add(member, "has %q, allowed are %s, and none for all", lease.CleanText(s, 32), portProtocols())
 	}
 	return p
 }

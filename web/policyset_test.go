@@ -38,7 +38,7 @@ func TestPolicyIsSet(t *testing.T) {
 	id := got.Settings.Rules[0].ID
 	if d := cmp.Diff(web.PolicySettings{
 		Rules: []web.PolicyRuleSettings{{
-			ID: id, Name: "night", Action: "deny", Devices: []string{"00:50:f2:12:34:56"}, Protocols: []string{"udp"},
+			ID: id, Name: "night", Enabled: true, Action: "deny", Clients: []string{}, Devices: []string{"00:50:f2:12:34:56"}, Protocols: []string{"udp"},
 			Networks: []string{}, Via: []lease.Origin{}, Ports: []string{}, Schedule: []string{},
 		}},
 		Never: []string{}, Default: "deny", MappingsPerDevice: 5, Lifetimes: []web.Lifetimes{{Via: lease.OriginPCP, MinSeconds: 60, MaxSeconds: 120}},
@@ -111,19 +111,20 @@ func TestBadPolicies(t *testing.T) {
 		},
 		"every member of a rule": {
 			`{"rules": [{"action": "allow"}, {"id": 1, "name": "` + strings.Repeat("n", 257) + `", "action": "drop", "networks": ["br lan", ""], "devices": ["nas", "192.168.1.99"],
-			  "via": ["http"], "protocols": ["icmp", ""], "ports": ["65536", "x"], "schedule": ["nights", "Mon 25:00-26:00"], "mappings_per_device": 70000, "max_lifetime_seconds": -5, "port": 1}]}`,
+			  "via": ["http"], "protocols": ["icmp", ""], "ports": ["65536", "x"], "schedule": ["nights", "Mon 25:00-26:00"], "enabled": "no", "clients": ["nas", "10.0.0.0/33"], "description": "` + strings.Repeat("d", 257) + `", "mappings_per_device": 70000, "max_lifetime_seconds": -5, "port": 1}]}`,
 			[]string{
-				`rules[1].id is 1, allowed is a text in quotes`,
-				"rules[1].port is not known here, allowed are id, name, action, networks, devices, via, protocols, ports, schedule, mappings_per_device, max_lifetime_seconds",
-				`rules[1].action is "drop", allowed are allow and deny`, "rules[1].name is 257 bytes long, allowed are 256",
+				`rules[1].enabled is "no", allowed is true or false`, `rules[1].id is 1, allowed is a text in quotes`,
+				"rules[1].port is not known here, allowed are id, name, enabled, action, networks, devices, clients, via, protocols, ports, schedule, description, mappings_per_device, max_lifetime_seconds",
+				`rules[1].action is "drop", allowed are allow, ask and deny`, "rules[1].description has 257 bytes, allowed are 256", "rules[1].name is 257 bytes long, allowed are 256",
 				`rules[1].ports is "65536", allowed is a port from 1 to 65535, or a range such as 5000-5010`,
 				`rules[1].ports is "x", allowed is a port from 1 to 65535, or a range such as 5000-5010`,
 				`rules[1].schedule is wrong: "nights": a window needs a beginning and an end, such as 16:00-22:00`, `rules[1].schedule is wrong: time "25:00", allowed are 00:00 to 24:00`,
+				`rules[1].clients has "nas", allowed are addresses and subnets such as 198.51.100.0/24`, `rules[1].clients has "10.0.0.0/33", allowed are addresses and subnets such as 198.51.100.0/24`,
 				"rules[1].mappings_per_device is 70000, allowed are 1 to 65535, and 0 to leave it as it is otherwise", "rules[1].max_lifetime_seconds is -5, allowed are 1 to 31536000, and 0 to leave it as it is otherwise",
 				`rules[1].networks is "br lan", allowed is the name of an interface, of at most 15 characters`, `rules[1].networks is "", allowed is the name of an interface, of at most 15 characters`,
 				`rules[1].devices is "nas", allowed is a MAC address such as 02:00:00:00:00:10, or the address of a device that is there`,
 				"rules[1].devices is 192.168.1.99, which is not known on the LANs now, allowed is a MAC address or the address of a device that is there",
-				`rules[1].via is "http", allowed are upnp, nat-pmp and pcp`, `rules[1].protocols has "icmp", allowed are tcp and udp, and none for all`, `rules[1].protocols has "", allowed are tcp and udp, and none for all`,
+				`rules[1].via is "http", allowed are upnp, nat-pmp and pcp`, `rules[1].protocols has "icmp", allowed are tcp, udp, sctp, udplite and dccp, and none for all`, `rules[1].protocols has "", allowed are tcp, udp, sctp, udplite and dccp, and none for all`,
 			},
 		},
 		"limits of a rule that denies": {
@@ -151,5 +152,46 @@ func TestBadPolicies(t *testing.T) {
 	b.problem(web.CodeInvalid, b.json(http.MethodPut, "/api/v1/policy?close=perhaps", `{}`))
 	if own := h.manager.Snapshot().Own; own.Version != 1 {
 		t.Errorf("something was applied: %+v", own)
+	}
+}
+
+// What a rule matches comes back as it was set, and a rule that asks makes requests wait.
+func TestRulesOfThePolicyThatAsk(t *testing.T) {
+	h := newHome(t)
+	b := h.owner()
+	decode[web.PolicyChange](t, b.want(http.StatusOK, b.json(http.MethodPut, "/api/v1/policy", `{"rules": [
+		{"name": "torrents", "action": "ask", "clients": ["192.168.1.50", "2001:db8::/64"], "protocols": ["tcp", "udplite"], "description": "Torrent"},
+		{"name": "nothing", "action": "deny", "enabled": false}]}`)))
+	rules := decode[web.Policy](t, b.get("/api/v1/policy")).Settings.Rules
+	rules[0].ID, rules[1].ID = "", ""
+	none := []string{}
+	if d := cmp.Diff([]web.PolicyRuleSettings{{
+		Name: "torrents", Enabled: true, Action: "ask", Clients: []string{"192.168.1.50", "2001:db8::/64"}, Protocols: []string{"tcp", "udplite"},
+		Description: "Torrent", Networks: none, Devices: none, Via: []lease.Origin{}, Ports: none, Schedule: none,
+	}, {
+		Name: "nothing", Action: "deny", Clients: none, Protocols: none, Networks: none, Devices: none, Via: []lease.Origin{}, Ports: none, Schedule: none,
+	}}, rules); d != "" {
+		t.Errorf("rules (-want +got):\n%s", d)
+	}
+
+	ask := func(description string) web.ProtocolAnswer {
+		t.Helper()
+		answers, _ := b.question(`{"client":"192.168.1.50","protocol":"tcp","external_port":6881,"via":"nat-pmp","description":"` + description + `"}`)
+		return answers[0]
+	}
+	if a := ask("my torrents"); a.Allowed || !a.Waits || !strings.Contains(a.Why, `rule "torrents": the owner is asked`) {
+		t.Errorf("torrents: %+v", a)
+	}
+	if a := ask("game"); !a.Allowed || a.Waits {
+		t.Errorf("a game: %+v", a)
+	}
+	if answers, lines := b.question(`{"client":"192.168.1.50","protocol":"udplite","external_port":6881}`); len(answers) != 1 || answers[0].Via != lease.OriginPCP {
+		t.Errorf("UDP-Lite: %v", lines)
+	}
+
+	h.open(func(r *lease.Request) { r.Description = "game" })
+	p := decode[web.Policy](t, b.get("/api/v1/policy"))
+	if p.DefaultUse.Count != 1 || p.DefaultUse.Last == "" || p.Rules[0].Use.Count != 0 || p.Rules[0].Use.Last != "" || p.Rules[0].Use.Since == "" {
+		t.Errorf("use: %+v of what is left, %+v of the rule", p.DefaultUse, p.Rules[0].Use)
 	}
 }

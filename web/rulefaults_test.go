@@ -111,7 +111,7 @@ func TestEveryMemberWithABadValue(t *testing.T) {
 			"internal_port is 65536, allowed is a number from 0 to 65535",
 			`client is "console", allowed is an IP address`,
 			`to is "nas", allowed is an IP address`,
-			`protocol is "both", allowed are tcp and udp`,
+			`protocol is "both", allowed are tcp, udp, sctp, udplite and dccp`,
 			"external_port is 0 or absent, allowed are 1 to 65535",
 			`via is "stun", allowed are upnp, nat-pmp and pcp`,
 			"lifetime_seconds is 31536001, allowed are at most 31536000",

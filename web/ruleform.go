@@ -157,19 +157,27 @@ func (r *reader) interfaceName(member, s string) string {
 	return s
 }
 
-func (r *reader) sources(all []string, ipv6 bool) (sources []netip.Prefix) {
+// subnets reads addresses and subnets of both families.
+func (r *reader) subnets(member string, all []string) (subnets []netip.Prefix) {
 	for _, s := range all {
 		p, err := netip.ParsePrefix(s)
 		if addr, addrErr := netip.ParseAddr(s); addrErr == nil && addr.Zone() == "" {
 			p, err = netip.PrefixFrom(addr, addr.BitLen()), nil
 		}
-		switch {
-		case err != nil || p.Addr().Is4In6():
-			r.add("from", "has %q, allowed are addresses and subnets such as 198.51.100.0/24", lease.CleanText(s, 64))
-		case p.Addr().Is4() == ipv6:
+		if err != nil || p.Addr().Is4In6() {
+			r.add(member, "has %q, allowed are addresses and subnets such as 198.51.100.0/24", lease.CleanText(s, 64))
+			continue
+		}
+		subnets = append(subnets, p.Masked())
+	}
+	return subnets
+}
+
+func (r *reader) sources(all []string, ipv6 bool) (sources []netip.Prefix) {
+	sources = r.subnets("from", all)
+	for _, p := range sources {
+		if p.Addr().Is4() == ipv6 {
 			r.add("from", "has %s, allowed are IPv4 addresses, or with ipv6 IPv6 addresses", p)
-		default:
-			sources = append(sources, p.Masked())
 		}
 	}
 	if len(all) > lease.MaxFilters {

@@ -47,6 +47,9 @@ func chosenKeys() []string {
 	for _, access := range []string{inherit, string(lease.AccessAllow), string(lease.AccessAsk), string(lease.AccessDeny)} {
 		keys = append(keys, "accessword."+access)
 	}
+	for _, p := range lease.ProtocolNames() {
+		keys = append(keys, "protocol."+p)
+	}
 	for _, p := range presets() {
 		keys = append(keys, "preset."+p.Name)
 	}
@@ -54,7 +57,7 @@ func chosenKeys() []string {
 		keys = append(keys, "language."+l)
 	}
 	return append(keys, "duration.days", "duration.hours", "duration.minutes", "duration.seconds", "time.moment", "time.day", "done.removed",
-		"policy.allow", "policy.deny", "setting.config", "setting.owner", "setting.default", "origin.config", "origin.web", "origin.cli", "theme.auto", "theme.light", "theme.dark")
+		"policy.allow", "policy.ask", "policy.deny", "setting.config", "setting.owner", "setting.default", "origin.config", "origin.web", "origin.cli", "theme.auto", "theme.light", "theme.dark")
 }
 
 func TestTextsAreThoseThatAreUsed(t *testing.T) {

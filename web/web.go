@@ -38,6 +38,7 @@ type Leases interface {
 	ForgetDevice(ctx context.Context, mac string, o lease.DeviceOptions) (lease.DeviceChange, error)
 	AnswerRequest(ctx context.Context, id lease.ID, answer lease.Answer, o lease.DeviceOptions) (lease.Waiting, error)
 	SetPolicy(ctx context.Context, own lease.OwnPolicy, o lease.PolicyOptions) (lease.PolicyChange, error)
+	PolicyUse(p lease.Policy) lease.PolicyUse
 
 	// Now is the time against which leases expire; it must carry a monotonic reading, as time.Now does.
 	// Sessions, rate limits and the lifetime of a setup code are measured by it as well.

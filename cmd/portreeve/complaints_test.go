@@ -19,7 +19,7 @@ func TestComplaints(t *testing.T) {
 		"portreeve: portreeve forward add has no option --port: see portreeve forward add --help for those that it has\n":                             {"forward", "add", "--port", "1"},
 		"portreeve: portreeve forward add has no option -x: see portreeve forward add --help for those that it has\n":                                 {"forward", "add", "-x"},
 		"portreeve: --ports needs a value: port outside, or a range such as 5000-5010\n":                                                              {"forward", "add", "--socket", "x", "--ports"},
-		`portreeve: portreeve policy has no command "ad": allowed are add, edit, list, move, remove, set, show, test` + "\n":                          {"policy", "ad"},
+		`portreeve: portreeve policy has no command "ad": allowed are add, disable, edit, enable, list, move, remove, set, show, test` + "\n":         {"policy", "ad"},
 		`portreeve: portreeve forward has no command "ad": allowed are add, disable, edit, enable, list, remove, show` + "\n":                         {"forward", "ad", "--name", "x"},
 		`portreeve: portreeve forward list takes no arguments, and "nas" is one: what it takes are options, see portreeve forward list --help` + "\n": {"forward", "list", "nas"},
 		"portreeve: portreeve forward show takes ID|NAME, and 0 are given: see portreeve forward show --help\n":                                       {"forward", "show"},
@@ -53,5 +53,5 @@ func TestPolicyTestKnowsOwnRules(t *testing.T) {
 	if !strings.Contains(out, "your rule ID") || !strings.Contains(out, `ok the owner's rules: forward "own" leads it there already, and as long as that holds`) || strings.Contains(out, "while the device is there") {
 		t.Errorf("answers:\n%s", out)
 	}
-	r.fails(exitUsage, `portreeve: --protocol is "both", allowed are tcp and udp`, "policy", "test", "--client", "192.168.1.50", "--port", "5000", "--protocol", "both")
+	r.fails(exitUsage, `portreeve: --protocol is "both", allowed are tcp, udp, sctp, udplite and dccp`, "policy", "test", "--client", "192.168.1.50", "--port", "5000", "--protocol", "both")
 }

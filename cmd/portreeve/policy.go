@@ -17,7 +17,9 @@ func newPolicy() *cobra.Command {
 	cmd.Long = `Say and see what devices get that ask for ports. The first rule that matches a request decides; those of the
 configuration file come before yours, and what the file sets is changed there. Where no rule matches, the settings do.`
 	c := addClientFlags(cmd)
-	cmd.AddCommand(newPolicyShow(c), newPolicyList(c), newPolicyAdd(c), newPolicyEdit(c), newPolicyMove(c), newPolicyRemove(c),
+	cmd.AddCommand(newPolicyShow(c), newPolicyList(c), newPolicyAdd(c), newPolicyEdit(c), newPolicyMove(c),
+		newPolicySwitch(c, "enable", "Use rules again that are switched off", true), newPolicySwitch(c, "disable", "Switch rules off without removing them", false),
+		newPolicyRemove(c),
 		newPolicySet(c), newPolicyTest(c))
 	return cmd
 }
@@ -57,10 +59,7 @@ func printPolicy(w io.Writer, p web.Policy) {
 
 // policyRuleText says what a rule does in a line.
 func policyRuleText(r web.PolicyRuleSettings) string {
-	parts := []string{r.Action + "s"}
-	if r.Action == "deny" {
-		parts[0] = "denies"
-	}
+	parts := []string{map[string]string{"allow": "allows", "ask": "asks about", "deny": "denies"}[r.Action]}
 	parts = append(parts, cmp.Or(strings.Join(r.Protocols, "/"), "everything"))
 	say := func(word string, values []string) {
 		if len(values) > 0 {
@@ -73,6 +72,10 @@ func policyRuleText(r web.PolicyRuleSettings) string {
 	}
 	say("on ports", r.Ports)
 	say("to devices", r.Devices)
+	say("to clients", r.Clients)
+	if r.Description != "" {
+		parts = append(parts, fmt.Sprintf("described as %q", r.Description))
+	}
 	say("on networks", r.Networks)
 	say("asked by", via)
 	say("at", r.Schedule)
@@ -81,6 +84,9 @@ func policyRuleText(r web.PolicyRuleSettings) string {
 	}
 	if r.MaxLifetimeSeconds > 0 {
 		parts = append(parts, "for at most "+short(r.MaxLifetimeSeconds))
+	}
+	if !r.Enabled {
+		parts = append(parts, "(switched off)")
 	}
 	return strings.Join(parts, " ")
 }

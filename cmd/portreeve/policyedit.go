@@ -103,14 +103,22 @@ func newPolicyList(c *client) *cobra.Command {
 			return err
 		}
 		return out.print(cmd.OutOrStdout(), p, func(w io.Writer) {
-			row(w, "POSITION", "ID", "NAME", "BY", "RULE")
+			row(w, "POSITION", "ID", "NAME", "BY", "DECIDED", "RULE")
 			for i, r := range p.Rules {
-				row(w, i+1, cmp.Or(string(r.ID), "-"), r.Name, r.Origin, policyRuleText(r.PolicyRuleSettings))
+				row(w, i+1, cmp.Or(string(r.ID), "-"), r.Name, r.Origin, used(r.Use), policyRuleText(r.PolicyRuleSettings))
 			}
-			row(w, "then", "-", "-", p.Origins["default"], otherwise(p))
+			row(w, "then", "-", "-", p.Origins["default"], used(p.DefaultUse), otherwise(p))
 		})
 	}
 	return cmd
+}
+
+// used tells how often a rule has decided.
+func used(u web.RuleUse) string {
+	if u.Count == 0 {
+		return "never since " + u.Since
+	}
+	return fmt.Sprintf("%d times, last %s", u.Count, u.Last)
 }
 
 // otherwise says what happens to what no rule decides.
@@ -125,7 +133,8 @@ func otherwise(p web.Policy) string {
 type policyRuleFlags struct {
 	rule     web.PolicyRuleSettings
 	via      []string
-	protocol string
+	protocol []string
+	disabled bool
 	longest  string
 	position string
 }
@@ -133,11 +142,14 @@ type policyRuleFlags struct {
 func (f *policyRuleFlags) add(cmd *cobra.Command) {
 	set, r := cmd.Flags(), &f.rule
 	set.StringVar(&r.Name, "name", "", "name, for people")
-	set.StringVar(&r.Action, "action", "", "allow or deny what matches")
+	set.StringVar(&r.Action, "action", "", "what is done with what matches: allow, ask or deny")
+	set.BoolVar(&f.disabled, "disabled", false, "keep the rule, but do not use it")
 	set.StringSliceVar(&r.Networks, "networks", nil, "interfaces of the LANs whose devices ask, separated by commas (default: any)")
 	set.StringSliceVar(&r.Devices, "devices", nil, "devices that the ports lead to: their MAC addresses, or addresses now (default: any)")
+	set.StringSliceVar(&r.Clients, "clients", nil, "addresses and subnets, of both families, of the hosts that the ports lead to (default: any)")
+	set.StringVar(&r.Description, "description", "", "a text that the description of the mapping contains, in whatever case (default: any)")
 	set.StringSliceVar(&f.via, "by", nil, "the protocols by which devices ask: upnp, nat-pmp, pcp (default: any)")
-	set.StringVar(&f.protocol, "protocol", "", "tcp, udp or both (default: any)")
+	set.StringSliceVar(&f.protocol, "protocol", nil, "tcp, udp, both, sctp, udplite and dccp, separated by commas (default: any)")
 	set.StringSliceVar(&r.Ports, "ports", nil, "ports outside and ranges such as 5000-5010, separated by commas (default: any)")
 	set.StringArrayVar(&r.Schedule, "schedule", nil, `when it matches, such as "Mon-Fri 16:00-22:00"; may be repeated (default: always)`)
 	set.Int64Var(&r.MappingsPerDevice, "mappings-per-device", 0, "how many mappings a device may have that it allows (default: as without it)")
@@ -150,13 +162,9 @@ func (f *policyRuleFlags) apply(cmd *cobra.Command, r *web.PolicyRuleSettings) e
 		"name": func() { r.Name = f.rule.Name }, "action": func() { r.Action = f.rule.Action },
 		"networks": func() { r.Networks = filled(f.rule.Networks) }, "devices": func() { r.Devices = filled(f.rule.Devices) },
 		"ports": func() { r.Ports = filled(f.rule.Ports) }, "schedule": func() { r.Schedule = filled(f.rule.Schedule) },
-		"mappings-per-device": func() { r.MappingsPerDevice = f.rule.MappingsPerDevice },
-		"protocol": func() {
-			r.Protocols = map[string][]string{"": {}, "any": {}, "both": {"tcp", "udp"}}[f.protocol]
-			if r.Protocols == nil {
-				r.Protocols = []string{f.protocol}
-			}
-		},
+		"clients": func() { r.Clients = filled(f.rule.Clients) }, "description": func() { r.Description = f.rule.Description },
+		"mappings-per-device": func() { r.MappingsPerDevice = f.rule.MappingsPerDevice }, "disabled": func() { r.Enabled = !f.disabled },
+		"protocol": func() { r.Protocols = protocolList(f.protocol) },
 		"by": func() {
 			r.Via = []lease.Origin{}
 			for _, via := range filled(f.via) {
@@ -182,6 +190,21 @@ func (f *policyRuleFlags) apply(cmd *cobra.Command, r *web.PolicyRuleSettings) e
 	return nil
 }
 
+// protocolList writes both as what it stands for; any, and nothing, are none.
+func protocolList(values []string) []string {
+	all := []string{}
+	for _, name := range filled(values) {
+		switch name {
+		case "any":
+		case "both":
+			all = append(all, "tcp", "udp")
+		default:
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
 func newPolicyAdd(c *client) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add",
@@ -196,7 +219,7 @@ func newPolicyAdd(c *client) *cobra.Command {
 	e := newPolicyEditor(cmd, c)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return e.do(cmd, func(p web.Policy, s *web.PolicySettings) (string, error) {
-			rule := web.PolicyRuleSettings{}
+			rule := web.PolicyRuleSettings{Enabled: true}
 			if err := f.apply(cmd, &rule); err != nil {
 				return "", err
 			}
@@ -313,6 +336,26 @@ func newPolicyMove(c *client) *cobra.Command {
 			rule := s.Rules[from]
 			s.Rules = slices.Insert(slices.Delete(s.Rules, from, from+1), at, rule)
 			return fmt.Sprintf("policy rule %s %sis at position %d", rule.ID, named(rule), len(p.Rules)-len(s.Rules)+at+1), nil
+		})
+	}
+	return cmd
+}
+
+func newPolicySwitch(c *client, use, short string, on bool) *cobra.Command {
+	cmd := &cobra.Command{Use: use + " ID|NAME...", Short: short, Args: cobra.MinimumNArgs(1)}
+	e := newPolicyEditor(cmd, c)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return e.do(cmd, func(p web.Policy, s *web.PolicySettings) (string, error) {
+			var done []string
+			for _, called := range args { // all of them or none
+				i, err := ownRule(p, called)
+				if err != nil {
+					return "", err
+				}
+				s.Rules[i].Enabled = on
+				done = append(done, fmt.Sprintf("policy rule %s %sis %sd", s.Rules[i].ID, named(s.Rules[i]), use))
+			}
+			return strings.Join(done, "\n"), nil
 		})
 	}
 	return cmd

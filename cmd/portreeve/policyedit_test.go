@@ -64,9 +64,10 @@ not allowed any more is the lease ID: udp 3074 to 192.168.1.20:3074, of 02:00:00
 `, "add", "--name", "night", "--action", "deny", "--devices", nasMAC, "--position", "2")
 	out, _, _ := r.do("policy", "list")
 	for _, want := range []string{
-		`1 +- +no torrents +config +denies tcp on ports 6881-6889\n`, `2 +[0-9a-z]{8} +night +cli +denies everything to devices 02:00:00:00:00:20\n`,
-		`3 +[0-9a-z]{8} +games +cli +allows tcp/udp on ports 3074, 5000-5010 asked by upnp, pcp at Sun,Sat 10:00-20:00 with 4 mappings for each device for at most 2h 0m\n`,
-		`then +- +- +default +allows 1024-65535\n$`,
+		`1 +- +no torrents +config +never since [0-9T:Z+-]+ +denies tcp on ports 6881-6889\n`,
+		`2 +[0-9a-z]{8} +night +cli +never since [0-9T:Z+-]+ +denies everything to devices 02:00:00:00:00:20\n`,
+		`3 +[0-9a-z]{8} +games +cli +never since [0-9T:Z+-]+ +allows tcp/udp on ports 3074, 5000-5010 asked by upnp, pcp at Sun,Sat 10:00-20:00 with 4 mappings for each device for at most 2h 0m\n`,
+		`then +- +- +default +1 times, last [0-9T:Z+-]+ +allows 1024-65535\n$`,
 	} {
 		if !regexp.MustCompile(want).MatchString(out) {
 			t.Errorf("the list has no %s:\n%s", want, out)
@@ -95,6 +96,14 @@ not allowed any more is the lease ID: udp 3074 to 192.168.1.20:3074, of 02:00:00
 	if _, there := r.leases.Snapshot().ByID(l.ID); there {
 		t.Error("the lease is not closed")
 	}
+	r.policy("policy rule ID \"night\" is disabled\n", "disable", "night")
+	r.policy(`
+policy rule ID "night" changed: asks about tcp/udp/sctp to devices `+nasMAC+` to clients 192.168.1.0/28, 2001:db8::1 described as "game" (switched off)
+`, "edit", "night", "--action", "ask", "--clients", "192.168.1.0/28,2001:db8::1", "--description", "game", "--protocol", "both,sctp")
+	r.policy("policy rule ID \"night\" is enabled\n", "enable", "night")
+	if own := r.leases.Snapshot().Own; own.Rules[0].Disabled || !own.Rules[0].Ask || own.Rules[0].Description != "game" {
+		t.Errorf("the rule is %+v", own.Rules[0])
+	}
 	r.fails(exitNotFound, `there is no policy rule "x": portreeve policy list shows them all`, "policy", "remove", "games", "x")
 	r.policy("policy rule ID \"games\" removed\npolicy rule ID \"night\" removed\n", "remove", "games", "night")
 	if own := r.leases.Snapshot().Own; len(own.Rules) != 0 {
@@ -115,6 +124,10 @@ func TestPolicySet(t *testing.T) {
 			t.Errorf("the policy has no %s:\n%s", want, out)
 		}
 	}
+	r.policy("policy set\n", "set", "--preset", "everything")
+	if own := r.leases.Snapshot().Own; own.Ports.String() != "1-65535" || own.Never.String() != "21, 23, 135, 137-139, 445, 3389" || own.DefaultDeny != nil {
+		t.Errorf("everything: %+v", own)
+	}
 	r.policy("policy set\n", "set", "--unset", "never", "--unset", "ports", "--unset", "default", "--unset", "mappings", "--unset", "mappings-per-device",
 		"--unset", "lifetime=upnp", "--lifetime", "pcp=1m-1h")
 	own := r.leases.Snapshot().Own
@@ -133,16 +146,16 @@ func TestPolicyComplaints(t *testing.T) {
 		want string
 		args string
 	}{
-		{exitUsage, `portreeve: --action is "", allowed are allow and deny`, "add"},
+		{exitUsage, `portreeve: --action is "", allowed are allow, ask and deny`, "add"},
 		{
-			exitUsage, "portreeve: --action is \"drop\", allowed are allow and deny\n" +
+			exitUsage, "portreeve: --action is \"drop\", allowed are allow, ask and deny\n" +
 				"  --ports is \"0\", allowed is a port from 1 to 65535, or a range such as 5000-5010\n" +
 				"  --schedule is wrong: \"nights\": a window needs a beginning and an end, such as 16:00-22:00\n" +
 				"  --mappings-per-device is -1, allowed are 1 to 65535, and 0 to leave it as it is otherwise\n" +
 				"  --networks is \"a/b\", allowed is the name of an interface, of at most 15 characters\n" +
 				"  --devices is \"nas\", allowed is a MAC address such as 02:00:00:00:00:10, or the address of a device that is there\n" +
 				"  --by is \"http\", allowed are upnp, nat-pmp and pcp\n" +
-				"  --protocol has \"icmp\", allowed are tcp and udp, and none for all\n",
+				"  --protocol has \"icmp\", allowed are tcp, udp, sctp, udplite and dccp, and none for all\n",
 			"add --action drop --networks a/b --devices nas --by http --protocol icmp --ports 0 --schedule nights --mappings-per-device -1",
 		},
 		{exitUsage, `--max-lifetime is "long": allowed is such as 90m, 4h, 2d or 1d12h`, "add --action allow --max-lifetime long"},
@@ -153,6 +166,7 @@ func TestPolicyComplaints(t *testing.T) {
 		{exitUsage, "nothing is to be set", "set --close"},
 		{exitUsage, `--mappings is 0: allowed are 1 to 65535; --unset mappings gives it back`, "set --mappings 0"},
 		{exitUsage, `--lifetime is "upnp": allowed is a protocol with the shortest and the longest time`, "set --lifetime upnp"},
+		{exitUsage, `--preset is "all": allowed are high, web, everything, nothing`, "set --preset all"},
 		{exitUsage, `--unset is "all": allowed are default, lifetime=nat-pmp, lifetime=pcp, lifetime=upnp, mappings, mappings-per-device, never, ports`, "set --unset all"},
 		{
 			exitUsage, "portreeve: --never is \"x\", allowed is a port from 1 to 65535, or a range such as 5000-5010\n" +

@@ -18,6 +18,7 @@ type policySetFlags struct {
 	settings  web.PolicySettings
 	lifetimes []string
 	unset     []string
+	preset    string
 }
 
 func newPolicySet(c *client) *cobra.Command {
@@ -28,11 +29,13 @@ func newPolicySet(c *client) *cobra.Command {
 a setting back to the configuration file. What the file sets to something else than the default is changed there.`,
 		Example: `  portreeve policy set --never 25,135-139,445 --mappings-per-device 32
   portreeve policy set --lifetime upnp=1m-12h --lifetime pcp=2m-1d
+  portreeve policy set --preset web
   portreeve policy set --unset never --unset lifetime=upnp`,
 		Args: cobra.NoArgs,
 	}
 	var f policySetFlags
 	set, s := cmd.Flags(), &f.settings
+	set.StringVar(&f.preset, "preset", "", "ports, never and default at once: "+strings.Join(web.PresetNames(), ", "))
 	set.StringSliceVar(&s.Ports, "ports", nil, "ports and ranges that devices may open, separated by commas, or none")
 	set.StringSliceVar(&s.Never, "never", nil, "ports and ranges that nobody may open, separated by commas, or none")
 	set.StringVar(&s.Default, "default", "", "allow these ports, or deny what no rule allows")
@@ -52,6 +55,9 @@ a setting back to the configuration file. What the file sets to something else t
 
 // apply sets what the options say.
 func (f *policySetFlags) apply(cmd *cobra.Command, s *web.PolicySettings) error {
+	if cmd.Flags().Changed("preset") && !s.Preset(f.preset) {
+		return exit{exitUsage, fmt.Errorf("--preset is %q: allowed are %s", f.preset, strings.Join(web.PresetNames(), ", "))}
+	}
 	for name, set := range map[string]func(){
 		"ports": func() { s.Ports = portList(f.settings.Ports) }, "never": func() { s.Never = portList(f.settings.Never) },
 		"default": func() { s.Default = f.settings.Default }, "mappings": func() { s.Mappings = f.settings.Mappings },

@@ -28,7 +28,8 @@ opened, and the history does not know of it.`,
 	f.Uint16Var(&q.ExternalPort, "port", 0, "port outside that it asks for")
 	f.Uint16Var(&q.InternalPort, "internal-port", 0, "port inside (default: the same)")
 	f.StringVar(&q.To, "to", "", "address of the host that it asks for (default: the device itself)")
-	f.StringVar(&q.Protocol, "protocol", "udp", "tcp or udp")
+	f.StringVar(&q.Protocol, "protocol", "udp", "tcp or udp; or sctp, udplite or dccp, which only PCP knows")
+	f.StringVar(&q.Description, "description", "", "what the device says that it is for")
 	f.StringVar(&q.Via, "by", "", "the protocol by which it asks: upnp, nat-pmp or pcp (default: each of them)")
 	f.StringVar(&lasting, "for", "1h", "how long it wants it")
 	out := addOutputFlag(cmd)
@@ -88,6 +89,9 @@ func by(a web.ProtocolAnswer) string {
 
 func verdict(a web.ProtocolAnswer) string {
 	text := map[bool]string{true: "yes", false: "no"}[a.Allowed]
+	if a.Waits {
+		text = "you are asked"
+	}
 	if !a.Served {
 		text += " (switched off)"
 	}

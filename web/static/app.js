@@ -223,6 +223,49 @@
 
   document.addEventListener("focusout", () => { if (missed) { missed = false; renew(); } });
 
+  // --- the order of rules ----------------------------------------------------------------------
+
+  // Rules are moved by buttons; with a script also by dragging them, and by Alt with the arrow keys. Each sends the form of
+  // the buttons, with the place among the rules that can be moved.
+  for (const list of document.querySelectorAll("[data-sort]")) {
+    const own = () => [...list.querySelectorAll("[data-own]")];
+    let dragged;
+    document.querySelector("[data-sorthelp]").hidden = own().length < 2;
+    function move(rule, to) {
+      if (to < 0 || to >= own().length || to === own().indexOf(rule)) return;
+      const form = rule.querySelector("[data-move]"), place = document.createElement("input");
+      Object.assign(place, { type: "hidden", name: "to", value: to });
+      form.append(place);
+      form.submit();
+    }
+    for (const rule of own()) {
+      rule.draggable = true;
+      rule.addEventListener("dragstart", (event) => { dragged = rule; event.dataTransfer.setData("text/plain", rule.id); });
+      rule.addEventListener("dragend", () => {
+        dragged = undefined;
+        for (const other of own()) other.classList.remove("target");
+      });
+      rule.addEventListener("dragover", (event) => {
+        if (!dragged) return;
+        event.preventDefault();
+        for (const other of own()) other.classList.toggle("target", other === rule && other !== dragged);
+      });
+      rule.addEventListener("drop", (event) => {
+        if (!dragged) return;
+        event.preventDefault();
+        move(dragged, own().indexOf(rule));
+      });
+      rule.addEventListener("keydown", (event) => {
+        const by = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+        if (!event.altKey || !by) return;
+        event.preventDefault();
+        move(rule, own().indexOf(rule) + by);
+      });
+    }
+    // After a move the rule has the focus again, so that the next key moves it on.
+    if (location.hash.startsWith("#rule-")) byId(location.hash.slice(1))?.querySelector("button")?.focus();
+  }
+
   // --- following the router --------------------------------------------------------------------
 
   const stale = byId("stale");
