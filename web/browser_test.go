@@ -32,6 +32,7 @@ func TestBrowser(t *testing.T) {
 		{"nothing that a device sent runs", nothingThatADeviceSentRuns},
 		{"without script", withoutScript},
 		{"the router is gone and comes back", theRouterIsGone},
+		{"no place for a stream", noPlaceForAStream},
 		{"on a phone", onAPhone},
 		{"forwards", forwardsByHand},
 		{"DMZ host", hostOfEverything},

@@ -1,8 +1,10 @@
 package web_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
@@ -149,6 +151,50 @@ func theRouterIsGone(t *testing.T, c *chromium) {
 	h.startLAN()
 	b.wait(`#live:not([hidden])`)
 	b.gone(`#stale:not([hidden])`)
+}
+
+// When there are too many streams a page asks for itself now and then, and takes the next place that is free.
+func noPlaceForAStream(t *testing.T, c *chromium) {
+	h := newHome(t)
+	owner, b := h.owner(), h.signedInAgain(t, c)
+	b.open(h.url + "/nothing-here") // which takes no place
+	var last *stream
+	for range 8 {
+		last = h.stream(owner, "/api/v1/events")
+		last.next("status")
+	}
+	b.allowErrors() // the browser reports the refusal
+	other := h.signedInAgain(t, c)
+	other.allowErrors()
+	pages := map[*browser]string{b: "#rows tr", other: "#holders .chip"}
+	b.open(h.url + "/leases")
+	for one := range pages {
+		one.wait(`#live:not([hidden])`)
+		one.eval(`window.sameDocument = true`)
+	}
+	l := h.open()
+	for one, selector := range pages {
+		one.wait(selector)
+	}
+	_, err := h.manager.CloseID(t.Context(), lease.Actor{Origin: lease.OriginCLI}, l.ID)
+	must(t, err)
+	for one, selector := range pages {
+		one.gone(selector)
+		if !one.true(`window.sameDocument && document.querySelector("#stale[hidden]")`) {
+			t.Errorf("the page with %s was loaded again, or says that the connection is lost", selector)
+		}
+	}
+	last.close()
+	eventually(t, "one of them has taken the free place", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, h.url+"/api/v1/events", nil)
+		must(t, err)
+		a, err := owner.http.Do(r)
+		must(t, err)
+		must(t, a.Body.Close())
+		return a.StatusCode == http.StatusServiceUnavailable
+	})
 }
 
 func onAPhone(t *testing.T, c *chromium) {

@@ -3,6 +3,8 @@ package web
 import (
 	"net/http"
 	"slices"
+
+	"github.com/portreeve/portreeve/lease"
 )
 
 // pageFeed is what the live pages listen to: rows of HTML for the list of leases, and for all the state as HTML.
@@ -22,19 +24,24 @@ func (s *Server) feedFor(r *http.Request) feed {
 	return pageFeed{s.pages, setKey{languageOf(r), identityOf(r).role}, q.Get("page") == "rows"}
 }
 
+// window is what the page has rows for: however many leases change at once, it is told of those.
+func (f pageFeed) window(all []lease.Lease) []lease.Lease {
+	if !f.rows {
+		return nil
+	}
+	return all[max(0, len(all)-leaseRows):]
+}
+
 func (f pageFeed) leases(all []Lease) ([]byte, error) {
 	if !f.rows {
 		return nil, nil // an event without data is none
 	}
-	rows := rowsOf(all[max(0, len(all)-leaseRows):])
+	rows := rowsOf(all)
 	slices.Reverse(rows)
 	return f.pages.render(f.key, "rows", rows)
 }
 
 func (f pageFeed) lease(l Lease) ([]byte, error) {
-	if !f.rows {
-		return nil, nil
-	}
 	return f.pages.render(f.key, "row", rowOf(l))
 }
 

@@ -35,6 +35,9 @@ const (
 
 // feed gives the messages of an event stream their form: JSON for programs, HTML for our page.
 type feed interface {
+	// window returns those leases, of all in their order, that the listener follows.
+	window(all []lease.Lease) []lease.Lease
+
 	leases(all []Lease) ([]byte, error)
 	lease(l Lease) ([]byte, error)
 	status(s Status) ([]byte, error)
@@ -48,6 +51,8 @@ type ruleFeed interface {
 
 type jsonFeed struct{}
 
+func (jsonFeed) window(all []lease.Lease) []lease.Lease { return all }
+
 func (jsonFeed) leases(all []Lease) ([]byte, error) { return json.Marshal(LeaseList{Leases: all}) }
 func (jsonFeed) lease(l Lease) ([]byte, error)      { return json.Marshal(l) }
 func (jsonFeed) status(s Status) ([]byte, error)    { return json.Marshal(s) }
@@ -57,8 +62,8 @@ func (jsonFeed) rule(r Rule) ([]byte, error)        { return json.Marshal(r) }
 // stream returns a handler that sends the state and then each change of it (text/event-stream) for as long as
 // the other end listens, lasts says yes, and the server runs. A reader that is slow skips states.
 //
-// The events are: "leases", the whole list, first; then "lease", one that is new or changed, and "gone", the ID
-// of one that was closed. Programs are told of the owner's rules in the same way, by "rules", "rule" and "rule_gone": a rule
+// The events are: "leases", the whole list, first; then "gone", the ID of one that was closed, and "lease",
+// one that is new or changed. Programs are told of the owner's rules in the same way, by "rules", "rule" and "rule_gone": a rule
 // that was put, comes into force or goes out of it has changed. "status" ends each state and carries its ID; whoever comes
 // back with the ID of the state that still holds is spared the lists.
 func (s *Server) stream(f feed, lasts func(*http.Request) bool) handler {
@@ -151,20 +156,17 @@ func (st *stream) start() error {
 // state sends what has changed since before; everything if that is no view yet.
 func (st *stream) state(before, now view, id string) error {
 	var m messages
+	shown := st.feed.window(now.Leases)
 	if before.Snapshot == nil {
 		fmt.Fprintf(&m.Buffer, "retry: %d\n\n", streamRetry)
-		data, err := st.feed.leases(now.leases())
+		all := make([]Lease, len(shown))
+		for i, l := range shown {
+			all[i] = now.lease(l)
+		}
+		data, err := st.feed.leases(all)
 		m.add("leases", "", data, err)
 	} else {
-		changed, gone := diff(before.Leases, now.Leases)
-		for _, l := range changed {
-			data, err := st.feed.lease(now.lease(l))
-			m.add("lease", "", data, err)
-		}
-		for _, id := range gone {
-			data, err := json.Marshal(Gone{id})
-			m.add("gone", "", data, err)
-		}
+		m.addLeases(st.feed, st.feed.window(before.Leases), shown, now)
 	}
 	if feed, ok := st.feed.(ruleFeed); ok {
 		m.addRules(feed, before, now)
@@ -172,6 +174,23 @@ func (st *stream) state(before, now view, id string) error {
 	data, err := st.feed.status(now.status)
 	m.add("status", id, data, err)
 	return st.send(&m)
+}
+
+// addLeases tells of the leases that have changed, those that are gone first: they make room for others. A lease that newer
+// ones have pushed out of the window is not gone.
+func (m *messages) addLeases(f feed, before, shown []lease.Lease, now view) {
+	changed, gone := diff(before, shown)
+	for _, id := range gone {
+		if _, stands := now.ByID(id); stands {
+			continue
+		}
+		data, err := json.Marshal(Gone{id})
+		m.add("gone", "", data, err)
+	}
+	for _, l := range changed {
+		data, err := f.lease(now.lease(l))
+		m.add("lease", "", data, err)
+	}
 }
 
 // addRules tells of the rules that have changed since before; of all if that is no view yet.

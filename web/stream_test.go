@@ -5,9 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/portreeve/portreeve/lease"
 	"github.com/portreeve/portreeve/web"
@@ -119,6 +123,49 @@ func TestStreamsAreBounded(t *testing.T) {
 		defer func() { _ = a.Body.Close() }()
 		return a.StatusCode == http.StatusOK
 	})
+}
+
+// The page has 200 rows. It is told of those, and of the one that gets a place when another is closed.
+func TestPageFollowsWhatItHasRowsFor(t *testing.T) {
+	h := newHome(t)
+	var all []lease.Lease
+	for n := range uint16(203) {
+		all = append(all, h.open(port(10000+n), func(r *lease.Request) {
+			r.Client = netip.AddrFrom4([4]byte{192, 168, 1, byte(50 + n/100)})
+			r.Internal = netip.AddrPortFrom(r.Client, 10000+n)
+		}))
+	}
+	s := h.stream(h.owner(), "/live?page=rows")
+	rows := s.next("leases").data
+	if n := strings.Count(rows, "<tr "); n != 200 || !strings.Contains(rows, string(all[3].ID)) || strings.Contains(rows, string(all[2].ID)) {
+		t.Errorf("%d rows, want the newest 200", n)
+	}
+	s.next("status")
+	told := func() (names []string) {
+		t.Helper()
+		for {
+			e := s.next("")
+			if e.name == "status" {
+				return names
+			}
+			id := regexp.MustCompile(`data-id="(\w+)"|"id":"(\w+)"`).FindStringSubmatch(e.data)
+			names = append(names, e.name+" "+id[1]+id[2])
+		}
+	}
+	one := h.open(port(20000))
+	if diff := cmp.Diff([]string{"lease " + string(one.ID)}, told()); diff != "" {
+		t.Errorf("one is opened (-want +got):\n%s", diff)
+	}
+	_, err := h.manager.CloseID(t.Context(), lease.Actor{Origin: lease.OriginCLI}, all[100].ID)
+	must(t, err)
+	if diff := cmp.Diff([]string{"gone " + string(all[100].ID), "lease " + string(all[3].ID)}, told()); diff != "" {
+		t.Errorf("one is closed (-want +got):\n%s", diff)
+	}
+	_, err = h.manager.CloseID(t.Context(), lease.Actor{Origin: lease.OriginCLI}, all[0].ID)
+	must(t, err)
+	if got := told(); len(got) > 0 {
+		t.Errorf("one of a later page is closed: %v", got)
+	}
 }
 
 func TestReaderThatDoesNotReadHoldsUpNobody(t *testing.T) {

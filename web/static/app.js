@@ -109,10 +109,12 @@
     const seq = Number(row.dataset.seq);
     const next = [...rows.rows].find((other) => Number(other.dataset.seq) < seq);
     if (!next && rows.rows.length >= most) return; // it is on a later page
+    const fresh = next === rows.rows[0]; // below the others it is one that had no place before
     rows.insertBefore(row, next ?? null);
     if (rows.rows.length > most) rows.rows[most].remove();
-    row.classList.add("new");
     byId("leases").hidden = false;
+    if (!fresh) return;
+    row.classList.add("new");
     changes.opened++;
   }
 
@@ -132,6 +134,13 @@
     byId("announce").textContent = fill(body.dataset.changes, changes);
     changes.opened = changes.closed = 0;
   }, 5000);
+
+  // Makes the list equal to another one.
+  function takeRows(all) {
+    const fresh = [...all.querySelectorAll("tr")], ids = new Set(fresh.map((row) => row.id));
+    for (const row of [...rows.rows]) if (!ids.has(row.id)) remove(row.dataset.id);
+    fresh.forEach(put);
+  }
 
   // --- closing ---------------------------------------------------------------------------------
 
@@ -185,13 +194,21 @@
   async function fetchParts() {
     if (document.querySelector("[data-part] :is(input, select, textarea):focus")) { missed = true; return; }
     asked = performance.now();
-    let answer;
+    const fresh = await freshPage();
+    if (fresh) takeParts(fresh);
+  }
+
+  // The page as it is now; null if the router does not give it.
+  async function freshPage() {
     try {
-      answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-    } catch { return; } // the stream tells that the router is gone
-    if (answer.redirected) return location.reload();
-    if (!answer.ok) return;
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      if (answer.redirected) location.reload(); // to sign in again
+      else if (answer.ok) return new DOMParser().parseFromString(await answer.text(), "text/html");
+    } catch { /* it is gone, which the stream tells too */ }
+    return null;
+  }
+
+  function takeParts(fresh) {
     let changed = false;
     for (const part of document.querySelectorAll("[data-part]")) {
       const other = fresh.getElementById(part.id);
@@ -283,12 +300,7 @@
     clearTimeout(again);
     source?.close();
     source = new EventSource("/live?" + new URLSearchParams({ page: mode, state: body.dataset.state }));
-    source.addEventListener("leases", (event) => {
-      const all = parse(event.data), ids = new Set();
-      for (const row of all.querySelectorAll("tr")) ids.add(row.id);
-      for (const row of [...rows.rows]) if (!ids.has(row.id)) remove(row.dataset.id);
-      for (const row of [...all.querySelectorAll("tr")]) put(row);
-    });
+    source.addEventListener("leases", (event) => takeRows(parse(event.data)));
     source.addEventListener("lease", (event) => put(parse(event.data).querySelector("tr")));
     source.addEventListener("gone", (event) => remove(JSON.parse(event.data).id));
     source.addEventListener("status", (event) => {
@@ -298,20 +310,26 @@
       if (mode === "parts" && event.lastEventId !== body.dataset.state) renew();
     });
     source.onerror = () => {
-      connected(false);
       // A browser comes back by itself after a broken connection, but not after a refusal.
-      if (source.readyState === EventSource.CLOSED) again = setTimeout(retry, 5000);
+      if (source.readyState === EventSource.CLOSED) poll();
+      else connected(false);
     };
   }
 
-  async function retry() {
-    try {
-      const session = await (await fetch("/api/v1/session")).json();
-      if (session.state !== "open") return location.reload();
-    } catch {
-      // Not there yet: listen fails too and comes here again.
+  // The router has no place for one more stream, or asks who this is: the page asks for itself every five seconds, and each
+  // time for a place.
+  async function poll() {
+    again = setTimeout(listen, 5000);
+    const fresh = await freshPage();
+    connected(fresh !== null);
+    if (!fresh) return;
+    if (rows) takeRows(fresh.getElementById("rows"));
+    else if (!document.querySelector("[data-part] :is(input, select, textarea):focus")) takeParts(fresh);
+    for (const id of ["banner", "count", "empty", "foot"]) {
+      const part = fresh.getElementById(id);
+      if (part) byId(id)?.replaceWith(part);
     }
-    listen();
+    tick();
   }
 
   // Without a page that follows the router there is nothing to listen to, and forms are left alone.
