@@ -100,7 +100,10 @@ func (w words) known(key, plain string) string {
 
 // tell says what has happened. core translates what the core says.
 func (w words) tell(n News, core func(text string) string) string {
-	service := ""
+	service, reason := "", ""
+	if n.Kind == Trouble {
+		reason = core(n.Reason)
+	}
 	switch {
 	case n.Ports == "all":
 		service = w["all"]
@@ -112,7 +115,7 @@ func (w words) tell(n News, core func(text string) string) string {
 	return w.say(
 		n.key(), "who", n.who(), "what", w.what(n), "service", service, "hours", n.Hours, "count", n.Count,
 		"wan", n.WAN, "before", n.Before, "after", n.After, "why", w[n.Reason],
-		"source", w.known("source", n.Source), "reason", core(n.Reason),
+		"source", w.known("source", n.Source), "reason", reason,
 	)
 }
 

@@ -40,6 +40,15 @@ func loadCoreWords(language string) (words coreWords, err error) {
 	return words, nil
 }
 
+// Translate returns what the core says in a language, as far as it is known, for those who tell it elsewhere than on pages.
+func Translate(language, text string) string {
+	words, err := loadCoreWords(language)
+	if err != nil { // the tests read all of them
+		return text
+	}
+	return words.translate(text)
+}
+
 // translate returns a sentence of the core in the language, as far as it is known.
 func (w coreWords) translate(text string) string { return w.within(text, maxCoreDepth) }
 

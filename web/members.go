@@ -103,6 +103,8 @@ func kindOf(t reflect.Type) string {
 		t = t.Elem()
 	}
 	switch t.Kind() {
+	case reflect.Pointer:
+		return kindOf(t.Elem())
 	case reflect.Bool:
 		return "true or false"
 	case reflect.String:

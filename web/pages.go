@@ -65,8 +65,14 @@ func (s *Server) ownerPages() []pageRoute {
 		{http.MethodGet, "/", s.overviewPage, ""},
 		{http.MethodGet, "/leases", s.leasesPage, ""},
 		{http.MethodGet, "/leases.csv", s.leasesCSV, ""},
+		{http.MethodGet, "/leases.json", s.leasesJSON, ""},
+		{http.MethodPost, "/leases/selection", s.selectionForm, ""},
+		{http.MethodPost, "/leases/undo", s.undoForm, ""},
 		{http.MethodGet, "/leases/:id", s.leasePage, ""},
+		{http.MethodPost, "/leases/:id", s.leaseForm, ""},
 		{http.MethodPost, "/leases/:id/close", s.closeForm, ""},
+		{http.MethodPost, "/leases/:id/block", s.blockForm, ""},
+		{http.MethodPost, "/leases/:id/forbid", s.forbidForm, RoleAdmin},
 		{http.MethodGet, "/forwards", s.forwardsPage, ""},
 		{http.MethodPost, "/forwards", s.forwardForm, ""},
 		{http.MethodGet, "/forwards/:id", s.forwardPage, ""},
@@ -106,6 +112,12 @@ func (s *Server) ownerPages() []pageRoute {
 		{http.MethodPost, "/settings/users/:id/remove", s.userRemoveForm, RoleAdmin},
 		{http.MethodPost, "/settings/tokens", s.tokenForm, RoleAdmin},
 		{http.MethodPost, "/settings/tokens/:id/remove", s.tokenRemoveForm, RoleAdmin},
+		{http.MethodGet, "/notifications", s.notifyPage, ""},
+		{http.MethodPost, "/notifications", s.notifyForm, RoleAdmin},
+		{http.MethodPost, "/notifications/targets", s.targetForm, RoleAdmin},
+		{http.MethodPost, "/notifications/targets/:id", s.targetForm, RoleAdmin},
+		{http.MethodPost, "/notifications/targets/:id/remove", s.targetRemoveForm, RoleAdmin},
+		{http.MethodPost, "/notifications/targets/:id/test", s.targetTestForm, RoleAdmin},
 		{http.MethodGet, "/help", s.helpPage, ""},
 	}
 }
@@ -251,7 +263,7 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, now view, name str
 
 // doneTexts are the things of which a page may say that they have been done, when it is told so by its address.
 func doneTexts() []string {
-	return []string{"closed", "saved", "switched", "dmz", "dmzoff", "assigned", "released", "policy", "password", "ended", "user", "userremoved", "tokenremoved", "device", "answered"}
+	return []string{"closed", "undone", "lease", "saved", "switched", "dmz", "dmzoff", "assigned", "released", "policy", "password", "ended", "user", "userremoved", "tokenremoved", "device", "answered", "notify", "notifyremoved"}
 }
 
 // readForm reads the body of a form; the query counts for nothing.

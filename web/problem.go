@@ -56,6 +56,7 @@ const (
 	CodeNoSession   Code = "session_not_found"
 	CodeNoDevice    Code = "device_not_found"
 	CodeNoRequest   Code = "request_not_found"
+	CodeNoTarget    Code = "target_not_found"
 	CodeExists      Code = "exists"
 	CodeLastAdmin   Code = "last_admin"
 	CodeWrongCode   Code = "wrong_code"
@@ -84,7 +85,7 @@ func Codes() []Code {
 		CodeSetup, CodeLogin, CodeWrongCode, CodeNoCode, CodeWeak, CodeWrong, CodeRate, CodeBusy, CodeStreams,
 		CodeNoLease, CodeNoRule, CodeNotAllowed, CodeConflict, CodeReserved, CodeExhausted, CodeChanged,
 		CodeUnavailable, CodeStopping, CodeInternal,
-		CodeToken, CodeRole, CodeNoUser, CodeNoToken, CodeNoSession, CodeNoDevice, CodeNoRequest, CodeExists, CodeLastAdmin,
+		CodeToken, CodeRole, CodeNoUser, CodeNoToken, CodeNoSession, CodeNoDevice, CodeNoRequest, CodeNoTarget, CodeExists, CodeLastAdmin,
 	}
 }
 
@@ -99,7 +100,7 @@ func httpStatus(c Code) int {
 		return http.StatusMisdirectedRequest
 	case CodeOrigin, CodeNotOwner, CodeSetup, CodeWrongCode, CodeWrong, CodeNotAllowed, CodeRole:
 		return http.StatusForbidden
-	case CodeNotFound, CodeNoLease, CodeNoRule, CodeNoCode, CodeNoUser, CodeNoToken, CodeNoSession, CodeNoDevice, CodeNoRequest:
+	case CodeNotFound, CodeNoLease, CodeNoRule, CodeNoCode, CodeNoUser, CodeNoToken, CodeNoSession, CodeNoDevice, CodeNoRequest, CodeNoTarget:
 		return http.StatusNotFound
 	case CodeConflict, CodeReserved, CodeExhausted, CodeExists, CodeLastAdmin:
 		return http.StatusConflict

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/portreeve/portreeve/lease"
+	"github.com/portreeve/portreeve/notify"
 )
 
 // The texts that templates, the script and the handlers choose while they run.
@@ -50,11 +51,29 @@ func chosenKeys() []string {
 	for _, p := range lease.ProtocolNames() {
 		keys = append(keys, "protocol."+p)
 	}
+	for _, state := range LeaseStates() {
+		keys = append(keys, "state."+string(state), "state."+string(state)+".text")
+	}
+	for _, by := range append(leaseGroups(), "none") {
+		keys = append(keys, "group."+by)
+	}
+	for _, undone := range []string{"undo.closed", "undo.blocked", "undo.forbidden"} {
+		keys = append(keys, undone+".one", undone+".other")
+	}
 	for _, p := range presets() {
 		keys = append(keys, "preset."+p.Name)
 	}
 	for _, l := range languages() {
 		keys = append(keys, "language."+l)
+	}
+	for _, k := range notify.Kinds() {
+		keys = append(keys, "news."+string(k))
+	}
+	for _, k := range notify.TargetKinds() {
+		keys = append(keys, "notify.kind."+string(k), "notify.help."+string(k))
+	}
+	for _, one := range notify.Securities() {
+		keys = append(keys, "notify.security."+string(one))
 	}
 	return append(keys, "duration.days", "duration.hours", "duration.minutes", "duration.seconds", "time.moment", "time.day", "done.removed",
 		"policy.allow", "policy.ask", "policy.deny", "setting.config", "setting.owner", "setting.default", "origin.config", "origin.web", "origin.cli", "theme.auto", "theme.light", "theme.dark")
@@ -186,7 +205,7 @@ func TestEveryErrorOfTheManagerHasItsCode(t *testing.T) {
 		lease.ErrInvalid: CodeInvalid, lease.ErrProtocol: CodeInvalid, lease.ErrNotAuthorized: CodeNotAllowed,
 		lease.ErrThirdParty: CodeNotAllowed, lease.ErrPort: CodeNotAllowed, lease.ErrNonce: CodeNotAllowed, lease.ErrReserved: CodeReserved,
 		lease.ErrConflict: CodeConflict, lease.ErrQuota: CodeExhausted, lease.ErrFull: CodeExhausted, lease.ErrNotFound: CodeNoLease,
-		lease.ErrChanged: CodeChanged, lease.ErrUnavailable: CodeUnavailable, lease.ErrStopping: CodeStopping,
+		lease.ErrChanged: CodeChanged, lease.ErrUnavailable: CodeUnavailable, lease.ErrWaiting: CodeUnavailable, lease.ErrPaused: CodeUnavailable, lease.ErrStopping: CodeStopping,
 	}
 	for _, err := range append(lease.Errors(), lease.ErrChanged) {
 		if got := problemOf(errors.Join(errors.New("closing"), err)).Code; got != codes[err] {

@@ -72,6 +72,11 @@ type Config struct {
 	// lease at a time, when the owner looks at it. Nil: not known.
 	Traffic func(ctx context.Context, l lease.Lease) (Traffic, error)
 
+	// Use tells how a lease has been used so far; false if that is not known. Minutes tells of the latest minutes, the oldest
+	// first. They must not block. Nil: not known.
+	Use     func(id lease.ID) (Use, bool)
+	Minutes func(id lease.ID) []Minute
+
 	// MAC returns the hardware address of a LAN host, "" when unknown; Addrs by which addresses a device is there now, the
 	// latest of IPv4 first. They must not take long. Nil: never known, never there.
 	MAC   func(addr netip.Addr) string
@@ -101,6 +106,9 @@ type Config struct {
 	// name. An err of nil is success. Nil: not known, every code is 0.
 	Answer func(a Action, err error) (code int, name string)
 
+	// Notify tells the owner what happens. Nil: nobody is told, and nothing can be set.
+	Notify Notify
+
 	Logger *slog.Logger // nil: discard
 }
 
@@ -111,6 +119,7 @@ type Server struct {
 	owner   *owner
 	audit   *auditLog
 	streams *streams
+	undos   undos
 	pages   *pages
 	assets  *assets
 	looking sync.Mutex // at the machine: only one at a time checks it
@@ -132,6 +141,12 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	if c.Traffic == nil {
 		c.Traffic = func(context.Context, lease.Lease) (Traffic, error) { return Traffic{}, nil }
+	}
+	if c.Use == nil {
+		c.Use = func(lease.ID) (Use, bool) { return Use{}, false }
+	}
+	if c.Minutes == nil {
+		c.Minutes = func(lease.ID) []Minute { return nil }
 	}
 	if c.MAC == nil {
 		c.MAC = func(netip.Addr) string { return "" }
@@ -156,6 +171,9 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	if c.Clock == nil {
 		c.Clock = lease.ReadClock
+	}
+	if c.Notify == nil {
+		c.Notify = noNotify{}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

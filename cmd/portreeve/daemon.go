@@ -21,6 +21,7 @@ import (
 	"github.com/portreeve/portreeve/lan"
 	"github.com/portreeve/portreeve/lease"
 	"github.com/portreeve/portreeve/lease/boltstore"
+	"github.com/portreeve/portreeve/notify"
 	"github.com/portreeve/portreeve/pcp"
 	"github.com/portreeve/portreeve/ssdp"
 	"github.com/portreeve/portreeve/wan"
@@ -39,6 +40,7 @@ type daemon struct {
 	wan       *wan.Watcher
 	lan       *lan.Watcher
 	leases    *lease.Manager
+	meter     *firewall.Meter
 
 	disturbed    chan struct{} // somebody else may have changed the firewall rules
 	countersFail atomic.Bool   // the WAN's traffic counters cannot be read, and that was said
@@ -50,6 +52,7 @@ type daemon struct {
 
 	heard *lan.Heard // who said something to the servers lately
 
+	notifier     *notify.Notifier
 	certificates *certificates // of the admin page; nil: it is served without TLS
 
 	limits limits
@@ -128,8 +131,11 @@ func (d *daemon) openLeases(ctx context.Context) (err error) {
 		}
 		cfg.Store = d.store
 	}
-	d.leases, err = lease.New(ctx, cfg)
-	return err
+	if d.leases, err = lease.New(ctx, cfg); err != nil {
+		return err
+	}
+	d.meter = d.newMeter()
+	return nil
 }
 
 func (d *daemon) newServers(ctx context.Context, o *options) (err error) {
@@ -147,11 +153,14 @@ func (d *daemon) newServers(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	names := lan.NewNames(lan.UsualNameFiles(), time.Now, d.log)
+	if err := d.newNotifier(ctx, records, names); err != nil {
+		return err
+	}
 	d.web, err = web.New(ctx, web.Config{
 		DeviceName: deviceName(names), Neighbours: d.neighbours, Vendor: lan.NewVendors(lan.UsualVendorFiles(), d.log).Vendor,
-		Leases: d.leases, Records: records, Facts: d.facts, OwnAddrs: d.ownAddrs, Traffic: d.traffic,
+		Leases: d.leases, Records: records, Facts: d.facts, OwnAddrs: d.ownAddrs, Traffic: d.traffic, Use: d.use, Minutes: d.minutes,
 		MAC: d.lan.MAC, Addrs: d.lan.Addrs, Policy: d.cfg.Policy, Answer: answer, Settings: settings(d.cfg), Logger: d.log,
-		ConfigFile: o.file(), Check: d.selfCheck, Heard: d.hostsHeard,
+		ConfigFile: o.file(), Check: d.selfCheck, Heard: d.hostsHeard, Notify: d.notifier,
 	})
 	return err
 }
@@ -243,6 +252,7 @@ func (d *daemon) run(ctx context.Context, ready func()) (err error) {
 	core.Go(func() error { return d.leases.Run(coreCtx) })
 	core.Go(func() error { return d.wan.Run(coreCtx) })
 	core.Go(func() error { return d.lan.Run(coreCtx) })
+	core.Go(func() error { return d.meter.Run(coreCtx) })
 	core.Go(func() error { return d.followNetwork(coreCtx) })
 	core.Go(func() error { return d.holdAddresses(coreCtx) })
 	core.Go(func() error {
@@ -311,6 +321,10 @@ func (d *daemon) serve(ctx context.Context, ready func()) error {
 	all.start(func(ready func()) error {
 		ready() // the socket listens since newDaemon
 		return d.web.ServeLocal(ctx, d.limits.socket.Limit(d.socket))
+	})
+	all.start(func(ready func()) error {
+		ready() // it needs no socket
+		return d.notifier.Run(ctx)
 	})
 	if d.igd != nil {
 		all.start(func(ready func()) error {
