@@ -1,192 +1,285 @@
 package e2e_test
 
 import (
-	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/chromedp/chromedp"
 
 	"github.com/portreeve/portreeve/test/lab"
 )
 
-// useBrowser is the owner at a computer on the LAN, with Debian's chromium: args are the page's address and the setup
-// code. It says on standard output what it sees, and closes the lease when it is told to.
-func useBrowser(args []string) error {
-	page, code := args[0], args[1]
-	dir, err := os.MkdirTemp("", "chromium")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath("/usr/bin/chromium"), chromedp.UserDataDir(dir), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-component-update", true), chromedp.WSURLReadTimeout(time.Minute))
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
-	defer cancel()
-	ctx, cancel = chromedp.NewContext(ctx)
-	defer cancel()
-	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-
-	type step = chromedp.Action[chromedp.Void]
-	css := func(selector string) chromedp.CSS { return chromedp.CSS(selector) }
-	enter := func(code string) []step {
-		return []step{
-			chromedp.WaitVisible(css("#code")), chromedp.SendKeys(css("#code"), code),
-			chromedp.SendKeys(css("#password"), "correct horse battery"),
-			chromedp.Click(css("button[type=submit]"), chromedp.NodeVisible),
-		}
-	}
-	if err := chromedp.Do(ctx, append([]step{chromedp.Navigate(page)}, enter("AAAA-AAAA")...)...); err != nil {
-		return fmt.Errorf("a wrong code: %w", err)
-	}
-	alert, err := chromedp.Run(ctx, chromedp.Text(css(".alert"), chromedp.NodeVisible))
-	if err != nil {
-		return fmt.Errorf("a wrong code: %w", err)
-	}
-	fmt.Println("alert:", alert)
-	if err := chromedp.Do(ctx, append(enter(code), chromedp.WaitVisible(css("#verdict")), chromedp.Navigate(page+"leases"),
-		chromedp.WaitVisible(css("#live")), chromedp.Evaluate[chromedp.Void]("window.sameDocument = true"))...); err != nil {
-		return fmt.Errorf("the right code: %w", err)
-	}
-	fmt.Println("signed in")
-	row, err := chromedp.Run(ctx, chromedp.Text(css("tbody tr"), chromedp.NodeVisible))
-	if err != nil {
-		return fmt.Errorf("a lease appears: %w", err)
-	}
-	fmt.Println("row:", strings.Join(strings.Fields(row), " "))
-	fill := func(selector, text string) step { return chromedp.SendKeys(css(selector), text) }
-	click := func(selector string) step { return chromedp.Click(css(selector), chromedp.NodeVisible) }
-	orders := map[string][]step{
-		"close": {click("tbody tr [data-close] button"), chromedp.WaitNotPresent(css("tbody tr"))},
-		"forward": {
-			chromedp.Navigate(page + "forwards/new"), fill("#name", "games"), fill("#ports", "5000"), fill("#to", "192.168.1.10"),
-			fill("#to_ports", "3074"), chromedp.SetValue(css("#protocol"), "udp"), click(`button[value="check"]`), chromedp.WaitVisible(css("#preview")),
-			click(`button[value="save"]`), chromedp.WaitVisible(css(".done")),
-		},
-		"off":    {click(`form[action$="/switch"] button`), chromedp.WaitVisible(css(".done")), chromedp.WaitVisible(css("tr.off"))},
-		"on":     {click(`form[action$="/switch"] button`), chromedp.WaitVisible(css(".state.good"))},
-		"remove": {click(`form[action$="/remove"] button`), chromedp.WaitVisible(css("form.undo"))},
-		"undo":   {click("form.undo button"), chromedp.WaitVisible(css(".state.good"))},
-		"dmz": {
-			chromedp.Navigate(page + "dmz"), fill("#to", "192.168.1.10"), fill("#except", "5001"), click(`button[value="check"]`),
-			fill("#confirm", "192.168.1.10"), click(`button[value="save"]`), chromedp.WaitVisible(css(".banner")),
-		},
-		"dmz off": {click(`form[action$="/off"] button`), chromedp.WaitNotPresent(css(".banner")), chromedp.WaitVisible(css("#dmz-off"))},
-	}
-	input := bufio.NewScanner(os.Stdin)
-	for input.Scan() {
-		steps, known := orders[input.Text()]
-		if !known {
-			return fmt.Errorf("no order %q", input.Text())
-		}
-		if err := chromedp.Do(ctx, steps...); err != nil {
-			return fmt.Errorf("%s: %w", input.Text(), err)
-		}
-		same, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("window.sameDocument === true"))
-		if err != nil {
-			return fmt.Errorf("%s: %w", input.Text(), err)
-		}
-		fmt.Println("done:", input.Text(), "without reload:", same)
-	}
-	return input.Err()
-}
-
-// The owner sets the password with the code, sees a console's lease appear without a reload, closes it with a click,
-// and the packets stop. Then the same with rules of the owner's own.
+// What the owner does in chromium at a computer on the LAN, and what the packets do then: in each language, at a screen and
+// on a telephone.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
 	home, d := newHome(t, flavours()[2], lab.DaemonOptions{})
 	home.LAN1.Echo(t, "udp", "192.168.1.10:3074")
-	probe := lab.Probe{Network: "udp", From: home.Internet, Local: at(home.Peers[0], 40000), To: at(home.WAN, 3074)}
-
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
+	home.LAN1.Echo(t, "udp", "192.168.1.10:7777")
+	b := tab{t, startChromium(t, home.LAN2), 0}
+	if !t.Run("first run", func(t *testing.T) { firstRun(b.in(t), strings.TrimSpace(d.MustCLI(t, "setup-code"))) }) {
+		return // nothing else can be done
 	}
-	cmd := home.LAN2.Command(t.Context(), self, "http://192.168.1.1:8351/", strings.TrimSpace(d.MustCLI(t, "setup-code")))
-	cmd.Env = append(cmd.Env, clientTask+"=browser", "HOME="+t.TempDir())
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(stdout)
-	says := func(want ...string) {
-		t.Helper()
-		if !lines.Scan() {
-			t.Fatalf("the browser ended: %v\n%s", cmd.Wait(), stderr.String())
-		}
-		for _, w := range want {
-			if !strings.Contains(lines.Text(), w) {
-				t.Errorf("the browser shows %q, want %q", lines.Text(), w)
+	s := scene{home: home, d: d, console: macOf(t, home.LAN1)}
+	for _, v := range []struct {
+		language string
+		width    int64
+		port     uint16
+	}{{"en", 1280, 3074}, {"zh", 360, 7777}} {
+		s.port = v.port
+		b.view(v.width, v.language)
+		for _, act := range []struct {
+			name string
+			do   func(*testing.T, scene, tab)
+		}{
+			{"a lease is closed", leaseIsClosed},
+			{"a lease is pinned", leaseIsPinned},
+			{"a forward", forwardByHand},
+			{"DMZ host", dmzByHand},
+			{"a public address", addressByHand},
+			{"the policy", policyByHand},
+			{"a device is blocked", deviceIsBlocked},
+			{"a device asks", deviceAsks},
+			{"backup", backupByHand},
+		} {
+			name := fmt.Sprintf("%s, %s, %d", act.name, v.language, v.width)
+			if !t.Run(name, func(t *testing.T) { act.do(t, s, b.in(t)) }) {
+				return // the next ones would find what this has left
 			}
 		}
 	}
-	says("alert:", "not the setup code")
-	says("signed in")
-	mustSOAP(t, home.LAN1, wanIP1, "AddPortMapping", mapping(3074, "UDP", 3074, "192.168.1.10", "3600"))
-	says("row:", "192.168.1.10", "3074", "UDP", "UPnP", "e2e", "59 min")
-	probe.MustReach(t)
-	order := func(what string) {
-		t.Helper()
-		if _, err := io.WriteString(stdin, what+"\n"); err != nil {
-			t.Fatal(err)
-		}
-		says("done: " + what)
-	}
-	if _, err := io.WriteString(stdin, "close\n"); err != nil {
-		t.Fatal(err)
-	}
-	says("done: close without reload: true")
-	home.MustForget(t, "udp", 3074)
-	probe.MustNotReach(t)
+}
 
-	// A forward, switched off and on, removed and brought back: each time the packets do what the page says.
-	probe.To = at(home.WAN, 5000)
-	for _, step := range []struct {
-		order string
-		open  bool
-	}{{"forward", true}, {"off", false}, {"on", true}, {"remove", false}, {"undo", true}, {"remove", false}} {
-		order(step.order)
-		if step.open {
-			probe.MustReach(t)
-		} else {
-			home.MustForget(t, "udp", 5000)
-			probe.MustNotReach(t)
+// scene is a home whose first LAN host is a console.
+type scene struct {
+	home    *lab.Home
+	d       *lab.Daemon
+	console string // its MAC address
+	port    uint16 // that it wants to have; an answer that the owner has given holds for that port
+}
+
+// from returns a probe from the internet to a port of the router.
+func (s scene) from(port uint16) lab.Probe {
+	return lab.Probe{Network: "udp", From: s.home.Internet, Local: at(s.home.Peers[0], 40000), To: at(s.home.WAN, port)}
+}
+
+// shut expects that no packets pass any more.
+func (s scene) shut(t *testing.T, port uint16) {
+	t.Helper()
+	s.home.MustForget(t, "udp", port)
+	s.from(port).MustNotReach(t)
+}
+
+// ask is the console asking for its port, and returns the error code.
+func (s scene) ask(t *testing.T) int {
+	t.Helper()
+	code, _ := soap(t, s.home.LAN1, wanIP1, "AddPortMapping", mapping(s.port, "UDP", s.port, "192.168.1.10", "3600"))
+	return code
+}
+
+// holds has the console open its port, and packets come through it.
+func (s scene) holds(t *testing.T) {
+	t.Helper()
+	if code := s.ask(t); code != 0 {
+		t.Fatalf("the console is refused its port: %d", code)
+	}
+	s.from(s.port).MustReach(t)
+}
+
+// firstRun sets the password with the code.
+func firstRun(b tab, code string) {
+	b.view(1280, "en")
+	b.open("/")
+	for _, one := range []string{"AAAA-AAAA", code} {
+		b.fill("#code", one)
+		b.fill("#password", ownerPassword)
+		if one != code {
+			b.press("button[type=submit]", ".alert")
+			if got := b.text(".alert"); !strings.Contains(got, "not the setup code") {
+				b.Errorf("alert = %q", got)
+			}
 		}
 	}
+	b.press("button[type=submit]", "#verdict")
+}
 
-	// A host that is wide open, but for one port, and shut again.
-	probe.To = at(home.WAN, 3074)
-	order("dmz")
+// A console's lease appears without a reload, a click closes it, and the packets stop.
+func leaseIsClosed(t *testing.T, s scene, b tab) {
+	b.open("/leases")
+	b.wait("#live:not([hidden])")
+	b.true("window.sameDocument = true")
+	s.holds(t)
+	row := strings.ToLower(b.text("tbody tr"))
+	for _, want := range []string{"192.168.1.10", fmt.Sprint(s.port), "udp", "e2e"} {
+		if !strings.Contains(row, want) {
+			t.Errorf("the row %q does not say %s", row, want)
+		}
+	}
+	b.click("tbody tr [data-close] button")
+	b.gone("tbody tr")
+	s.shut(t, s.port)
+	if !b.true("window.sameDocument") {
+		t.Error("the page was loaded again")
+	}
+}
+
+// What the console had by itself it keeps, also when it gives it back.
+func leaseIsPinned(t *testing.T, s scene, b tab) {
+	s.holds(t)
+	b.open("/leases/" + string(leaseAt(t, s.d, "udp", s.port).ID))
+	b.press(`a[href*="/forwards/new"]`, "#ports")
+	b.press("button[value=save]", "button[value=takeover]")
+	b.press("button[value=takeover]", ".done")
+	_, _ = soap(t, s.home.LAN1, wanIP1, "DeletePortMapping", which(s.port, "UDP")) // refused: it is not the console's any more
+	s.from(s.port).MustReach(t)
+	b.open("/forwards")
+	b.press(`form[action$="/remove"] button`, "form.undo")
+	s.shut(t, s.port)
+}
+
+// A forward, switched off and on, changed, removed and brought back.
+func forwardByHand(t *testing.T, s scene, b tab) {
+	b.open("/forwards/new")
+	b.fill("#name", "games")
+	b.fill("#ports", "5000")
+	b.fill("#to", "192.168.1.10")
+	b.fill("#to_ports", "3074")
+	b.set("#protocol", "udp")
+	b.press("button[value=check]", "#preview")
+	s.from(5000).MustNotReach(t)
+	b.press("button[value=save]", ".done")
+	s.from(5000).MustReach(t)
+	b.press(`form[action$="/switch"] button`, "tr.off")
+	s.shut(t, 5000)
+	b.press(`form[action$="/switch"] button`, ".state.good")
+	s.from(5000).MustReach(t)
+	b.press(`tr a.button[href^="/forwards/"]`, "#to_ports")
+	b.fill("#ports", "5001")
+	b.press("button[value=save]", ".done")
+	s.from(5001).MustReach(t)
+	s.shut(t, 5000)
+	b.press(`form[action$="/remove"] button`, "form.undo")
+	s.shut(t, 5001)
+	b.press("form.undo button", ".state.good")
+	s.from(5001).MustReach(t)
+	b.press(`form[action$="/remove"] button`, "form.undo")
+	s.shut(t, 5001)
+}
+
+// A host that is wide open, but for one port, and shut again.
+func dmzByHand(t *testing.T, s scene, b tab) {
+	b.open("/dmz")
+	b.fill("#to", "192.168.1.10")
+	b.fill("#except", "3074")
+	b.press("button[value=check]", "#confirm")
+	s.from(7777).MustNotReach(t)
+	b.fill("#confirm", "192.168.1.10")
+	b.press("button[value=save]", ".banner")
+	s.from(7777).MustReach(t)
+	s.from(3074).MustNotReach(t)
+	b.press(`form[action$="/off"] button`, "#dmz-off")
+	s.shut(t, 7777)
+}
+
+// A host with a public address of its own, and without.
+func addressByHand(t *testing.T, s scene, b tab) {
+	public := netip.MustParseAddr("81.2.69.20")
+	probe := lab.Probe{Network: "udp", From: s.home.Internet, Local: at(s.home.Gateway, 40001), To: at(public, 7777)}
+	b.open("/addresses")
+	b.fill("#to", "192.168.1.10")
+	b.fill("#public", public.String())
+	if !b.true(`document.querySelector("#static").checked`) {
+		b.click("#static")
+	}
+	b.press("main form.form button[type=submit]", ".done")
 	probe.MustReach(t)
-	order("dmz off")
-	home.MustForget(t, "udp", 3074)
+	b.press(`form[action$="/release"] button`, ".done")
+	s.home.MustForget(t, "udp", 7777)
 	probe.MustNotReach(t)
-	if err := stdin.Close(); err != nil {
-		t.Error(err)
+}
+
+// A rule refuses what was allowed, and closes what is open; without it everything is as before.
+func policyByHand(t *testing.T, s scene, b tab) {
+	s.holds(t)
+	b.open("/policy/rules/new")
+	b.fill("#name", "night")
+	b.fill("#devices", "192.168.1.10")
+	b.set("#action", "deny")
+	b.press("button[value=check]", "#preview")
+	if got := b.text("#preview"); !strings.Contains(got, fmt.Sprint(s.port)) {
+		t.Errorf("the preview %q does not tell of the lease", got)
 	}
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("%v\n%s", err, stderr.String())
+	s.from(s.port).MustReach(t)
+	if !b.true(`document.querySelector("#close").checked`) {
+		b.click("#close")
 	}
+	b.press("button[value=save]", ".done")
+	s.shut(t, s.port)
+	if code := s.ask(t); code == 0 {
+		t.Error("what the rule refuses was opened")
+	}
+	b.open("/policy")
+	b.press(`#rules form[action$="/remove"] button`, ".done")
+	s.holds(t)
+}
+
+// A device may not open ports any more: its packets stop, and it is refused; then it may again.
+func deviceIsBlocked(t *testing.T, s scene, b tab) {
+	s.holds(t)
+	b.open("/leases/" + string(leaseAt(t, s.d, "udp", s.port).ID))
+	b.press("button[name=access][value=deny]", ".done")
+	s.shut(t, s.port)
+	if code := s.ask(t); code == 0 {
+		t.Error("a device that is blocked has opened a port")
+	}
+	b.open("/devices/" + s.console)
+	b.click("#inherit")
+	b.press("#may button[type=submit]", ".done")
+	s.holds(t)
+}
+
+// A device has to ask: its first try is refused, and the next after the owner's answer succeeds.
+func deviceAsks(t *testing.T, s scene, b tab) {
+	_ = mustSOAP(t, s.home.LAN1, wanIP1, "DeletePortMapping", which(s.port, "UDP"))
+	b.open("/devices/" + s.console)
+	b.click("#ask")
+	b.press("#may button[type=submit]", ".done")
+	b.open("/requests")
+	b.wait("#live:not([hidden])")
+	if code := s.ask(t); code == 0 {
+		t.Error("a device that has to ask has got its port at once")
+	}
+	s.from(s.port).MustNotReach(t)
+	b.wait("#requests form") // the page follows
+	b.press("button[value=allow]", ".done")
+	s.from(s.port).MustNotReach(t)
+	s.holds(t)
+	b.open("/devices/" + s.console)
+	b.click("#inherit")
+	b.press("#may button[type=submit]", ".done")
+	_ = mustSOAP(t, s.home.LAN1, wanIP1, "DeletePortMapping", which(s.port, "UDP"))
+	s.shut(t, s.port)
+}
+
+// What was set when the backup was made is back after it was restored, in the kernel too.
+func backupByHand(t *testing.T, s scene, b tab) {
+	s.d.MustCLI(t, "forward", "add", "--name", "kept", "--protocol", "udp", "--ports", "6000", "--to", "192.168.1.10", "--to-ports", "3074")
+	s.from(6000).MustReach(t)
+	b.open("/settings")
+	b.do("eval", "", `fetch("/api/v1/backup").then(a => a.text()).then(t => { window.saved = t; return sessionStorage.saved = t; })`)
+	s.d.MustCLI(t, "forward", "remove", "kept")
+	s.shut(t, 6000)
+	b.true(`document.querySelector("#backup-text").value = sessionStorage.saved`)
+	b.press("#backup form button[type=submit]", "#restore-word")
+	s.from(6000).MustNotReach(t)
+	b.fill("#restore-word", "restore")
+	b.press("#backup form button[type=submit]", "#backup .preview")
+	s.from(6000).MustReach(t)
+	s.d.MustCLI(t, "forward", "remove", "kept")
+	s.shut(t, 6000)
 }
 
 // What is no page of this router for a browser of this LAN is refused.
