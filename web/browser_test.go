@@ -38,6 +38,7 @@ func TestBrowser(t *testing.T) {
 		{"DMZ host", hostOfEverything},
 		{"public addresses", publicAddresses},
 		{"policy", policyByHand},
+		{"policy in order", policyInOrder},
 		{"devices and requests that wait", devicesByHand},
 		{"accounts, tokens and those who may only look", accountsByHand},
 		{"language and colours", looks},

@@ -279,8 +279,10 @@
         move(rule, own().indexOf(rule) + by);
       });
     }
-    // After a move the rule has the focus again, so that the next key moves it on.
-    if (location.hash.startsWith("#rule-")) byId(location.hash.slice(1))?.querySelector("button")?.focus();
+    // After a move the rule has the focus again, so that the next key moves it on. The browser takes the focus away
+    // when it goes to the part of the page that the address names, so this comes later.
+    const moved = location.hash.startsWith("#rule-") && byId(location.hash.slice(1))?.querySelector("button");
+    if (moved) addEventListener("load", () => moved.focus());
   }
 
   // --- following the router --------------------------------------------------------------------
