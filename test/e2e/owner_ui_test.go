@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/cookiejar"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -169,4 +170,18 @@ func words(n *html.Node) string {
 		}
 	}
 	return strings.Join(strings.Fields(b.String()), " ")
+}
+
+// cookie is the session.
+func (o *owner) cookie() *http.Cookie {
+	o.t.Helper()
+	u, err := url.Parse(ui)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	all := o.http.Jar.Cookies(u)
+	if len(all) != 1 {
+		o.t.Fatalf("cookies: %v", all)
+	}
+	return all[0]
 }
