@@ -17,6 +17,7 @@ type RuleOptions struct {
 	IfVersion uint64 // fail with [ErrChanged] unless the rule has this version; 0: whatever it has
 	DryRun    bool   // only tell what would happen
 	TakeOver  bool   // close the leases of clients that are in the way, instead of refusing
+	Replaces  ID     // a lease of a client that becomes this rule: it gives way without TakeOver; empty, or one that is gone: none
 }
 
 // RuleChange is what a change of a rule does.
@@ -119,8 +120,9 @@ func (m *Manager) putRule(t *tx, r Rule, o RuleOptions, f facts) (RuleChange, er
 	}
 	change.Why = why
 	change.Closed = t.inTheWay(want, r.ID)
-	if len(change.Closed) > 0 && !o.TakeOver {
-		return change, fmt.Errorf("%w: %s is held by %s: take it over, or choose another port", ErrConflict, change.Closed[0].Mapping, holdersOf(change.Closed))
+	others := slices.DeleteFunc(slices.Clone(change.Closed), func(l Lease) bool { return l.ID == o.Replaces })
+	if len(others) > 0 && !o.TakeOver {
+		return change, fmt.Errorf("%w: %s is held by %s: take it over, or choose another port", ErrConflict, others[0].Mapping, holdersOf(others))
 	}
 	scratch := newTx(m.table)
 	if !o.DryRun {

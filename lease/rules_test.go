@@ -139,6 +139,22 @@ func TestForwards(t *testing.T) {
 			t.Errorf("%d leases are left", n)
 		}
 	})
+	bubble(t, "the lease that becomes a rule gives way, and no other", func(t *testing.T) {
+		s := newScene(t)
+		own, other := s.open(ask(console, lease.UDP, 3074, 3074)), s.open(ask(second, lease.TCP, 3074, 3074))
+		o := lease.RuleOptions{By: lease.OriginWeb, Replaces: own.ID}
+		change, err := s.PutRule(t.Context(), forward(3074, console), o)
+		if !errors.Is(err, lease.ErrConflict) || !strings.Contains(err.Error(), "held by 192.168.1.11:") || len(change.Closed) != 2 {
+			t.Errorf("%v, closes %v", err, change.Closed)
+		}
+		s.stands(own.Mapping.String(), other.Mapping.String())
+		one := forward(3074, console)
+		one.Protocols = []lease.Protocol{lease.UDP}
+		if _, err := s.PutRule(t.Context(), one, o); err != nil {
+			t.Error(err)
+		}
+		s.stands("udp 3074 -> 192.168.1.10:3074", other.Mapping.String())
+	})
 	bubble(t, "two rules do not want the same", func(t *testing.T) {
 		s := newScene(t)
 		first := s.put(forward(80, console))

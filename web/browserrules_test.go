@@ -52,13 +52,21 @@ func forwardsByHand(t *testing.T, c *chromium) {
 		t.Error("what was typed is gone")
 	}
 
-	// A lease is in the way; the owner takes it over from its own page.
-	b.open(h.url + "/leases/" + string(l.ID))
-	b.click(`a[href*="/forwards/new"]`)
+	// The lease of another is in the way; the owner may take its port.
+	b.open(h.url + "/forwards/new?template=xbox&target=192.168.1.40")
 	b.wait(`#ports`)
 	b.press(`button[value=save]`, `button[value=takeover]`)
 	h.stands("udp 3074 -> 192.168.1.50:3074", "tcp 443 -> 192.168.1.40:8443")
-	b.press(`button[value=takeover]`, `.done`)
+
+	// A lease becomes a forward, from its own page.
+	b.open(h.url + "/leases/" + string(l.ID))
+	b.click(`a[href*="/forwards/new"]`)
+	b.wait(`#ports`)
+	b.press(`button[value=check]`, `#preview`)
+	if got := b.text(`#preview`); !strings.Contains(got, "The port stays open") {
+		t.Errorf("the preview says %q", got)
+	}
+	b.press(`button[value=save]`, `.done`)
 	if n := len(h.manager.Snapshot().Leases); n != 0 {
 		t.Errorf("%d leases left, want that the forward took its place", n)
 	}

@@ -15,7 +15,6 @@ type addressesData struct {
 	Static    bool // the form is for a rule, not for an address of the pool
 	Free      int  // how many of the pool are free
 	Choices   []choice
-	Faults    []Fault
 }
 
 // addressRow is a public address as the page shows it.
@@ -67,9 +66,7 @@ func (s *Server) addressForm(w http.ResponseWriter, r *http.Request) error {
 		err = s.assign(r, f)
 	}
 	if err != nil {
-		why := s.answerError(r, err)
-		d.Faults = why.Faults
-		return s.showAddresses(w, r, d, why)
+		return s.showAddresses(w, r, d, s.answerError(r, err))
 	}
 	http.Redirect(w, r, link("/addresses", "done", "assigned"), http.StatusSeeOther)
 	return nil

@@ -226,7 +226,6 @@ type deviceData struct {
 	Device   deviceRow
 	Set      Device // what the owner says of it
 	Form     deviceForm
-	Faults   []Fault
 	Leases   []leaseRow
 	Rules    []Rule
 	Policies []PolicyRule // that name it
@@ -261,7 +260,7 @@ func (s *Server) showDevice(w http.ResponseWriter, r *http.Request, form *device
 		d.Form = deviceFormOf(d.Set)
 	}
 	if form != nil {
-		d.Form, d.Faults = *form, why.Faults
+		d.Form = *form
 	}
 	return s.show(w, r, now, "device.html", page{Title: "device.title", At: "devices", Problem: why, Live: live(why), Data: d})
 }

@@ -150,10 +150,9 @@ type ruleData struct {
 	Templates []forwardTemplate
 	Change    *RuleChange // what would change; nil: not asked
 	InTheWay  []leaseRow  // the leases because of which it was refused
-	Faults    []Fault     // what is wrong with the form
 	Undo      *ruleForm   // the rule that was just removed
 	Confirm   string      // what must be typed to do it; "": nothing
-	Pinned    *leaseRow   // the lease that the form was filled from
+	Pinned    *leaseRow   // the lease that becomes the forward; nil: none does
 }
 
 func (v view) rulesOf(kind lease.RuleKind) []Rule {
@@ -208,17 +207,31 @@ func (s *Server) newForward(now view, r *http.Request) (ruleForm, *leaseRow) {
 			f.Name, f.Protocol, f.Ports = t.Name, t.Protocol, t.Ports
 		}
 	}
-	l, ok := now.ByID(lease.ID(q.Get("lease")))
-	if !ok || l.Protocol == lease.AllProtocols {
-		return f, nil
+	if pinned := now.pinned(lease.ID(q.Get("lease"))); pinned != nil {
+		return formOfLease(*pinned), pinned
 	}
-	row := rowOf(now.lease(l))
+	return f, nil
+}
+
+// pinned returns a lease that a forward can be made of, nil if there is none of the name.
+func (v view) pinned(id lease.ID) *leaseRow {
+	l, ok := v.ByID(id)
+	if !ok || l.Rule != "" || l.Protocol == lease.AllProtocols {
+		return nil
+	}
+	row := rowOf(v.lease(l))
+	return &row
+}
+
+// formOfLease fills a form with the forward that a lease would make if it were to stay.
+func formOfLease(row leaseRow) ruleForm {
+	f := ruleForm{Enabled: true, Hairpin: true}
 	f.Name, f.Protocol, f.Ports, f.ToPorts = row.Description, row.Protocol, row.Outside, row.Inside
-	f.Target, f.IPv6, f.WAN = row.Key, l.Pinhole(), row.WAN
+	f.Target, f.IPv6, f.WAN = row.Key, row.InternalAddress.Is6(), row.WAN
 	if f.ToPorts == f.Ports {
 		f.ToPorts = ""
 	}
-	return f, &row
+	return f
 }
 
 func (s *Server) showForward(w http.ResponseWriter, r *http.Request, now view, d ruleData, why *Problem) error {
@@ -239,9 +252,10 @@ func (s *Server) forwardForm(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	f := formOf(r)
-	do := r.PostForm.Get("do")
-	change, err := s.putForm(r, f, lease.RuleForward, lease.RuleOptions{DryRun: do == "check", TakeOver: do == "takeover"})
-	now, d := s.look(), ruleData{Form: f}
+	do, replaces := r.PostForm.Get("do"), lease.ID(r.PostForm.Get("replaces"))
+	d := ruleData{Form: f, Pinned: s.look().pinned(replaces)}
+	change, err := s.putForm(r, f, lease.RuleForward, lease.RuleOptions{DryRun: do == "check", TakeOver: do == "takeover", Replaces: replaces})
+	now := s.look()
 	if err != nil {
 		why := s.formProblem(r, now, err, &d)
 		return s.showForward(w, r, now, d, why)
@@ -273,10 +287,10 @@ func (s *Server) putForm(r *http.Request, f ruleForm, kind lease.RuleKind, o lea
 	return before.ruleChange(change, o.DryRun), nil
 }
 
-// formProblem puts what is wrong with a form, and what is in its way, into the data of its page.
+// formProblem says why a form was not taken, and puts what is in its way into the data of its page.
 func (s *Server) formProblem(r *http.Request, now view, err error, d *ruleData) *Problem {
 	why := s.answerError(r, err)
-	d.Faults, d.InTheWay = why.Faults, rowsOf(why.InTheWay)
+	d.InTheWay = rowsOf(why.InTheWay)
 	if state, ok := now.ruleByID(d.Form.ID); ok {
 		d.Rules = []Rule{now.rule(state)}
 	}

@@ -19,8 +19,7 @@ type notifyData struct {
 	Languages []string
 	Targets   []notifyTarget
 	New       []targetForm // one for each kind that can be added
-	Faults    []Fault
-	Test      *notifyTest // what has become of a test; nil: there was none
+	Test      *notifyTest  // what has become of a test; nil: there was none
 }
 
 // notifyTarget is a target as the page shows it.
@@ -95,9 +94,6 @@ func (s *Server) showNotify(w http.ResponseWriter, r *http.Request, d notifyData
 			f = *filled
 		}
 		d.New = append(d.New, f)
-	}
-	if why != nil {
-		d.Faults = why.Faults
 	}
 	return s.show(w, r, now, "notifications.html", page{Title: "notify.title", At: "settings", Problem: why, Data: d})
 }

@@ -23,7 +23,6 @@ type policyData struct {
 	Client, Port, Protocol, Description string
 	Protocols                           []string
 	Answers                             []ProtocolAnswer
-	Faults                              []Fault
 }
 
 func (s *Server) policyPage(w http.ResponseWriter, r *http.Request) error {
@@ -38,13 +37,10 @@ func (s *Server) showPolicy(w http.ResponseWriter, r *http.Request, undo *remove
 		Description: strings.TrimSpace(q.Get("description")), Protocols: lease.ProtocolNames(),
 	}
 	d.Origin = policyOrigins{d.Policy.Origins["ports"], d.Policy.Origins["never"], d.Policy.Origins["mappings_per_device"], d.Policy.Origins["mappings"]}
-	if why != nil {
-		d.Faults = why.Faults
-	} else if q.Has("client") || q.Has("port") {
+	if why == nil && (q.Has("client") || q.Has("port")) {
 		var err error
 		if d.Answers, err = s.try(r, d); err != nil {
 			why = s.answerError(r, err)
-			d.Faults = why.Faults
 		}
 		d.Tried = err == nil
 	}

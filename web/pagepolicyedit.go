@@ -124,7 +124,6 @@ type policyRuleData struct {
 	LANs    []string       // that there are
 	Refused []RefusedLease // what would not be granted again
 	Tried   bool           // Refused was asked for
-	Faults  []Fault
 }
 
 // policyRulePage is the form of one rule: "new" is one that does not exist yet, which the address may fill.
@@ -180,7 +179,6 @@ func (s *Server) policyRuleForm(w http.ResponseWriter, r *http.Request) error {
 	var why *Problem
 	if err != nil {
 		why = s.answerError(r, err)
-		d.Faults = why.Faults
 	}
 	return s.showPolicyRule(w, r, s.look(), d, why)
 }

@@ -111,11 +111,12 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 	hostile := Lease{
 		ID: hostileText, Protocol: hostileText, InternalAddress: netip.MustParseAddr("192.168.1.2"),
 		RemoteHosts: []RemoteHost{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Port: 7}, {}}, Description: hostileText,
-		Agent: hostileText, Via: lease.OriginUPnP, Device: hostileText, DeviceName: hostileText,
+		Agent: hostileText, Via: lease.OriginUPnP, Device: hostileText, DeviceName: hostileText, Note: hostileText, State: LeaseActive, Traffic: &LeaseUse{BytesIn: 5000, Connections: 1},
 	}
-	stuck, permanent, unnamed := hostile, hostile, Lease{Via: lease.OriginPCP}
+	stuck, permanent, unnamed := hostile, hostile, Lease{Via: lease.OriginPCP, State: LeaseOpen}
 	stuck.Stuck, permanent.Permanent = hostileText, true
 	rows := rowsOf([]Lease{hostile, stuck, permanent, unnamed})
+	rows[0].Spark, rows[1].Spark = sparkOf([]Minute{{}, {BytesIn: 5, BytesOut: 7, Connections: 1}}), sparkOf([]Minute{{Connections: 2}})
 	full := Status{
 		Verdict: VerdictTrouble, UptimeSeconds: 100000, Leases: 4, Waiting: 2, Problems: []Trouble{{hostileText, hostileText, 7}},
 		DMZ: []DMZHost{{DeviceName: hostileText, InForce: true}, {Device: hostileText, InForce: true}, {}},
@@ -156,7 +157,7 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 	change := &RuleChange{Rule: rule, Add: []RuleMapping{{Text: hostileText}}, Remove: []RuleMapping{{Text: hostileText}}}
 	rules := ruleData{
 		Rules: []Rule{rule, declared}, Form: form, Choices: []choice{{hostileText, hostileText}}, Templates: forwardTemplates(), Change: change,
-		InTheWay: rows, Faults: []Fault{{hostileText, hostileText}, {"ports", hostileText}}, Undo: &form, Confirm: hostileText, Pinned: &rows[0],
+		InTheWay: rows, Undo: &form, Confirm: hostileText, Pinned: &rows[0],
 	}
 	events := []activityLine{line, {Event: Event{Kind: lease.EventTrouble}, Count: 1}}
 	frame := func(title string, data any) page {
@@ -174,7 +175,7 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 			Lifetimes: []Lifetimes{{Via: lease.OriginPCP, MinSeconds: 1, MaxSeconds: 2}}, WANs: []LANWAN{{hostileText, hostileText}},
 		},
 		Presets: presets(), Origin: policyOrigins{"config", "owner", "default", "config"}, Own: 1,
-		Choices: []choice{{hostileText, hostileText}}, Undo: &removedRule{hostileText, hostileText, 1}, Protocols: lease.ProtocolNames(), Description: hostileText, Tried: true, Client: hostileText, Port: hostileText, Faults: []Fault{{"client", hostileText}},
+		Choices: []choice{{hostileText, hostileText}}, Undo: &removedRule{hostileText, hostileText, 1}, Protocols: lease.ProtocolNames(), Description: hostileText, Tried: true, Client: hostileText, Port: hostileText,
 		Answers: []ProtocolAnswer{{Via: lease.OriginPCP, Version: 2, Action: hostileText, Name: hostileText, Why: hostileText}, {Allowed: true, Served: true}, {Waits: true}},
 	}
 	exposure := exposureData{
@@ -184,7 +185,7 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 	}
 	addresses := addressesData{
 		Addresses: []addressRow{{Key: hostileText, Name: hostileText, PublicAddress: PublicAddress{Via: lease.OriginWeb, RemainingSeconds: 3}}, {FromConfig: true, Key: "x"}, {}},
-		Form:      form, Static: true, Choices: []choice{{hostileText, hostileText}}, Faults: []Fault{{"public", hostileText}},
+		Form:      form, Static: true, Choices: []choice{{hostileText, hostileText}},
 	}
 	policyRule := policyRuleData{
 		Form: policyForm{
@@ -192,10 +193,10 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 			Schedule: hostileText, Most: hostileText, Minutes: hostileText, UPnP: true, First: true, Close: true,
 		},
 		Choices: []choice{{hostileText, hostileText}}, LANs: []string{hostileText}, Refused: []RefusedLease{{Lease{Description: hostileText}, hostileText}},
-		Tried: true, Faults: []Fault{{"ports", hostileText}},
+		Tried: true,
 	}
 	settings := settingsData{
-		Themes: themes(), Languages: languages(), Roles: Roles(), File: []Setting{{hostileText, hostileText, true}, {}}, Secret: hostileText, Backup: hostileText, Restored: &Restored{Added: []string{hostileText}, Removed: []string{hostileText}, Failed: []string{hostileText}}, Faults: []Fault{{"name", hostileText}},
+		Themes: themes(), Languages: languages(), Roles: Roles(), File: []Setting{{hostileText, hostileText, true}, {}}, Secret: hostileText, Backup: hostileText, Restored: &Restored{Added: []string{hostileText}, Removed: []string{hostileText}, Failed: []string{hostileText}},
 		Sessions: []SessionInfo{{ID: hostileText, User: hostileText, From: hostileText, Agent: hostileText}, {Current: true}},
 		Users:    []User{{Name: hostileText, Role: RoleAdmin}}, Tokens: []Token{{ID: hostileText, Name: hostileText, Role: RoleViewer, Used: "2030-01-02T03:04:05Z"}},
 		Audit: []AuditEntry{{Who: hostileText, From: hostileText, Action: hostileText, Target: hostileText, Before: hostileText, After: hostileText, Result: AuditRefused, Count: 2}, {}},
@@ -203,8 +204,8 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 	traffic := Traffic{Known: true, Counted: true, Used: &Used{In: 1}, Peers: []Peer{{Inbound: true, BytesSent: 5000}, {}}}
 	for name, data := range map[string]any{
 		"overview.html":   frame("overview.title", overviewData{Holders: []deviceRow{device}, More: 3, Events: events, Path: pathPicture{LAN: hostileText, WAN: hostileText, Upstream: true}}),
-		"leases.html":     frame("leases.title", leasesData{Rows: rows, Total: 9, Found: 4, Query: hostileText, Sort: "port", Next: "4", From: 2, To: 4}),
-		"lease.html":      frame("lease.title", leaseData{Row: rows[1], Trace: line.Trace, Events: events, Traffic: traffic, Public: hostileText, Only: []string{hostileText}}),
+		"leases.html":     frame("leases.title", leasesData{Groups: []leaseGroup{{hostileText, 3, rows}, {"", 1, rows[:1]}}, Chips: chips("a " + hostileText), Total: 9, Found: 4, Query: hostileText, Sort: "port", Group: "app", Next: "4", From: 2, To: 4, Back: hostileText, Undo: &undoNotice{hostileText, "undo.closed", rows[0], 1}}),
+		"lease.html":      frame("lease.title", leaseData{Row: rows[1], Lengths: []int64{600, 3600}, Trace: line.Trace, Events: events, Traffic: traffic, Public: hostileText, Only: []string{hostileText}}),
 		"forwards.html":   frame("forwards.title", rules),
 		"forward.html":    frame("forwards.edit", rules),
 		"dmz.html":        frame("dmz.title", rules),
@@ -213,7 +214,7 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 		"policyrule.html": frame("policy.rule", policyRule),
 		"settings.html":   frame("settings.title", settings),
 		"devices.html":    frame("devices.title", devicesData{New: "ask", Rows: []deviceRow{device}, Query: hostileText, Total: 3}),
-		"device.html":     frame("device.title", deviceData{Device: device, Set: Device{MAC: hostileText}, Faults: []Fault{{"name", hostileText}}, Form: deviceForm{Name: hostileText, Note: hostileText, Access: "ask", Ports: hostileText, Most: hostileText, Minutes: hostileText}, Leases: rows, Rules: []Rule{rule, declared}, Policies: []PolicyRule{hostileRule()}, Events: events}),
+		"device.html":     frame("device.title", deviceData{Device: device, Set: Device{MAC: hostileText}, Form: deviceForm{Name: hostileText, Note: hostileText, Access: "ask", Ports: hostileText, Most: hostileText, Minutes: hostileText}, Leases: rows, Rules: []Rule{rule, declared}, Policies: []PolicyRule{hostileRule()}, Events: events}),
 		"activity.html":   frame("activity.title", activityData{Days: []activityDay{{Lines: events}}, Query: hostileText, Kind: "denied", Kinds: eventKinds(), Older: "7", Picture: picture}),
 		"requests.html":   frame("requests.title", requestsData{[]waitingRow{{WaitingRequest{ID: hostileText, Description: hostileText, Agent: hostileText, Count: 2}, hostileText, hostileText, hostileText, hostileText}, {}}}),
 		"exposure.html":   frame("exposure.title", exposure),

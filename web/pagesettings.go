@@ -29,8 +29,7 @@ type settingsData struct {
 	Users    []User        // for those who may set accounts, as is what follows
 	Tokens   []Token
 	Audit    []AuditEntry
-	Secret   string // of a token that was just made; "": none was
-	Faults   []Fault
+	Secret   string    // of a token that was just made; "": none was
 	Restored *Restored // what a backup has changed, or would; nil: none was given
 	Backup   string    // that was given, to be given again
 }
@@ -64,9 +63,6 @@ func (s *Server) showSettings(w http.ResponseWriter, r *http.Request, d settings
 			return err
 		}
 		d.Users, d.Tokens, d.Audit = users.Users, tokens.Tokens, audit.Entries[:min(settingsAudit, len(audit.Entries))]
-	}
-	if why != nil {
-		d.Faults = why.Faults
 	}
 	return s.show(w, r, s.look(), "settings.html", page{Title: "settings.title", At: "settings", Problem: why, Data: d})
 }
