@@ -52,6 +52,15 @@ func TestRefusal(t *testing.T) {
 			}
 		}
 	}
+	// What is a kind of another error has the row of that.
+	covered[lease.ErrWaiting], covered[lease.ErrPaused] = true, true
+	for _, err := range []error{lease.ErrWaiting, lease.ErrPaused} {
+		for _, action := range []string{addPortMapping, addAnyPortMapping, addPinhole} {
+			if got, want := refusal(action, 2, err), refusal(action, 2, lease.ErrUnavailable); got != want {
+				t.Errorf("%v in %s: got %d, want %d", err, action, got, want)
+			}
+		}
+	}
 	for _, err := range lease.Errors() {
 		if !covered[err] {
 			t.Errorf("%v has no row", err)

@@ -123,6 +123,7 @@ func (p Policy) open(t *tx, r Request, d devices, f facts) (Lease, Decision, err
 		Listeners:  listeners,
 		MAC:        device,
 		ClientMAC:  d.client,
+		Paused:     t.hears().pause.at(f.now).On,
 		Approval:   t.hears().answerTo(clientPort(r.Mapping, device), f.now),
 		Now:        f.wall.time,
 		SameDevice: d.same(),

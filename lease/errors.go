@@ -35,6 +35,8 @@ var (
 	ErrUnavailable = errors.New("temporarily unavailable")
 	// ErrWaiting: the owner is asked. To a client it is a kind of [ErrUnavailable]: it may try again later.
 	ErrWaiting = fmt.Errorf("%w: waits for the owner", ErrUnavailable)
+	// ErrPaused: the owner lets nothing new be opened for now. To a client it is a kind of [ErrUnavailable], too.
+	ErrPaused = fmt.Errorf("%w: paused", ErrUnavailable)
 	// ErrChanged: somebody else has changed the rule that the owner wants to change.
 	ErrChanged = errors.New("changed meanwhile")
 	// ErrStopping: the daemon is about to end; the request was not looked at.
@@ -46,6 +48,6 @@ var (
 func Errors() []error {
 	return []error{
 		ErrInvalid, ErrProtocol, ErrNotAuthorized, ErrThirdParty, ErrPort, ErrReserved, ErrConflict,
-		ErrQuota, ErrFull, ErrNonce, ErrNotFound, ErrUnavailable, ErrStopping,
+		ErrQuota, ErrFull, ErrNonce, ErrNotFound, ErrUnavailable, ErrWaiting, ErrPaused, ErrStopping,
 	}
 }

@@ -222,6 +222,8 @@ func (m *Manager) Run(ctx context.Context) error {
 			m.refresh()
 		case <-follow:
 			m.followRules()
+		case <-m.pauseEnds():
+			m.endPause()
 		case <-m.cfg.Moved:
 			m.followRules()
 		case <-m.cfg.Disturbed:
@@ -298,6 +300,9 @@ func (m *Manager) start() error {
 		if _, ended := t.leases[id]; !ended {
 			m.unsaved[id] = l
 		}
+	}
+	if !m.table.said.nothing() {
+		m.unsavedSaid = m.table.said
 	}
 	f := m.facts()
 	t.following = true

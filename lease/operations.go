@@ -59,7 +59,7 @@ func (m *Manager) do(ctx context.Context, o *operation) ([]Lease, error) {
 // ifDecided returns what an operation has set besides its answer, or nothing if [Manager.do] did not wait for it: then the
 // writer may be about to set it.
 func ifDecided[T any](value *T, err error) (v T) {
-	if errors.Is(err, ErrWaiting) || !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrStopping) {
+	if errors.Is(err, ErrWaiting) || errors.Is(err, ErrPaused) || !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrStopping) {
 		v = *value
 	}
 	return v

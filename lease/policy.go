@@ -78,6 +78,7 @@ type Facts struct {
 	MAC       string    // the internal host's MAC address; empty when unknown
 	ClientMAC string    // that of the host that asks
 	Approval  approval  // what the owner has said, if asked
+	Paused    bool      // the owner lets nothing new be opened
 	Now       time.Time // wall-clock time
 
 	// SameDevice: the client and the internal host are known to be one device with several addresses.
@@ -141,6 +142,7 @@ func (p Policy) Authorize(r Request, f Facts) Decision {
 	if !f.Renewal {
 		a.checkQuotas(p, r, v, f)
 	}
+	a.checkPause(r, f)
 	a.checkApproval(v, f)
 	if a.Err == nil {
 		a.Lifetime = p.grant(r, v)

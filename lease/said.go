@@ -106,6 +106,9 @@ func (s *said) stored() *Said {
 	return all
 }
 
+// nothing tells whether there is nothing to be kept.
+func (s *said) nothing() bool { return !s.pause.On && len(s.answers)+len(s.notes) == 0 }
+
 // answerTo returns what the owner has answered, if that still holds.
 func (s *said) answerTo(what ClientPort, now time.Time) approval {
 	if one, ok := s.answers[what]; ok && now.Before(one.until) {

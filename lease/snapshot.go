@@ -23,6 +23,7 @@ type Snapshot struct {
 	// the start.
 	Repaired time.Time
 
+	pause   Pause
 	events  []*Event
 	changed <-chan struct{}
 }
@@ -92,6 +93,7 @@ func (m *Manager) buildSnapshot() *Snapshot {
 		Own:      m.table.policy.own,
 		Waiting:  m.asked.list(),
 		Topology: m.topology,
+		pause:    m.table.said.pause,
 		events:   m.history.all(),
 		changed:  m.changed,
 		Updates:  m.updates,

@@ -885,6 +885,8 @@ func TestPCPResultOfEachError(t *testing.T) {
 		lease.ErrNonce:         {ResultNotAuthorized, ResultNotAuthorized},
 		lease.ErrNotFound:      {ResultNotAuthorized, ResultNotAuthorized},
 		lease.ErrUnavailable:   {ResultNoResources, ResultNoResources},
+		lease.ErrWaiting:       {ResultNoResources, ResultNoResources},
+		lease.ErrPaused:        {ResultNoResources, ResultNoResources},
 		lease.ErrStopping:      {ResultNoResources, ResultNoResources},
 	}
 	for _, sentinel := range lease.Errors() {

@@ -368,6 +368,8 @@ func TestResultOfEachError(t *testing.T) {
 		lease.ErrNonce:         PMPRefused,
 		lease.ErrNotFound:      PMPRefused,
 		lease.ErrUnavailable:   PMPOutOfResources,
+		lease.ErrWaiting:       PMPOutOfResources,
+		lease.ErrPaused:        PMPOutOfResources,
 		lease.ErrStopping:      PMPOutOfResources,
 	}
 	for _, sentinel := range lease.Errors() {

@@ -68,7 +68,8 @@ type Status struct {
 	Waiting       int            `json:"waiting"`        // how many requests wait for the owner
 	Rules         int            `json:"rules"`          // how many the owner has set
 	RulesInForce  int            `json:"rules_in_force"` // how many of them hold now
-	DMZ           []DMZHost      `json:"dmz"`            // the hosts that get what nothing else takes, if that is switched on
+	Paused        Paused         `json:"paused"`
+	DMZ           []DMZHost      `json:"dmz"` // the hosts that get what nothing else takes, if that is switched on
 	Problems      []Trouble      `json:"problems"`
 }
 
@@ -95,6 +96,7 @@ const (
 	VerdictSharedAddress Verdict = "shared_address" // behind the provider's NAT
 	VerdictNoAddress     Verdict = "no_address"     // a WAN, but no address
 	VerdictNoWAN         Verdict = "no_wan"
+	VerdictPaused        Verdict = "paused" // the owner lets devices open nothing new for now
 	VerdictNoLAN         Verdict = "no_lan"
 	VerdictTrouble       Verdict = "trouble" // store or firewall do not work
 )

@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -219,7 +220,7 @@ func (s *Server) audited(rt route, who identity, w http.ResponseWriter, r *http.
 	if r.PathValue("id") == "" {
 		target = ""
 	}
-	if target != "" && rt.short != nil {
+	if rt.short != nil && (target != "" || rt.single()) {
 		before = rt.short(target)
 	}
 	seen := &statusWriter{ResponseWriter: w, status: http.StatusOK}
@@ -238,6 +239,12 @@ func (s *Server) audited(rt route, who identity, w http.ResponseWriter, r *http.
 	}
 	s.audit.add(r.Context(), who, rt.action, target, before, after)
 	return nil
+}
+
+// single tells whether the route is about the one thing of its kind, which has no name.
+func (rt route) single() bool {
+	first, _, _ := strings.Cut(strings.TrimPrefix(rt.path, "/"), "/")
+	return first == "policy" || first == "pause"
 }
 
 // statusWriter remembers with which status was answered.

@@ -209,7 +209,7 @@ func level(v Verdict) string {
 	switch v {
 	case VerdictReady:
 		return "good"
-	case VerdictDoubleNAT, VerdictSharedAddress:
+	case VerdictDoubleNAT, VerdictSharedAddress, VerdictPaused:
 		return "warn"
 	default:
 		return "bad"

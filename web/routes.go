@@ -57,7 +57,7 @@ func (s *Server) routes(by access) []route {
 		{http.MethodGet, "/policy", RoleViewer, AreaPolicy, "", nil, s.getPolicy},
 		{http.MethodPut, "/policy", RoleAdmin, AreaPolicy, "policy.change", nil, s.putPolicy(by.origin)},
 		{http.MethodPost, "/policy/test", RoleViewer, AreaPolicy, "", nil, s.postPolicyTest},
-	}, s.deviceRoutes(by), s.backupRoutes(by), s.userRoutes(by), s.notifyRoutes(by), s.tokenRoutes(by))
+	}, s.pauseRoutes(by), s.deviceRoutes(by), s.backupRoutes(by), s.userRoutes(by), s.notifyRoutes(by), s.tokenRoutes(by))
 }
 
 // lanRoutes is what browsers and programs get.

@@ -24,7 +24,7 @@ func chosenKeys() []string {
 	for _, code := range Codes() {
 		keys = append(keys, "problem."+string(code))
 	}
-	for _, v := range []Verdict{VerdictReady, VerdictDoubleNAT, VerdictSharedAddress, VerdictNoAddress, VerdictNoWAN, VerdictNoLAN, VerdictTrouble} {
+	for _, v := range []Verdict{VerdictReady, VerdictDoubleNAT, VerdictSharedAddress, VerdictNoAddress, VerdictNoWAN, VerdictPaused, VerdictNoLAN, VerdictTrouble} {
 		keys = append(keys, "verdict."+string(v), "verdict."+string(v)+".text")
 	}
 	for _, s := range []WANState{WANPublic, WANShared, WANPrivate, WANNoAddress, WANDown} {

@@ -86,6 +86,7 @@ func (s *Server) statusOf(snap *lease.Snapshot, now time.Time) Status {
 	for _, p := range snap.Problems {
 		st.Problems = append(st.Problems, Trouble{p.Source, p.Text, seconds(now.Sub(p.Since))})
 	}
+	st.Paused = pausedOf(snap.Paused(), now)
 	st.Verdict = judge(st)
 	st.ExpectedNAT = expectNAT(st, snap)
 	return st
@@ -101,6 +102,8 @@ func judge(st Status) Verdict {
 		return VerdictTrouble
 	case len(st.LANs) == 0:
 		return VerdictNoLAN
+	case st.Paused.On:
+		return VerdictPaused
 	case best(WANPublic):
 		return VerdictReady
 	case best(WANPrivate):
@@ -117,7 +120,7 @@ func judge(st Status) Verdict {
 // sameStatus tells whether two statuses differ in nothing but the time that has passed.
 func sameStatus(a, b Status) bool {
 	timeless := func(s Status) Status {
-		s.UptimeSeconds = 0
+		s.UptimeSeconds, s.Paused.RemainingSeconds = 0, 0
 		s.WANs = slices.Clone(s.WANs)
 		for i := range s.WANs {
 			s.WANs[i].SinceSeconds = 0

@@ -37,6 +37,8 @@ type Leases interface {
 	SetDevice(ctx context.Context, d lease.Device, o lease.DeviceOptions) (lease.DeviceChange, error)
 	ForgetDevice(ctx context.Context, mac string, o lease.DeviceOptions) (lease.DeviceChange, error)
 	AnswerRequest(ctx context.Context, id lease.ID, answer lease.Answer, o lease.DeviceOptions) (lease.Waiting, error)
+	Pause(ctx context.Context, o lease.PauseOptions) (lease.PauseChange, error)
+	Resume(ctx context.Context, by lease.Origin) error
 	SetPolicy(ctx context.Context, own lease.OwnPolicy, o lease.PolicyOptions) (lease.PolicyChange, error)
 	PolicyUse(p lease.Policy) lease.PolicyUse
 

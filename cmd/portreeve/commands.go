@@ -65,6 +65,9 @@ func printStatus(w io.Writer, s web.Status, rules web.RuleList) {
 	}
 	row(w, "leases", s.Leases)
 	row(w, "rules", fmt.Sprintf("%d, of which %d are in force", s.Rules, s.RulesInForce))
+	if s.Paused.On {
+		row(w, "PAUSED", "devices can open nothing new, "+howLong(s.Paused))
+	}
 	for _, d := range s.DMZ {
 		row(w, "DMZ HOST", dmzHost(d))
 	}

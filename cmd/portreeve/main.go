@@ -65,7 +65,7 @@ NAT-PMP, closes them on time, and shows the owner everything.`,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newRun(), newCheck(), newCleanup(), newStatus(), newHeard(), newLease(),
+	root.AddCommand(newRun(), newCheck(), newCleanup(), newStatus(), newHeard(), newPause(), newResume(), newLease(),
 		newForward(), newDMZ(), newAddress(), newPolicy(), newDevice(), newRequest(), newClientCommand(), newSetupCode(), newUser(), newSession(), newToken(), newAudit(), newBackup(), newRestore(), newVersion())
 	inOurWords(root)
 	return root
