@@ -142,6 +142,9 @@ type Lease struct {
 	EndFixed         bool   `json:"end_fixed"` // the owner has had it end earlier: renewals do not change that
 	Renewals         uint32 `json:"renewals"`
 	Stuck            string `json:"stuck"` // why it stands although it should be closed; "" normally
+
+	State   LeaseState `json:"state"`
+	Traffic *LeaseUse  `json:"traffic"` // so far; null while it is not known
 }
 
 // RemoteHost limits a lease to some peers.
@@ -175,6 +178,9 @@ type Traffic struct {
 	Counted bool `json:"counted"`
 
 	Peers []Peer `json:"peers"` // those with the most traffic first
+
+	// Minutes is what has gone through in each of the last minutes, up to 60, the oldest first; empty if nothing has.
+	Minutes []Minute `json:"minutes"`
 }
 
 // Used counts the connections of a lease, those that are over too.

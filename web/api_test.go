@@ -47,6 +47,7 @@ func TestLeasesAreListedAsTheyAre(t *testing.T) {
 		RemoteHosts: []web.RemoteHost{{Prefix: netip.MustParsePrefix("198.51.100.9/32"), Port: 99}},
 		Description: "Xbox (192.168.1.50:3074) 3074 UDP", Agent: "Xbox/2.0 UPnP/1.0", Via: lease.OriginUPnP, Client: console,
 		Device: "00:50:f2:12:34:56", DeviceName: "Livingroom box",
+		State: web.LeaseOpen,
 	}
 	if d := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
 		t.Errorf("lease (-want +got):\n%s", d)

@@ -53,9 +53,8 @@ func (s *Server) getLease(w http.ResponseWriter, r *http.Request) error {
 		// The rest of the lease is worth showing all the same.
 		s.Logger.Warn("cannot see what goes through a lease", "lease", l.ID, "err", err)
 	}
-	if detail.Traffic = traffic; traffic.Peers == nil {
-		detail.Traffic.Peers = []Peer{}
-	}
+	traffic.Peers, traffic.Minutes = notNil(traffic.Peers), notNil(s.Minutes(l.ID))
+	detail.Traffic = traffic
 	return writeJSON(w, detail)
 }
 

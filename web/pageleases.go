@@ -24,20 +24,35 @@ type leaseRow struct {
 	Name     string // of the device, or its address
 	Outside  string // the ports, "" for all
 	Inside   string
-	Expiring bool // soon, unless it is renewed
+	Expiring bool  // soon, unless it is renewed
+	Spark    spark // of the last hour, where the page has it
 }
 
 // leasesData is the data of the page of leases.
 type leasesData struct {
-	Rows  []leaseRow
-	Total int // how many there are without the search
-	Found int // how many there are with it
-	Query string
-	Sort  string // "" is the newest first
-	Next  string // where the list goes on; "" at its end
-	From  int    // the number of the first row, counted from 1
-	To    int
+	Groups []leaseGroup // one without a name if the list is not grouped
+	Total  int          // how many there are without the search
+	Found  int          // how many there are with it
+	Query  string
+	Chips  []searchChip
+	Sort   string // "" is the newest first
+	Group  string // "" is one list
+	Next   string // where the list goes on; "" at its end
+	From   int    // the number of the first row, counted from 1
+	To     int
+	Back   string // the address of the list as it is shown
+	Undo   *undoNotice
 }
+
+// leaseGroup is leases that have something in common.
+type leaseGroup struct {
+	Name  string
+	Count int // of all pages together
+	Rows  []leaseRow
+}
+
+// searchChip is a word of a search, and the search without it.
+type searchChip struct{ Word, Without string }
 
 // portsText writes ports as "3074" or "5000-5010"; "" is all.
 func portsText(first uint16, count int) string {
@@ -55,11 +70,10 @@ func portsText(first uint16, count int) string {
 func deviceRef(mac string, addr netip.Addr) string { return cmp.Or(mac, addr.String()) }
 
 func rowOf(l Lease) leaseRow {
-	const soon = 60
 	return leaseRow{
 		Lease: l, Key: deviceRef(l.Device, l.InternalAddress), Name: cmp.Or(l.DeviceName, l.InternalAddress.String()),
 		Outside: portsText(l.ExternalPort, l.PortCount), Inside: portsText(l.InternalPort, l.PortCount),
-		Expiring: !l.Permanent && l.RemainingSeconds < soon,
+		Expiring: l.State == LeaseExpiring,
 	}
 }
 
@@ -71,6 +85,9 @@ func rowsOf(all []Lease) []leaseRow {
 	return rows
 }
 
+// fieldState is the field of the state of a lease.
+const fieldState = "state"
+
 func (r leaseRow) fields() []field {
 	fields := []field{
 		{fieldDevice, r.DeviceName},
@@ -79,6 +96,8 @@ func (r leaseRow) fields() []field {
 		{fieldVia, string(r.Via)},
 		{fieldApp, r.Description},
 		{fieldApp, r.Agent},
+		{fieldState, string(r.State)},
+		{"", r.Note},
 		{"", r.Protocol},
 	}
 	for i := range uint16(r.PortCount) {
@@ -87,10 +106,42 @@ func (r leaseRow) fields() []field {
 	return fields
 }
 
-// findLeases returns what a search finds, in the order that is wanted.
-func (v view) findLeases(query, order string) []leaseRow {
-	wanted := parseSearch(query, fieldDevice, fieldPort, fieldVia, fieldApp)
-	rows := slices.DeleteFunc(rowsOf(v.leases()), func(r leaseRow) bool { return !wanted.matches(r.fields()...) })
+// chips takes a search apart into the words that can be taken out of it.
+func chips(query string) (all []searchChip) {
+	words := strings.Fields(query)
+	for i, word := range words {
+		all = append(all, searchChip{word, strings.Join(slices.Delete(slices.Clone(words), i, i+1), " ")})
+	}
+	return all
+}
+
+// leaseOrders and leaseGroups are what the list can be sorted and grouped by, besides not.
+func leaseOrders() []string { return []string{"device", "port", "left"} }
+func leaseGroups() []string { return []string{"device", "app", "port"} }
+
+// group returns what a row has in common with others.
+func (r leaseRow) group(by string) string {
+	switch by {
+	case "device":
+		return r.Name
+	case "app":
+		return cmp.Or(r.Description, r.Agent)
+	case "port":
+		return r.Outside
+	}
+	return ""
+}
+
+// findLeases returns what a search finds, in the order that is wanted. With IDs it is those of them.
+func (v view) findLeases(query, order string, ids ...string) []leaseRow {
+	wanted := parseSearch(query, fieldDevice, fieldPort, fieldVia, fieldApp, fieldState)
+	chosen := map[string]bool{}
+	for _, id := range ids {
+		chosen[id] = true
+	}
+	rows := slices.DeleteFunc(rowsOf(v.leases()), func(r leaseRow) bool {
+		return len(ids) > 0 && !chosen[string(r.ID)] || !wanted.matches(r.fields()...)
+	})
 	slices.Reverse(rows)
 	by := map[string]func(a, b leaseRow) int{
 		"device": func(a, b leaseRow) int {
@@ -110,6 +161,33 @@ func (v view) findLeases(query, order string) []leaseRow {
 	return rows
 }
 
+// groupLeases puts rows with something in common together, and returns those from first to last.
+func groupLeases(rows []leaseRow, by string, first, last int) []leaseGroup {
+	if by == "" {
+		return []leaseGroup{{Count: len(rows), Rows: rows[first:last]}}
+	}
+	counts := map[string]int{}
+	for _, r := range rows {
+		counts[r.group(by)]++
+	}
+	slices.SortStableFunc(rows, func(a, b leaseRow) int {
+		if by == "port" {
+			return cmp.Or(cmp.Compare(a.ExternalPort, b.ExternalPort), cmp.Compare(a.PortCount, b.PortCount))
+		}
+		return strings.Compare(a.group(by), b.group(by))
+	})
+	var groups []leaseGroup
+	for _, r := range rows[first:last] {
+		name := r.group(by)
+		if len(groups) == 0 || groups[len(groups)-1].Name != name {
+			groups = append(groups, leaseGroup{Name: name, Count: counts[name]})
+		}
+		g := &groups[len(groups)-1]
+		g.Rows = append(g.Rows, r)
+	}
+	return groups
+}
+
 func (s *Server) leasesPage(w http.ResponseWriter, r *http.Request) error {
 	return s.showLeases(w, r, nil)
 }
@@ -120,49 +198,68 @@ func (s *Server) showLeases(w http.ResponseWriter, r *http.Request, why *Problem
 	if err != nil {
 		return err
 	}
-	d := leasesData{Query: lease.CleanText(q.Get("q"), maxSearch), Sort: q.Get("sort"), Total: len(now.Leases)}
-	if !slices.Contains([]string{"device", "port", "left"}, d.Sort) {
-		d.Sort = ""
+	d := leasesData{
+		Query: lease.CleanText(q.Get("q"), maxSearch), Sort: one(q.Get("sort"), leaseOrders()), Group: one(q.Get("group"), leaseGroups()),
+		Total: len(now.Leases), Undo: s.undos.notice(q.Get("undo"), now.now),
 	}
+	d.Chips = chips(d.Query)
+	d.Back = link("/leases", "q", d.Query, "sort", d.Sort, "group", d.Group, "skip", q.Get("skip"))
 	rows := now.findLeases(d.Query, d.Sort)
 	d.Found = len(rows)
 	first := min(int(skip), len(rows))
 	last := min(first+leaseRows, len(rows))
-	d.Rows, d.From, d.To = rows[first:last], first+1, last
+	d.Groups, d.From, d.To = groupLeases(rows, d.Group, first, last), first+1, last
+	for _, g := range d.Groups {
+		for i := range g.Rows {
+			g.Rows[i].Spark = sparkOf(s.Minutes(g.Rows[i].ID))
+		}
+	}
 	if last < len(rows) {
 		d.Next = strconv.Itoa(last)
 	}
 	p := page{Title: "leases.title", At: "leases", Problem: why, Live: "rows", Data: d}
-	if d.Query != "" || d.Sort != "" || first > 0 {
+	if d.Query != "" || d.Sort != "" || d.Group != "" || first > 0 {
 		p.Live = "parts" // only the script of the plain list knows where a new row belongs
 	}
 	return s.show(w, r, now, "leases.html", p)
 }
 
-// closeForm is the close button of a browser without script.
-func (s *Server) closeForm(w http.ResponseWriter, r *http.Request) error {
-	_, err := s.Leases.CloseID(r.Context(), lease.Actor{Origin: lease.OriginWeb}, leaseID(r))
-	if err != nil {
-		if why := s.answerError(r, err); why.Code != CodeNoLease { // closed before is closed
-			return s.showLeases(w, r, why)
-		}
+// one returns a text if it is among those that are allowed, else "".
+func one(text string, allowed []string) string {
+	if slices.Contains(allowed, text) {
+		return text
 	}
-	http.Redirect(w, r, link("/leases", "done", "closed"), http.StatusSeeOther)
-	return nil
+	return ""
 }
 
-// leasesCSV is the list for a spreadsheet. The whole list as JSON is what the API answers.
+// leasesJSON is what is shown, or chosen of it, as the API writes it.
+func (s *Server) leasesJSON(w http.ResponseWriter, r *http.Request) error {
+	q, list := r.URL.Query(), LeaseList{Leases: []Lease{}}
+	for _, row := range s.look().findLeases(q.Get("q"), q.Get("sort"), q["id"]...) {
+		list.Leases = append(list.Leases, row.Lease)
+	}
+	w.Header().Set("Content-Disposition", `attachment; filename="leases.json"`)
+	return writeJSON(w, list)
+}
+
+// leasesCSV is the same for a spreadsheet.
 func (s *Server) leasesCSV(w http.ResponseWriter, r *http.Request) error {
 	now, q := s.look(), r.URL.Query()
 	lines := [][]string{{
 		"id", "protocol", "external_address", "external_port", "internal_address", "internal_port", "port_count", "via", "client", "device",
 		"device_name", "description", "agent", "created", "remaining_seconds", "permanent",
+		"note", "state", "bytes_in", "bytes_out",
 	}}
-	for _, l := range now.findLeases(q.Get("q"), q.Get("sort")) {
+	for _, l := range now.findLeases(q.Get("q"), q.Get("sort"), q["id"]...) {
+		use := LeaseUse{}
+		if l.Traffic != nil {
+			use = *l.Traffic
+		}
 		lines = append(lines, []string{
 			string(l.ID), l.Protocol, addressText(l.ExternalAddress), strconv.Itoa(int(l.ExternalPort)), addressText(l.InternalAddress),
 			strconv.Itoa(int(l.InternalPort)), strconv.Itoa(l.PortCount), string(l.Via), addressText(l.Client), l.Device,
 			l.DeviceName, l.Description, l.Agent, l.Created.Format(time.RFC3339), strconv.FormatInt(l.RemainingSeconds, 10), strconv.FormatBool(l.Permanent),
+			l.Note, string(l.State), strconv.FormatUint(use.BytesIn, 10), strconv.FormatUint(use.BytesOut, 10),
 		})
 	}
 	return writeCSV(w, "leases.csv", lines)
@@ -198,57 +295,4 @@ func writeCSV(w http.ResponseWriter, name string, lines [][]string) error {
 	w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
 	_, _ = w.Write([]byte(text.String())) // fails only if the other end has gone
 	return nil
-}
-
-// The detail of one lease.
-
-// leaseData is the data of the page of one lease.
-type leaseData struct {
-	Row     leaseRow
-	Trace   lease.Trace
-	Events  []activityLine
-	Traffic Traffic
-	Public  string   // the address and port by which peers reach it
-	Only    []string // the peers that may come; none: everybody
-}
-
-func (s *Server) leasePage(w http.ResponseWriter, r *http.Request) error {
-	now := s.look()
-	detail, l, ok := now.detail(leaseID(r))
-	if !ok {
-		return lease.ErrNotFound
-	}
-	d := leaseData{Row: rowOf(detail.Lease), Trace: detail.Trace, Events: now.lines(detail.Events), Public: now.reachedAt(l)}
-	var err error
-	if d.Traffic, err = s.Traffic(r.Context(), l); err != nil {
-		s.Logger.Warn("cannot see what goes through a lease", "lease", l.ID, "err", err)
-	}
-	for _, h := range detail.Lease.RemoteHosts {
-		text := prefixText(h.Prefix)
-		if h.Port != 0 {
-			text = netip.AddrPortFrom(h.Prefix.Addr(), h.Port).String()
-		}
-		d.Only = append(d.Only, text)
-	}
-	return s.show(w, r, now, "lease.html", page{Title: "lease.title", At: "leases", Live: "parts", Data: d})
-}
-
-// reachedAt is where peers find a lease: its own address, or the first of a WAN.
-func (v view) reachedAt(l lease.Lease) string {
-	addr := l.External.Addr()
-	for _, wan := range v.status.WANs {
-		if addr.IsValid() || l.WAN != "" && l.WAN != wan.Name {
-			continue
-		}
-		for _, a := range wan.Addresses {
-			if a.Is4() {
-				addr = a
-				break
-			}
-		}
-	}
-	if !addr.IsValid() || l.External.Port() == 0 {
-		return addressText(addr)
-	}
-	return netip.AddrPortFrom(addr, l.External.Port()).String()
 }

@@ -12,6 +12,8 @@ type pageFeed struct {
 	pages *pages
 	key   setKey
 	rows  bool // false: the page asks for its parts anew when the state has changed
+
+	minutes func(lease.ID) []Minute // the latest of a lease
 }
 
 // feedFor chooses the feed by the address that a page listens to, and lets it say which state it shows already: a browser
@@ -21,7 +23,7 @@ func (s *Server) feedFor(r *http.Request) feed {
 	if r.Header.Get("Last-Event-ID") == "" {
 		r.Header.Set("Last-Event-ID", q.Get("state"))
 	}
-	return pageFeed{s.pages, setKey{languageOf(r), identityOf(r).role}, q.Get("page") == "rows"}
+	return pageFeed{s.pages, setKey{languageOf(r), identityOf(r).role}, q.Get("page") == "rows", s.Minutes}
 }
 
 // window is what the page has rows for: however many leases change at once, it is told of those.
@@ -38,11 +40,16 @@ func (f pageFeed) leases(all []Lease) ([]byte, error) {
 	}
 	rows := rowsOf(all)
 	slices.Reverse(rows)
+	for i := range rows {
+		rows[i].Spark = sparkOf(f.minutes(rows[i].ID))
+	}
 	return f.pages.render(f.key, "rows", rows)
 }
 
 func (f pageFeed) lease(l Lease) ([]byte, error) {
-	return f.pages.render(f.key, "row", rowOf(l))
+	row := rowOf(l)
+	row.Spark = sparkOf(f.minutes(l.ID))
+	return f.pages.render(f.key, "row", row)
 }
 
 func (f pageFeed) status(s Status) ([]byte, error) { return f.pages.render(f.key, "status", s) }

@@ -18,12 +18,13 @@ type view struct {
 	now    time.Time
 	status Status
 	name   func(lease.Lease) string
+	use    func(lease.ID) (Use, bool)
 }
 
 // look takes the newest snapshot.
 func (s *Server) look() view {
 	snap, now := s.Leases.Snapshot(), s.Leases.Now()
-	v := view{Snapshot: snap, now: now, status: s.statusOf(snap, now), name: s.nameIn(snap)}
+	v := view{Snapshot: snap, now: now, status: s.statusOf(snap, now), name: s.nameIn(snap), use: s.Use}
 	v.status.DMZ = v.dmzHosts()
 	return v
 }
@@ -156,12 +157,14 @@ func (v view) lease(l lease.Lease) Lease {
 	for i, f := range l.Filters {
 		hosts[i] = RemoteHost{f.Prefix, f.Port}
 	}
+	state, use := v.used(&l)
 	return Lease{
 		ID: l.ID, Seq: l.Seq, Protocol: l.Protocol.String(), ExternalAddress: l.External.Addr(), ExternalPort: l.External.Port(),
 		InternalAddress: l.Internal.Addr(), InternalPort: l.Internal.Port(), PortCount: l.PortCount(), WAN: l.WAN, RemoteHosts: hosts,
 		Description: l.Description, Note: l.Note, EndFixed: l.EndFixed, Agent: l.Agent, Via: l.Origin, Client: l.Client,
 		Device: l.Device, DeviceName: lease.CleanText(v.name(l), maxName), Created: l.Created.Round(0),
 		RemainingSeconds: seconds(l.Remaining(v.now)), Permanent: l.Permanent, Renewals: l.Renewals, Stuck: l.Stuck,
+		State: state, Traffic: use,
 	}
 }
 
