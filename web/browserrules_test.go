@@ -284,11 +284,18 @@ func accountsByHand(t *testing.T, c *chromium) {
 	b.fill(`#userpassword`, "let me look please")
 	b.press(`#users form[action="/settings/users"] button`, `.done`)
 	b.fill(`#tokenname`, "dashboard")
+	b.click(`#area-state`)
 	b.press(`#tokens form[action="/settings/tokens"] button`, `#secret`)
 	secret := b.text(`#secret`)
 	p := h.browser()
 	if a := p.send("GET", "/api/v1/leases", nil, "Authorization", "Bearer "+secret); a.StatusCode != 200 {
 		t.Errorf("the token gives status %d: %s", a.StatusCode, a.body)
+	}
+	if a := p.send("GET", "/api/v1/policy", nil, "Authorization", "Bearer "+secret); a.StatusCode != 403 {
+		t.Errorf("a token for leases gets the policy: status %d", a.StatusCode)
+	}
+	if got := b.text(`#curl`); !strings.Contains(got, "Bearer "+secret+`" `+h.url+"/api/v1/leases") {
+		t.Errorf("what a program sends: %q", got)
 	}
 
 	// Who may only look sees everything, and buttons that do nothing.

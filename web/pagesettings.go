@@ -5,6 +5,8 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,12 +26,14 @@ type settingsData struct {
 	Languages []string
 	File      []Setting
 	Roles     []Role
+	Areas     []Area
 
 	Sessions []SessionInfo // that may be seen
 	Users    []User        // for those who may set accounts, as is what follows
 	Tokens   []Token
 	Audit    []AuditEntry
 	Secret   string    // of a token that was just made; "": none was
+	URL      string    // of the router, as the browser calls it
 	Restored *Restored // what a backup has changed, or would; nil: none was given
 	Backup   string    // that was given, to be given again
 }
@@ -42,8 +46,18 @@ func (s *Server) settingsPage(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) showSettings(w http.ResponseWriter, r *http.Request, d settingsData, why *Problem) error {
-	d.Themes, d.Languages, d.Roles = themes(), languages(), Roles()
-	d.File = s.Settings
+	d.Themes, d.Languages, d.Roles, d.Areas = themes(), languages(), Roles(), Areas()
+	d.File = slices.Clone(s.Settings)
+	slices.SortStableFunc(d.File, func(a, b Setting) int {
+		switch {
+		case a.Set == b.Set:
+			return 0
+		case a.Set: // what the file sets comes first
+			return -1
+		default:
+			return 1
+		}
+	})
 	var sessions SessionList
 	if err := call(r, s.getSessions, "", nil, &sessions); err != nil {
 		return err
@@ -115,7 +129,7 @@ func (s *Server) tokenForm(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	const day = 24 * time.Hour
-	body := TokenRequest{Name: strings.TrimSpace(r.PostForm.Get("name")), Role: Role(r.PostForm.Get("role"))}
+	body := TokenRequest{Name: strings.TrimSpace(r.PostForm.Get("name")), Role: Role(r.PostForm.Get("role")), Areas: r.PostForm["area"]}
 	if days, err := strconv.ParseUint(r.PostForm.Get("days"), 10, 64); err == nil && days < math.MaxUint32 {
 		body.LifetimeSeconds = days * uint64(day/time.Second)
 	}
@@ -123,7 +137,11 @@ func (s *Server) tokenForm(w http.ResponseWriter, r *http.Request) error {
 	if err := call(r, s.postToken, "", body, &made); err != nil {
 		return s.settled(w, r, err, "")
 	}
-	return s.showSettings(w, r, settingsData{Secret: made.Secret}, nil)
+	here := url.URL{Scheme: "http", Host: r.Host}
+	if r.TLS != nil {
+		here.Scheme = "https"
+	}
+	return s.showSettings(w, r, settingsData{Secret: made.Secret, URL: here.String()}, nil)
 }
 
 func (s *Server) tokenRemoveForm(w http.ResponseWriter, r *http.Request) error {

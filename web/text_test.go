@@ -63,6 +63,9 @@ func chosenKeys() []string {
 	for _, p := range presets() {
 		keys = append(keys, "preset."+p.Name)
 	}
+	for _, a := range Areas() {
+		keys = append(keys, "area."+string(a))
+	}
 	for _, l := range languages() {
 		keys = append(keys, "language."+l)
 	}

@@ -37,6 +37,15 @@
     } catch { /* it stays selected */ }
   });
 
+  // --- files -----------------------------------------------------------------------------------
+
+  for (const field of document.querySelectorAll("[data-into]")) {
+    field.closest("[hidden]").hidden = false;
+    field.addEventListener("change", async () => {
+      if (field.files.length) byId(field.dataset.into).value = await field.files[0].text();
+    });
+  }
+
   function enliven(root) {
     for (const button of root.querySelectorAll("[data-copy]")) button.hidden = false;
     wind(root);
@@ -95,15 +104,29 @@
     return holder.content;
   }
 
+  // Where the focus is in an element, as what puts it into another one: into the same row, if there are rows, at the same place.
+  // Null if it is elsewhere.
+  const focusable = "a, button, summary, [type=checkbox]";
+  function focusIn(root) {
+    const at = document.activeElement;
+    if (!root.contains(at)) return null;
+    const row = at.closest("tr[id]"), index = [...(row ?? root).querySelectorAll(focusable)].indexOf(at);
+    return (other) => {
+      const place = row ? byId(row.id) : other;
+      if (index >= 0) (place?.querySelectorAll(focusable)[index] ?? byId("main")).focus();
+    };
+  }
+
   // Puts one row where it belongs, newest first; one that is there already is replaced.
   function put(row) {
     const old = byId(row.id);
     wind(row);
     if (old) {
       if (old.dataset.closing && !row.classList.contains("stuck")) return;
-      const focused = old.contains(document.activeElement);
+      const focus = focusIn(old);
+      row.querySelector("[name=id]").checked = old.querySelector("[name=id]").checked;
       old.replaceWith(row);
-      if (focused) row.querySelector("button")?.focus();
+      focus?.(row);
       return;
     }
     const seq = Number(row.dataset.seq);
@@ -162,7 +185,12 @@
     try {
       const answer = await fetch("/api/v1/leases/" + row.dataset.id, { method: "DELETE" });
       if (answer.status === 401) return location.reload();
-      if (answer.ok || answer.status === 404) return remove(row.dataset.id);
+      if (answer.ok || answer.status === 404) {
+        remove(row.dataset.id);
+        choose();
+        if (answer.ok) offerUndo(row.dataset.id, row.dataset.what);
+        return;
+      }
       reason = (await answer.json()).detail;
     } catch (problem) {
       reason = problem.message;
@@ -173,11 +201,87 @@
     if (row.isConnected) refused(row, reason);
   }
 
-  rows?.addEventListener("submit", (event) => {
+  // In a row, or in its menu.
+  document.addEventListener("submit", (event) => {
+    const form = event.target.closest("form[data-close]"), row = form?.closest("tr") ?? byId("lease-" + form?.dataset.close);
+    if (!row || !toast) return;
     event.preventDefault();
-    const row = event.target.closest("tr");
-    if (!row.dataset.closing) close(row, event.target.querySelector("button"));
+    menu.close();
+    if (!row.dataset.closing) close(row, row.querySelector("[data-close] button"));
   });
+
+  // --- taking back -----------------------------------------------------------------------------
+
+  // For eight seconds, and for as long as somebody looks at it: the pointer or the focus is there.
+  const toast = byId("toast");
+  let offered, hiding;
+
+  function hideToast() {
+    clearTimeout(hiding);
+    hiding = setTimeout(() => {
+      if (toast.matches(":hover, :focus-within")) hideToast();
+      else toast.hidden = true;
+    }, 8000);
+  }
+
+  function say(text, id) {
+    offered = id;
+    toast.firstElementChild.textContent = text;
+    toast.querySelector("button").hidden = !id;
+    toast.hidden = false;
+    hideToast();
+  }
+
+  function offerUndo(id, what) { say(fill(toast.dataset.closed, { what }), id); }
+
+  toast?.querySelector("button").addEventListener("click", async () => {
+    let reason;
+    try {
+      const answer = await fetch("/api/v1/leases/" + offered + "/reopen", { method: "POST" });
+      if (answer.status === 401) return location.reload();
+      if (!answer.ok) reason = (await answer.json()).detail;
+    } catch (problem) {
+      reason = problem.message;
+    }
+    if (reason) return say(fill(toast.dataset.failed, { reason }));
+    toast.hidden = true;
+    byId("leases").focus();
+    if (!rows) renew();
+  });
+
+  // --- the menu of a row -----------------------------------------------------------------------
+
+  // It is what the page of the lease has, asked for when it is wanted.
+  const menu = byId("menu");
+
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.("[data-menu]");
+    if (!button || !menu || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    let page;
+    try {
+      page = await fetch(button.href, { headers: { Accept: "text/html" } });
+    } catch { /* the browser shows what is wrong */ }
+    if (!page?.ok || page.redirected) return location.assign(button.href);
+    const actions = new DOMParser().parseFromString(await page.text(), "text/html").getElementById("actions");
+    actions.querySelector("h2").remove();
+    for (const field of actions.querySelectorAll("[name=back]")) field.value = location.pathname + location.search;
+    byId("menu-title").textContent = button.closest("tr").dataset.what;
+    byId("menu-body").replaceChildren(...actions.childNodes);
+    enliven(menu);
+    menu.showModal();
+  });
+
+  menu?.addEventListener("click", (event) => { if (event.target === menu) menu.close(); });
+
+  // --- choosing rows ---------------------------------------------------------------------------
+
+  function choose() {
+    const chosen = byId("chosen");
+    if (chosen) chosen.textContent = fill(chosen.dataset.text, { n: document.querySelectorAll("#leases [name=id]:checked").length });
+  }
+
+  document.addEventListener("change", (event) => { if (event.target.matches("#leases [name=id]")) choose(); });
 
   // --- parts -----------------------------------------------------------------------------------
 
@@ -192,7 +296,7 @@
   }
 
   async function fetchParts() {
-    if (document.querySelector("[data-part] :is(input, select, textarea):focus")) { missed = true; return; }
+    if (document.querySelector("[data-part] :is(input:not([type=checkbox]), select, textarea):focus")) { missed = true; return; }
     asked = performance.now();
     const fresh = await freshPage();
     if (fresh) takeParts(fresh);
@@ -228,12 +332,14 @@
   function replace(part, other) {
     const original = other.outerHTML;
     const open = [...part.querySelectorAll("details")].map((d) => d.open);
-    const near = [...part.querySelectorAll("a, button, summary")];
-    const at = near.indexOf(document.activeElement);
+    const chosen = new Set([...part.querySelectorAll("[name=id]:checked")].map((box) => box.value));
+    const focus = focusIn(part);
     part.replaceWith(other);
     other.original = original;
     [...other.querySelectorAll("details")].forEach((d, i) => { d.open = open[i] ?? false; });
-    if (at >= 0) (other.querySelectorAll("a, button, summary")[at] ?? byId("main")).focus();
+    for (const box of other.querySelectorAll("[name=id]")) box.checked = chosen.has(box.value);
+    focus?.(other);
+    choose();
     enliven(other);
     return true;
   }
@@ -318,6 +424,17 @@
     };
   }
 
+  // How leases are used changes without a change of the state: the page looks once a minute.
+  async function takeUses() {
+    if (document.hidden || body.classList.contains("lost")) return;
+    if (!rows) return renew();
+    const fresh = await freshPage();
+    for (const row of fresh?.querySelectorAll("#rows tr") ?? []) {
+      const old = byId(row.id)?.querySelectorAll(".use") ?? [];
+      row.querySelectorAll(".use").forEach((cell, i) => { if (old[i] && old[i].innerHTML !== cell.innerHTML) old[i].replaceWith(cell); });
+    }
+  }
+
   // The router has no place for one more stream, or asks who this is: the page asks for itself every five seconds, and each
   // time for a place.
   async function poll() {
@@ -326,7 +443,7 @@
     connected(fresh !== null);
     if (!fresh) return;
     if (rows) takeRows(fresh.getElementById("rows"));
-    else if (!document.querySelector("[data-part] :is(input, select, textarea):focus")) takeParts(fresh);
+    else if (!document.querySelector("[data-part] :is(input:not([type=checkbox]), select, textarea):focus")) takeParts(fresh);
     for (const id of ["banner", "count", "empty", "foot"]) {
       const part = fresh.getElementById(id);
       if (part) byId(id)?.replaceWith(part);
@@ -339,9 +456,15 @@
   setInterval(tick, 1000);
   if (!mode) return;
 
+  const takeUsesNow = byId("leases") || byId("lease") ? takeUses : () => {};
+  setInterval(takeUsesNow, 60000);
+
   // A tab that nobody sees holds no connection; when it is seen again it is brought up to date.
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) return listen();
+    if (!document.hidden) {
+      takeUsesNow();
+      return listen();
+    }
     clearTimeout(again);
     source?.close();
   });
