@@ -28,6 +28,8 @@ func TestBrowser(t *testing.T) {
 		run  func(*testing.T, *chromium)
 	}{
 		{"from the first run to a closed lease", firstRunToClosedLease},
+		{"the first steps", firstSteps},
+		{"block and undo", blockAndUndo},
 		{"why closing failed", whyClosingFailed},
 		{"nothing that a device sent runs", nothingThatADeviceSentRuns},
 		{"without script", withoutScript},

@@ -51,6 +51,8 @@ func requestsOf(st Status, snap *lease.Snapshot) wan.Requests {
 	switch {
 	case !slices.ContainsFunc(st.Protocols, upnp):
 		return wan.NotHeard
+	case st.Paused.On:
+		return wan.NotTaken
 	case set && fresh.Access == lease.AccessDeny:
 		return wan.Refused
 	case set && fresh.Access == lease.AccessAsk:

@@ -72,12 +72,21 @@ func (s *Server) deviceAccessForm(w http.ResponseWriter, r *http.Request) error 
 	}
 	mac := deviceID(r.PathValue("key"))
 	d := s.lookAtDevices().device(mac)
+	was := d.Settings.Access
 	d.Settings.Access = r.PostForm.Get("access")
 	err := call[DeviceChange](r, s.putDevice(lease.OriginWeb), mac, d.Settings, nil, func(inner *http.Request) { inner.URL.RawQuery = "close=true" })
 	if err != nil {
 		f := deviceFormOf(d)
 		return s.showDevice(w, r, &f, s.answerError(r, err))
 	}
-	http.Redirect(w, r, link("/devices/"+mac, "done", "device"), http.StatusSeeOther)
+	next := link("/devices/"+mac, "done", "device")
+	switch {
+	case r.PostForm.Get("back") != "overview":
+	case d.Settings.Access == string(lease.AccessDeny):
+		next = link("/", "blocked", mac, "was", was) // where it can be taken back
+	default:
+		next = link("/", "done", "device")
+	}
+	http.Redirect(w, r, next, http.StatusSeeOther)
 	return nil
 }

@@ -23,12 +23,17 @@ func (s *Server) setupForm(w http.ResponseWriter, r *http.Request) error {
 	if err := readForm(r); err != nil {
 		return err
 	}
+	first := !s.owner.configured()
 	if err := s.setUp(w, r, SetupRequest{r.PostForm.Get("code"), r.PostForm.Get("user"), r.PostForm.Get("password")}); err != nil {
 		why := s.answerError(r, err)
 		setRetryAfter(w, why)
 		return s.writeSetup(w, r, why.Status, why)
 	}
-	http.Redirect(w, r, "/", http.StatusSeeOther)
+	next := "/"
+	if first {
+		next = "/welcome"
+	}
+	http.Redirect(w, r, next, http.StatusSeeOther)
 	return nil
 }
 

@@ -2,13 +2,21 @@ package web
 
 import (
 	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/portreeve/portreeve/lease"
+	"github.com/portreeve/portreeve/wan"
 )
 
 // overviewData is the data of the first page.
 type overviewData struct {
+	Strip strip
+	Line  lineData
+	Heard heardData
+
 	Automatic int // leases
 	Static    int // forwards and addresses in force
 	Devices   int // with an open port
@@ -17,8 +25,40 @@ type overviewData struct {
 
 	Holders []deviceRow // the devices with open ports
 	More    int         // how many of them are not shown
-	Events  []activityLine
+	Events  []briefLine
 	Path    pathPicture
+	Blocked blocked
+}
+
+// strip says in a word how things stand, with one thing to do about it.
+type strip struct {
+	Word string // "ready", "limits", "unreachable" or "paused"
+	Tone string // how bad that is: the class that colours it
+	Do   string // the key of what the button says
+	At   string // and where it leads
+}
+
+// lineData is the line to the internet, with what consoles find.
+type lineData struct {
+	Addr     netip.Addr // the best one of IPv4; invalid if there is none
+	Name     string     // of the interface
+	Since    int64      // for how many seconds it has been that; 0 when unknown
+	State    WANState
+	Prefixes []netip.Prefix // of IPv6, by which devices have public addresses of their own
+	Consoles []consoleWord
+	Reason   string
+}
+
+// consoleWord is a NAT type in the words of one maker.
+type consoleWord struct {
+	Maker string
+	Words []string // the best first; keys of the catalogue below "nat."
+	Tone  string
+}
+
+// blocked is a device that has just been forbidden to open ports, so that this can be undone.
+type blocked struct {
+	Key, Name, Was string
 }
 
 // overviewDevices is how many devices the first page shows.
@@ -26,25 +66,11 @@ const overviewDevices = 8
 
 func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request) error {
 	now := s.look()
-	d := overviewData{Automatic: len(now.Leases), Events: now.latest(10), Path: now.path()}
-	const soon = 10 * time.Minute
-	for i := range now.Leases {
-		if l := &now.Leases[i]; !l.Permanent && l.Remaining(now.now) < soon {
-			d.Expiring++
-		}
+	d := overviewData{
+		Strip: stripOf(now.status), Line: now.line4(), Heard: s.heardData(now),
+		Automatic: len(now.Leases), Events: briefs(now.latest(10)), Path: now.path(), Blocked: s.justBlocked(r),
 	}
-	for _, rule := range now.Rules {
-		if rule.Why == "" && rule.Kind != lease.RuleDMZ {
-			d.Static++
-		}
-	}
-	year, month, day := now.now.Date()
-	midnight := time.Date(year, month, day, 0, 0, 0, 0, now.now.Location())
-	for _, e := range now.Events() {
-		if e.Kind == lease.EventDenied && !e.Time.Before(midnight) {
-			d.Denied += e.Count
-		}
-	}
+	d.Expiring, d.Static, d.Denied = now.expiring(10*time.Minute), now.static(), now.deniedToday()
 	for _, one := range now.devices() {
 		if len(one.Open) == 0 {
 			continue
@@ -56,4 +82,181 @@ func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return s.show(w, r, now, "overview.html", page{Title: "overview.title", At: "overview", Live: "parts", Data: d})
+}
+
+// briefLine is a line of the history in short.
+type briefLine struct {
+	activityLine
+	Said string // of a rule, the policy or trouble: what has happened to what, without the details
+}
+
+func briefs(lines []activityLine) []briefLine {
+	all := make([]briefLine, len(lines))
+	for i, l := range lines {
+		all[i] = briefLine{activityLine: l}
+		switch l.Kind {
+		case lease.EventRule, lease.EventPolicy, lease.EventTrouble, lease.EventRepaired:
+			said := strings.TrimPrefix(l.Reason, "policy: ")
+			if head, _, ok := strings.Cut(said, ": "); ok && (l.Kind == lease.EventRule || l.Kind == lease.EventPolicy) {
+				said = head
+			}
+			// The name of a DMZ host that has none is its ID, which nobody knows.
+			if rest, ok := strings.CutPrefix(said, string(lease.RuleDMZ)+" "); ok && l.Kind == lease.EventRule {
+				said = "DMZ host " + rest[strings.LastIndexByte(rest, ' ')+1:]
+			}
+			all[i].Said = said
+		}
+	}
+	return all
+}
+
+// expiring counts the leases that end soon.
+func (v view) expiring(soon time.Duration) (n int) {
+	for i := range v.Leases {
+		if l := &v.Leases[i]; !l.Permanent && l.Remaining(v.now) < soon {
+			n++
+		}
+	}
+	return n
+}
+
+// static counts the forwards and addresses in force.
+func (v view) static() (n int) {
+	for _, rule := range v.Rules {
+		if rule.Why == "" && rule.Kind != lease.RuleDMZ {
+			n++
+		}
+	}
+	return n
+}
+
+func (v view) deniedToday() (n int) {
+	year, month, day := v.now.Date()
+	midnight := time.Date(year, month, day, 0, 0, 0, 0, v.now.Location())
+	for _, e := range v.Events() {
+		if e.Kind == lease.EventDenied && !e.Time.Before(midnight) {
+			n += e.Count
+		}
+	}
+	return n
+}
+
+// stripOf chooses the word and the button.
+func stripOf(st Status) strip {
+	switch st.Verdict {
+	case VerdictReady:
+		if st.Leases == 0 {
+			return strip{"ready", "good", "strip.console", "/welcome/console"}
+		}
+		return strip{"ready", "good", "strip.exposure", "/exposure"}
+	case VerdictPaused:
+		return strip{Word: "paused", Tone: "warn"}
+	case VerdictDoubleNAT, VerdictTrouble:
+		return strip{"limits", level(st.Verdict), "strip.fix", "/welcome/check"}
+	default:
+		return strip{"unreachable", level(st.Verdict), "strip.fix", "/welcome/check"}
+	}
+}
+
+// line4 looks at the line by which devices are reached.
+func (v view) line4() lineData {
+	d := lineData{Reason: string(v.status.ExpectedNAT.Reason), Consoles: consoleWords(v.status.ExpectedNAT)}
+	for _, state := range []WANState{WANPublic, WANPrivate, WANShared, WANNoAddress, WANDown} {
+		i := slices.IndexFunc(v.status.WANs, func(w WANFacts) bool { return w.State == state })
+		if i < 0 {
+			continue
+		}
+		best := v.status.WANs[i]
+		d.Name, d.State, d.Since = best.Name, state, best.SinceSeconds
+		if len(best.Addresses) > 0 {
+			d.Addr = best.Addresses[0]
+		}
+		break
+	}
+	for _, l := range v.status.LANs {
+		for _, p := range l.Addresses {
+			if a := p.Addr(); a.Is6() && a.IsGlobalUnicast() && !a.IsPrivate() {
+				d.Prefixes = append(d.Prefixes, p.Masked())
+			}
+		}
+	}
+	return d
+}
+
+// consoleWords tells the expected NAT type in the words of each maker.
+func consoleWords(t NATType) []consoleWord {
+	if len(t.Xbox) == 0 {
+		return nil
+	}
+	all := []consoleWord{{Maker: "xbox", Tone: "good"}, {Maker: "playstation", Tone: "good"}, {Maker: "switch", Tone: "good"}}
+	for _, x := range t.Xbox {
+		all[0].Words = append(all[0].Words, "xbox."+string(x))
+	}
+	for _, p := range t.PlayStation {
+		all[1].Words = append(all[1].Words, "playstation."+string('0'+rune(p)))
+	}
+	for _, one := range t.Switch {
+		all[2].Words = append(all[2].Words, "switch."+string(one))
+	}
+	if t.Xbox[0] != wan.XboxOpen {
+		all[0].Tone = "warn"
+	}
+	for i := range all {
+		if len(all[i].Words) > 1 {
+			all[i].Tone = "warn"
+		}
+	}
+	return all
+}
+
+// justBlocked reads from the address of the page which device has just been blocked there.
+func (s *Server) justBlocked(r *http.Request) (b blocked) {
+	q := r.URL.Query()
+	mac := deviceID(q.Get("blocked"))
+	if mac == "" || mac == lease.NewDevices {
+		return b
+	}
+	d := s.lookAtDevices().device(mac)
+	if d.Settings.Access != string(lease.AccessDeny) {
+		return b // somebody has allowed it since
+	}
+	b = blocked{Key: mac, Name: d.Title, Was: q.Get("was")}
+	if b.Name == "" {
+		b.Name = mac
+	}
+	if !slices.Contains([]string{inherit, string(lease.AccessAllow), string(lease.AccessAsk)}, b.Was) {
+		b.Was = inherit
+	}
+	return b
+}
+
+// heardData is who was heard lately.
+type heardData struct {
+	Hosts []heardRow
+	More  int
+}
+
+// heardRow is a host that was heard.
+type heardRow struct {
+	HeardHost
+	Key   string // of the page of the device
+	Title string
+}
+
+// heardRows is how many of them a page shows.
+const heardRows = 5
+
+func (s *Server) heardData(v view) (d heardData) {
+	for _, h := range s.heard(v) {
+		if len(d.Hosts) == heardRows {
+			d.More++
+			continue
+		}
+		row := heardRow{HeardHost: h, Key: deviceRef(h.MAC, h.Address), Title: h.Name}
+		if row.Title == "" {
+			row.Title = addressText(h.Address)
+		}
+		d.Hosts = append(d.Hosts, row)
+	}
+	return d
 }

@@ -63,6 +63,11 @@ func (s *Server) doors() []pageRoute {
 func (s *Server) ownerPages() []pageRoute {
 	return []pageRoute{
 		{http.MethodGet, "/", s.overviewPage, ""},
+		{http.MethodPost, "/pause", s.pauseForm, ""},
+		{http.MethodPost, "/resume", s.resumeForm, ""},
+		{http.MethodGet, "/welcome", s.welcomeStart, ""},
+		{http.MethodGet, "/welcome/:step", s.welcomePage, ""},
+		{http.MethodPost, "/welcome/devices", s.welcomeDevicesForm, RoleAdmin},
 		{http.MethodGet, "/leases", s.leasesPage, ""},
 		{http.MethodGet, "/leases.csv", s.leasesCSV, ""},
 		{http.MethodGet, "/leases.json", s.leasesJSON, ""},
@@ -263,7 +268,7 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, now view, name str
 
 // doneTexts are the things of which a page may say that they have been done, when it is told so by its address.
 func doneTexts() []string {
-	return []string{"closed", "undone", "lease", "saved", "switched", "dmz", "dmzoff", "assigned", "released", "policy", "password", "ended", "user", "userremoved", "tokenremoved", "device", "answered", "notify", "notifyremoved"}
+	return []string{"closed", "undone", "lease", "saved", "switched", "dmz", "dmzoff", "assigned", "released", "policy", "password", "ended", "user", "userremoved", "tokenremoved", "device", "answered", "paused", "resumed", "notify", "notifyremoved"}
 }
 
 // readForm reads the body of a form; the query counts for nothing.

@@ -202,8 +202,24 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 		Audit: []AuditEntry{{Who: hostileText, From: hostileText, Action: hostileText, Target: hostileText, Before: hostileText, After: hostileText, Result: AuditRefused, Count: 2}, {}},
 	}
 	traffic := Traffic{Known: true, Counted: true, Used: &Used{In: 1}, Peers: []Peer{{Inbound: true, BytesSent: 5000}, {}}}
+	warning := strip{"limits", "warn", "strip.fix", "/welcome/check"}
+	welcome := welcomeData{
+		Step: "network", Steps: welcomeSteps(), Back: "check", Next: "console", File: ConfigFile{hostileText, true}, Strip: warning,
+		Found: []found{{"wan", []foundItem{{hostileText, []string{hostileText}, "bad", "welcome.wan.none"}}, true, []string{hostileText}}, {Kind: "protocols"}, {Kind: "lan"}},
+	}
+	devices := welcomeData{Step: "devices", Steps: welcomeSteps(), Back: "network", Next: "check", Who: "ask", Choices: whoMay(), Devices: []deviceRow{device}, Rules: 2, Recorded: hostileText}
+	checks := welcomeData{Step: "check", Back: "devices", Next: "console", Wrong: 1, Findings: []findingRow{{Finding{Subject: hostileText, What: hostileText, Do: hostileText}, "bad"}, {Finding{Subject: "wan"}, "good"}}}
+	consoles := welcomeData{Step: "console", Back: "check", Strip: warning, Line: hostileLine(), Heard: hostileHeard(), Opened: rows}
 	for name, data := range map[string]any{
-		"overview.html":   frame("overview.title", overviewData{Holders: []deviceRow{device}, More: 3, Events: events, Path: pathPicture{LAN: hostileText, WAN: hostileText, Upstream: true}}),
+		"welcome.html 2":  frame("welcome.devices", devices),
+		"welcome.html 3":  frame("welcome.check", checks),
+		"welcome.html 4":  frame("welcome.console", consoles),
+		"overview.html":   frame("overview.title", overviewData{Strip: warning, Line: hostileLine(), Heard: hostileHeard(), Blocked: blocked{hostileText, hostileText, "ask"}, Holders: []deviceRow{device}, More: 3, Events: append(briefs(events), briefLine{line, hostileText}), Path: pathPicture{LAN: hostileText, WAN: hostileText, Upstream: true}}),
+		"welcome.html":    frame("welcome.network", welcome),
+		"onward":          welcomeData{Next: "check"},
+		"progress":        devices,
+		"heard":           heardData{},
+		"consoles":        lineData{Reason: "offline"},
 		"leases.html":     frame("leases.title", leasesData{Groups: []leaseGroup{{hostileText, 3, rows}, {"", 1, rows[:1]}}, Chips: chips("a " + hostileText), Total: 9, Found: 4, Query: hostileText, Sort: "port", Group: "app", Next: "4", From: 2, To: 4, Back: hostileText, Undo: &undoNotice{hostileText, "undo.closed", rows[0], 1}}),
 		"lease.html":      frame("lease.title", leaseData{Row: rows[1], Lengths: []int64{600, 3600}, Trace: line.Trace, Events: events, Traffic: traffic, Public: hostileText, Only: []string{hostileText}}),
 		"forwards.html":   frame("forwards.title", rules),
@@ -231,6 +247,7 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 		"foot":            quiet.Status,
 	} {
 		var want strings.Builder
+		name, _, _ = strings.Cut(name, " ") // a number behind it tells variants apart
 		if err := all.ExecuteTemplate(&want, name, data); err != nil {
 			t.Fatal(err)
 		}
@@ -242,6 +259,20 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 			t.Errorf("%s (-html/template +ours):\n%s", name, d)
 		}
 	}
+}
+
+func hostileLine() lineData {
+	return lineData{
+		Addr: netip.MustParseAddr("203.0.113.5"), Name: hostileText, Since: 70, State: WANPublic, Prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8::/64")},
+		Consoles: []consoleWord{{"xbox", []string{"xbox.open", "xbox.moderate"}, "warn"}}, Reason: "ask",
+	}
+}
+
+func hostileHeard() heardData {
+	return heardData{More: 2, Hosts: []heardRow{
+		{HeardHost{Searches: 1, Calls: 2, Requests: 3, AgoSeconds: 61}, hostileText, hostileText},
+		{HeardHost{}, "k", "t"},
+	}}
 }
 
 func hostileRule() PolicyRule {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/portreeve/portreeve/lease"
 	"github.com/portreeve/portreeve/notify"
+	"github.com/portreeve/portreeve/wan"
 )
 
 // The texts that templates, the script and the handlers choose while they run.
@@ -60,6 +61,26 @@ func chosenKeys() []string {
 	for _, undone := range []string{"undo.closed", "undo.blocked", "undo.forbidden"} {
 		keys = append(keys, undone+".one", undone+".other")
 	}
+	for _, step := range welcomeSteps() {
+		keys = append(keys, "welcome."+step, "welcome."+step+".intro", "welcome."+step+".short")
+	}
+	for _, who := range whoMay() {
+		keys = append(keys, "who."+who, "who."+who+".text")
+	}
+	for _, s := range []WANState{WANPublic, WANShared, WANPrivate, WANNoAddress, WANDown, "none"} {
+		keys = append(keys, "welcome.wan."+string(s))
+	}
+	for _, r := range []wan.Reason{
+		wan.ReasonReady, wan.ReasonOffline, wan.ReasonPrivate, wan.ReasonShared, wan.ReasonSpecial, wan.ReasonFirewall, wan.ReasonPaused, wan.ReasonSilent,
+		wan.ReasonDenied, wan.ReasonAsk,
+	} {
+		keys = append(keys, "nat.reason."+string(r))
+	}
+	keys = append(keys, "welcome.found.wan", "welcome.found.lan", "welcome.found.protocols", "welcome.lan.served", "welcome.lan.none", "welcome.upnp", "welcome.nat-pmp", "welcome.pcp",
+		"strip.ready", "strip.limits", "strip.unreachable", "strip.paused", "strip.fix", "strip.console", "strip.exposure", "check.tone.good", "check.tone.warn", "check.tone.bad",
+		"nat.xbox", "nat.playstation", "nat.switch", "nat.xbox.open", "nat.xbox.moderate", "nat.xbox.strict", "nat.playstation.1", "nat.playstation.2", "nat.playstation.3",
+		"nat.switch.A", "nat.switch.B", "nat.switch.C", "nat.switch.D", "nat.switch.F",
+		"check.configuration", "check.store", "check.firewall", "check.forwarding", "check.rules", "check.policy", "check.wan", "check.lan", "check.port", "check.miniupnpd")
 	for _, p := range presets() {
 		keys = append(keys, "preset."+p.Name)
 	}

@@ -328,6 +328,10 @@
     announce = false;
   }, 5000);
 
+  // What changes while the state does not, such as who was heard, is asked for now and then.
+  const often = document.querySelector("[data-again]")?.dataset.again;
+  if (often) setInterval(() => { if (!document.hidden && !body.classList.contains("lost")) renew(); }, 1000 * Number(often));
+
   // Elements are found again by their place: the n-th of their kind.
   function replace(part, other) {
     const original = other.outerHTML;
@@ -412,7 +416,10 @@
     source.addEventListener("lease", (event) => put(parse(event.data).querySelector("tr")));
     source.addEventListener("gone", (event) => remove(JSON.parse(event.data).id));
     source.addEventListener("status", (event) => {
-      for (const part of [...parse(event.data).children]) byId(part.id)?.replaceWith(part);
+      for (const part of [...parse(event.data).children]) {
+        byId(part.id)?.replaceWith(part);
+        wind(part);
+      }
       tick();
       connected(true);
       if (mode === "parts" && event.lastEventId !== body.dataset.state) renew();
