@@ -19,6 +19,9 @@ type Config struct {
 	// default route, the LANs are those with a private address.
 	WANs, LANs []string
 
+	// MDNS: machines of the LAN are asked for their names.
+	MDNS bool
+
 	// Backend is "auto", "nftables" or "iptables".
 	Backend string
 
@@ -69,7 +72,7 @@ type Web struct {
 // Default returns the configuration that holds without a file.
 func Default() Config {
 	return Config{
-		Backend: "auto", EndConnections: true,
+		Backend: "auto", EndConnections: true, MDNS: true,
 		IGD:    IGD{Enable: true, Port: 49000},
 		PCP:    true,
 		NATPMP: true,
@@ -87,6 +90,7 @@ type file struct {
 	LAN struct {
 		Interfaces []string          `toml:"interfaces"`
 		WAN        map[string]string `toml:"wan"`
+		MDNS       *bool             `toml:"mdns"`
 	} `toml:"lan"`
 	Firewall struct {
 		Backend        *string `toml:"backend"`
@@ -140,6 +144,7 @@ func Parse(r io.Reader) (Config, error) {
 	if len(f.LAN.WAN) > 0 {
 		cfg.Policy.WANs = f.LAN.WAN
 	}
+	set(&cfg.MDNS, f.LAN.MDNS)
 	set(&cfg.Backend, f.Firewall.Backend)
 	set(&cfg.EndConnections, f.Firewall.EndConnections)
 	set(&cfg.IGD.Enable, f.IGD.Enable)

@@ -36,6 +36,7 @@ func TestParse(t *testing.T) {
 		wan.interfaces = ["ppp0"]
 		lan.interfaces = ["br-lan", "br-guest"]
 		lan.wan = { br-guest = "ppp0" }
+		lan.mdns = false
 		firewall = { backend = "iptables", end_connections = false }
 		igd = { enable = false, version = 2, port = 5000 }
 		pcp = { pcp = false, natpmp = false, min_lifetime = 60, max_lifetime = 7200, third_party = true }
@@ -94,7 +95,7 @@ func TestParse(t *testing.T) {
 	want := config.Default()
 	want.WANs, want.LANs = []string{"ppp0"}, []string{"br-lan", "br-guest"}
 	want.Backend, want.EndConnections = "iptables", false
-	want.Policy.WANs = map[string]string{"br-guest": "ppp0"}
+	want.Policy.WANs, want.MDNS = map[string]string{"br-guest": "ppp0"}, false
 	want.IGD = config.IGD{Version: 2, Port: 5000}
 	want.PCP, want.NATPMP = false, false
 	want.Web = config.Web{Port: 80}

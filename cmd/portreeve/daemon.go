@@ -53,6 +53,7 @@ type daemon struct {
 	heard *lan.Heard // who said something to the servers lately
 
 	notifier     *notify.Notifier
+	resolver     *lan.Resolver // asks devices for their names; nil: switched off
 	certificates *certificates // of the admin page; nil: it is served without TLS
 
 	limits limits
@@ -152,12 +153,15 @@ func (d *daemon) newServers(ctx context.Context, o *options) (err error) {
 	if d.certificates, err = openCertificates(d.cfg.Web, o.stateDir, d.ownAddrs(), d.log); err != nil {
 		return err
 	}
+	if d.cfg.MDNS {
+		d.resolver = lan.NewResolver(d.lan, time.Now, d.log)
+	}
 	names := lan.NewNames(lan.UsualNameFiles(), time.Now, d.log)
 	if err := d.newNotifier(ctx, records, names); err != nil {
 		return err
 	}
 	d.web, err = web.New(ctx, web.Config{
-		DeviceName: deviceName(names), Neighbours: d.neighbours, Vendor: lan.NewVendors(lan.UsualVendorFiles(), d.log).Vendor,
+		DeviceName: d.deviceName(names), Neighbours: d.neighbours, Vendor: lan.NewVendors(lan.UsualVendorFiles(), d.log).Vendor,
 		Leases: d.leases, Records: records, Facts: d.facts, OwnAddrs: d.ownAddrs, Traffic: d.traffic, Use: d.use, Minutes: d.minutes,
 		MAC: d.lan.MAC, Addrs: d.lan.Addrs, Policy: d.cfg.Policy, Answer: answer, Settings: settings(d.cfg), Logger: d.log,
 		ConfigFile: o.file(), Check: d.selfCheck, Heard: d.hostsHeard, Notify: d.notifier,
@@ -254,6 +258,9 @@ func (d *daemon) run(ctx context.Context, ready func()) (err error) {
 	core.Go(func() error { return d.lan.Run(coreCtx) })
 	core.Go(func() error { return d.meter.Run(coreCtx) })
 	core.Go(func() error { return d.followNetwork(coreCtx) })
+	if d.resolver != nil {
+		core.Go(func() error { return d.resolver.Run(coreCtx) })
+	}
 	core.Go(func() error { return d.holdAddresses(coreCtx) })
 	core.Go(func() error {
 		d.backend.Watch(coreCtx, func() {

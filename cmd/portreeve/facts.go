@@ -232,9 +232,16 @@ func answer(a web.Action, err error) (code int, name string) {
 	}
 }
 
-// deviceName is what the network calls the device that holds a lease.
-func deviceName(names *lan.Names) func(lease.Lease) string {
-	return func(l lease.Lease) string { return names.Name(l.Device, l.Internal.Addr(), l.Client) }
+// deviceName is what the network calls the device that holds a lease: what DHCP has written down, else what the device says when
+// it is asked.
+func (d *daemon) deviceName(names *lan.Names) func(lease.Lease) string {
+	return func(l lease.Lease) string {
+		name := names.Name(l.Device, l.Internal.Addr(), l.Client)
+		if name == "" && d.resolver != nil {
+			name = d.resolver.Name(l.Device, l.Internal.Addr(), l.Client)
+		}
+		return name
+	}
 }
 
 // neighbours are those who are on the LANs now.

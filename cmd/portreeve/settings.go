@@ -31,6 +31,7 @@ func settingsOf(cfg config.Config) []web.Setting {
 	return []web.Setting{
 		{Name: "wan.interfaces", Value: found(cfg.WANs)},
 		{Name: "lan.interfaces", Value: found(cfg.LANs)},
+		{Name: "lan.mdns", Value: fmt.Sprint(cfg.MDNS)},
 		{Name: "firewall.backend", Value: cfg.Backend},
 		{Name: "firewall.end_connections", Value: fmt.Sprint(cfg.EndConnections)},
 		{Name: "igd.enable", Value: fmt.Sprint(cfg.IGD.Enable)},

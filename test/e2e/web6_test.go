@@ -87,7 +87,7 @@ func TestPresentationOverIPv6(t *testing.T) {
 			home, _ := newHome(t, usual(), lab.DaemonOptions{Config: config})
 			transport := &http.Transport{
 				DialContext: home.LAN2.Dial,
-				//nolint:gosec // that the certificate names its addresses is another test's subject
+				// That the certificate names its addresses is another test's subject.
 				TLSClientConfig: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12},
 			}
 			client := http.Client{Timeout: within, Transport: transport}
