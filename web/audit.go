@@ -223,7 +223,7 @@ func (s *Server) audited(rt route, who identity, w http.ResponseWriter, r *http.
 	if rt.short != nil && (target != "" || rt.single()) {
 		before = rt.short(target)
 	}
-	seen := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+	seen := &statusWriter{ResponseWriter: w, status: http.StatusOK, before: before}
 	if err := rt.handle(seen, r); err != nil {
 		return err
 	}
@@ -237,7 +237,7 @@ func (s *Server) audited(rt route, who identity, w http.ResponseWriter, r *http.
 	if rt.short != nil {
 		after = rt.short(target)
 	}
-	s.audit.add(r.Context(), who, rt.action, target, before, after)
+	s.audit.add(r.Context(), who, rt.action, target, seen.before, after)
 	return nil
 }
 
@@ -251,6 +251,14 @@ func (rt route) single() bool {
 type statusWriter struct {
 	http.ResponseWriter
 	status int
+	before string // in short, what there was
+}
+
+// noteBefore tells the audit log what there was, where only the handler knows.
+func noteBefore(w http.ResponseWriter, text string) {
+	if seen, ok := w.(*statusWriter); ok {
+		seen.before = text
+	}
 }
 
 // WriteHeader implements http.ResponseWriter.

@@ -74,3 +74,35 @@ func TestAmendALease(t *testing.T) {
 		t.Errorf("the audit log says %+v", e)
 	}
 }
+
+func TestCloseSeveralLeases(t *testing.T) {
+	h := newHome(t)
+	b := h.owner()
+	closing := func(query, body string) web.CloseResult {
+		t.Helper()
+		return decode[web.CloseResult](t, b.want(http.StatusOK, b.json(http.MethodPost, "/api/v1/leases/close"+query, body)))
+	}
+	one, two, three := h.open(), h.open(port(3075)), h.open(port(3076))
+	got := closing("?dry_run=true", `{"all": true}`)
+	if !got.DryRun || len(got.Closed) != 3 || len(got.Failed) != 0 {
+		t.Errorf("a dry run answers %+v", got)
+	}
+	got = closing("", `{"ids": ["nothing0", "`+string(one.ID)+`", "`+string(two.ID)+`"]}`)
+	if len(got.Closed) != 2 || len(got.Failed) != 1 || got.Failed[0].ID != "nothing0" || got.Failed[0].Code != web.CodeNoLease || got.Failed[0].Status != http.StatusNotFound {
+		t.Errorf("closed %+v", got)
+	}
+	e := decode[web.AuditList](t, b.want(http.StatusOK, b.get("/api/v1/audit"))).Entries[0]
+	if e.Action != "lease.close.selected" || e.Before != "udp 3074 -> 192.168.1.50:3074; udp 3075 -> 192.168.1.50:3075" || e.After != "" {
+		t.Errorf("the audit log says %+v", e)
+	}
+	if got = closing("", `{"device": "192.168.1.51"}`); len(got.Closed) != 0 {
+		t.Errorf("of another device %+v", got)
+	}
+	if got = closing("", `{"device": "00-50-F2-12-34-56", "port": 3076, "via": "upnp"}`); len(got.Closed) != 1 || got.Closed[0].ID != three.ID {
+		t.Errorf("of the device %+v", got)
+	}
+	h.inForce(lease.Port{Protocol: lease.UDP, Number: 3076}, false)
+	for _, body := range []string{`{}`, `{"all": true, "port": 1}`, `{"device": "router"}`, `{"via": "web"}`, `{"port": 70000}`, `{"ids": "all"}`} {
+		b.refused(web.CodeInvalid, b.json(http.MethodPost, "/api/v1/leases/close", body))
+	}
+}

@@ -43,6 +43,7 @@ func (s *Server) routes(by access) []route {
 		{http.MethodGet, "/leases", RoleViewer, AreaState, "", nil, s.getLeases},
 		{http.MethodGet, "/leases/:id", RoleViewer, AreaState, "", nil, s.getLease},
 		{http.MethodDelete, "/leases/:id", RoleOperator, AreaState, "lease.close", s.leaseShort, s.deleteLease(by.origin)},
+		{http.MethodPost, "/leases/close", RoleOperator, AreaState, "lease.close.selected", nil, s.postClose(by.origin)},
 		{http.MethodPatch, "/leases/:id", RoleOperator, AreaState, "lease.change", s.leaseNoteShort, s.patchLease(by.origin)},
 		{http.MethodPost, "/leases/:id/reopen", RoleOperator, AreaState, "lease.reopen", s.leaseShort, s.postReopen(by.origin)},
 		{http.MethodGet, "/history", RoleViewer, AreaState, "", nil, s.getHistory},

@@ -27,6 +27,7 @@ import (
 type Leases interface {
 	Snapshot() *lease.Snapshot
 	CloseID(ctx context.Context, by lease.Actor, id lease.ID) (lease.Lease, error)
+	CloseSelected(ctx context.Context, which lease.Selection, o lease.CloseOptions) ([]lease.CloseResult, error)
 	Reopen(ctx context.Context, by lease.Actor, id lease.ID) (lease.Lease, error)
 	AmendLease(ctx context.Context, by lease.Actor, id lease.ID, c lease.LeaseChange) (lease.Lease, error)
 	Open(ctx context.Context, r lease.Request) (lease.Lease, error)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -230,27 +229,6 @@ func peer(p web.Peer, counted bool) string {
 		text += fmt.Sprintf(", sent %d bytes in %d packets, received %d in %d", p.BytesSent, p.PacketsSent, p.BytesReceived, p.PacketsReceived)
 	}
 	return text
-}
-
-func newLeaseClose(c *client) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "close ID...",
-		Short: "Close leases at once; their devices may ask for them again",
-		Args:  cobra.MinimumNArgs(1),
-	}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		var failed []error // the first decides the exit code
-		for _, id := range args {
-			var l web.Lease
-			if err := c.do(cmd.Context(), http.MethodDelete, "/leases/"+url.PathEscape(id), &l); err != nil {
-				failed = append(failed, fmt.Errorf("close %s: %w", id, err))
-				continue
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "closed %s: %s %s to %s\n", l.ID, l.Protocol, external(l), to(l))
-		}
-		return errors.Join(failed...)
-	}
-	return cmd
 }
 
 // external says by what a lease is reached: "3074", "5000-5003", or an address that the device has for itself.

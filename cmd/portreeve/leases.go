@@ -9,10 +9,58 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/portreeve/portreeve/lease"
 	"github.com/portreeve/portreeve/web"
 )
 
 func leasePath(id string) string { return "/leases/" + url.PathEscape(id) }
+
+func newLeaseClose(c *client) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "close [ID...]",
+		Short: "Close leases at once; their devices may ask for them again",
+		Long: `Close leases at once, by their IDs, or all that fit each of what is said of them. Their devices may ask for them again.
+For a minute "portreeve lease reopen" takes it back.`,
+		Example: "  portreeve lease close --device 02:00:00:00:00:10 --dry-run",
+	}
+	var body web.CloseRequest
+	var dry bool
+	var via string
+	f := cmd.Flags()
+	f.StringVar(&body.Device, "device", "", "those of a device, by its MAC address or an address of it")
+	f.Uint16Var(&body.Port, "port", 0, "those with a port outside")
+	f.StringVar(&via, "via", "", "those by upnp, nat-pmp or pcp")
+	f.BoolVar(&body.All, "all", false, "all that devices have open")
+	f.BoolVar(&dry, "dry-run", false, "only tell which would be closed")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		body.Via = lease.Origin(via)
+		for _, id := range args {
+			body.IDs = append(body.IDs, lease.ID(id))
+		}
+		var result web.CloseResult
+		path := fmt.Sprintf("/leases/close?dry_run=%t", dry)
+		if err := c.send(cmd.Context(), call{method: http.MethodPost, path: path, body: body}, &result); err != nil {
+			return err
+		}
+		done := "closed"
+		if dry {
+			done = "would be closed"
+		}
+		for _, l := range result.Closed {
+			fmt.Fprintf(cmd.OutOrStdout(), "%s %s: %s %s to %s\n", done, l.ID, l.Protocol, external(l), to(l))
+		}
+		if len(result.Closed)+len(result.Failed) == 0 {
+			fmt.Fprintln(cmd.OutOrStdout(), "there is none")
+		}
+		var failed []error // the first decides the exit code
+		for _, n := range result.Failed {
+			p := &web.Problem{Code: n.Code, Detail: n.Detail}
+			failed = append(failed, fmt.Errorf("close %s: %w", n.ID, refusal(p, n.Status)))
+		}
+		return errors.Join(failed...)
+	}
+	return cmd
+}
 
 func newLeaseReopen(c *client) *cobra.Command {
 	cmd := &cobra.Command{

@@ -134,7 +134,7 @@ func TestWrongCommandsAreFound(t *testing.T) {
 	p := program(t)
 	for line, good := range map[string]bool{
 		"lease list -o json": true, "lease close abc def": true, "run --wan=ppp0 --lan br0": true, "help run": true,
-		"leases": false, "lease lists": false, "status now": false, "status --wan x": false, "lease close --all": false,
+		"leases": false, "lease lists": false, "status now": false, "status --wan x": false, "lease close --every": false, "lease close --all --dry-run": true,
 	} {
 		if err := p.check(strings.Fields(line)); (err == nil) != good {
 			t.Errorf("portreeve %s: got %v, want good: %v", line, err, good)
