@@ -47,8 +47,11 @@ func mailText(t Target, m message) []byte {
 	return b.Bytes()
 }
 
-// sendMail hands a message to the owner's mail server, and returns the answer to it.
-func sendMail(ctx context.Context, t Target, m message) (answer string, err error) {
+// mailer sends mail. Its certificates are checked like those of HTTP.
+type mailer struct{ secured *tls.Config }
+
+// send hands a message to the owner's mail server.
+func (s mailer) send(ctx context.Context, t Target, m message) (answer string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
 	host, _, err := net.SplitHostPort(t.Server)
@@ -66,16 +69,17 @@ func sendMail(ctx context.Context, t Target, m message) (answer string, err erro
 	if err := conn.SetDeadline(deadline); err != nil {
 		return "", err
 	}
-	if err := converse(&bounded{conn, 64 << 10}, host, t, m); err != nil {
+	if err := s.converse(&bounded{conn, 64 << 10}, host, t, m); err != nil {
 		return "", explainMail(err)
 	}
 	return "accepted by the mail server", nil
 }
 
 // converse speaks SMTP (RFC 5321).
-func converse(conn net.Conn, host string, t Target, m message) error {
+func (s mailer) converse(conn net.Conn, host string, t Target, m message) error {
 	name := "[" + literal(conn.LocalAddr()) + "]"
-	secured := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
+	secured := s.secured.Clone()
+	secured.ServerName = host
 	if t.Security == TLS {
 		conn = tls.Client(conn, secured)
 	}
@@ -129,7 +133,7 @@ func explainMail(err error) error {
 		return err
 	}
 	if said, ok := errors.AsType[*textproto.Error](err); ok {
-		return fmt.Errorf("the other end answers: %s", clean(said))
+		return fmt.Errorf("the other end answers: %d %s", said.Code, lease.CleanText(said.Msg, maxShown))
 	}
 	return explain(err)
 }
@@ -170,11 +174,11 @@ type deliver func(ctx context.Context, t Target, m message) (answer string, err 
 
 // newDeliver is how messages are really sent.
 func newDeliver(agent string, now func() time.Time) deliver {
-	p := &post{newClient(), agent, now}
+	p, s := &post{newClient(), agent, now}, mailer{secured()}
 	return func(ctx context.Context, t Target, m message) (string, error) {
 		switch t.Kind {
 		case Mail:
-			return sendMail(ctx, t, m)
+			return s.send(ctx, t, m)
 		case Ntfy:
 			return p.ntfy(ctx, t, m)
 		default:

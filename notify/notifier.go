@@ -34,6 +34,9 @@ type Config struct {
 	// Lines tells how the router is connected to the internet, and when that has changed. It must not block. Required.
 	Lines func() (all []Line, changed <-chan struct{})
 
+	// MAC returns the hardware address of a LAN host, "" when unknown. Nil: never known.
+	MAC func(addr netip.Addr) string
+
 	// DeviceName returns what people call a device, "" when unknown. Nil: no names.
 	DeviceName func(mac string, addr netip.Addr) string
 
@@ -86,6 +89,12 @@ func New(ctx context.Context, c Config) (*Notifier, error) {
 	if c.Leases == nil || c.Records == nil || c.Lines == nil {
 		return nil, errors.New("notify: Leases, Records and Lines are required")
 	}
+	if c.MAC == nil {
+		c.MAC = func(netip.Addr) string { return "" }
+	}
+	if c.DeviceName == nil {
+		c.DeviceName = func(string, netip.Addr) string { return "" }
+	}
 	if c.Translate == nil {
 		c.Translate = func(_, text string) string { return text }
 	}
@@ -99,7 +108,7 @@ func New(ctx context.Context, c Config) (*Notifier, error) {
 		cfg: c, deliver: newDeliver("portreeve/"+c.Version, c.Leases.Now), poke: make(chan struct{}, 1), tests: make(chan struct{}, maxTests),
 		settings: Defaults(), watch: newWatch(), queues: map[string]*queue{},
 	}
-	n.watch.name = c.DeviceName
+	n.watch.name, n.watch.mac = c.DeviceName, c.MAC
 	stored, err := c.Records.Records(ctx, kindNotify)
 	if err != nil {
 		return nil, fmt.Errorf("notify: %w", err)

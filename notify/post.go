@@ -43,13 +43,16 @@ func sign(key string, timestamp string, body []byte) string {
 	return "sha256=" + hex.EncodeToString(mac.Sum(nil))
 }
 
-// client speaks HTTP to targets: by no proxy, following nobody elsewhere, with certificates checked against those that the
-// system trusts. Connections are not kept, there is a message every few minutes at most.
+// secured is how connections are encrypted: certificates are checked against those that the system trusts.
+func secured() *tls.Config { return &tls.Config{MinVersion: tls.VersionTLS12} }
+
+// newClient returns what speaks HTTP to targets: by no proxy, following nobody elsewhere. Connections are not kept, there is a
+// message every few minutes at most.
 func newClient() *http.Client {
 	return &http.Client{
 		Timeout: sendTime,
 		Transport: &http.Transport{
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+			TLSClientConfig:        secured(),
 			TLSHandshakeTimeout:    sendTime,
 			ResponseHeaderTimeout:  sendTime,
 			MaxResponseHeaderBytes: 16 << 10,

@@ -41,6 +41,7 @@ type watch struct {
 	dmzAfter time.Duration
 	refusals int
 	name     func(mac string, addr netip.Addr) string // what people call a device
+	mac      func(addr netip.Addr) string
 
 	memory
 	settled  bool           // something is known of before: by a record, or by a first look
@@ -110,7 +111,7 @@ func (w *watch) settle(s scene) {
 			w.counts[e.Seq] = e.Count
 		}
 		if asks(e) {
-			w.meet(e.Lease.Device, e.Lease.Internal.Addr())
+			w.meet(w.deviceIn(e.Lease), e.Lease.Internal.Addr())
 		}
 	}
 	for _, l := range s.snap.Leases {
@@ -172,9 +173,17 @@ func (w *watch) meet(mac string, addr netip.Addr) bool {
 	return true
 }
 
+// deviceIn is the MAC address of the device that a lease is for. A refused request does not have it.
+func (w *watch) deviceIn(l lease.Lease) string {
+	if l.Device != "" {
+		return l.Device
+	}
+	return w.mac(l.Internal.Addr())
+}
+
 func (w *watch) of(k Kind, s scene, mac string, addr netip.Addr) News {
 	name := s.snap.Own.Devices[mac].Name
-	if name == "" && w.name != nil {
+	if name == "" {
 		name = w.name(mac, addr)
 	}
 	n := News{Kind: k, Device: mac, Name: lease.CleanText(name, maxName)}
@@ -205,7 +214,7 @@ func (w *watch) happened(s scene, e lease.Event) (news []News) {
 	if !asks(e) {
 		return nil
 	}
-	mac, addr := e.Lease.Device, e.Lease.Internal.Addr()
+	mac, addr := w.deviceIn(e.Lease), e.Lease.Internal.Addr()
 	if w.meet(mac, addr) {
 		news = append(news, w.of(NewDevice, s, mac, addr).ofMapping(e.Lease.Mapping, e.By))
 	}
@@ -230,7 +239,8 @@ func (w *watch) refused(s scene, e lease.Event) []News {
 	if more <= 0 {
 		return nil
 	}
-	mac, addr := e.Lease.Device, e.Lease.Client
+	addr := e.Lease.Client
+	mac := w.mac(addr)
 	key := cmp.Or(mac, addr.String())
 	f, ok := w.floods[key]
 	if !ok {

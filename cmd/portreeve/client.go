@@ -144,7 +144,7 @@ func (t *told) Error() string { return t.text }
 
 // optionOf is the option by which a member of a body is set.
 func optionOf(member string) string {
-	if _, of, inRule := strings.Cut(member, "]."); inRule && strings.HasPrefix(member, "rules[") {
+	if _, of, inRule := strings.Cut(member, "]."); inRule && (strings.HasPrefix(member, "rules[") || strings.HasPrefix(member, "targets[")) {
 		member = of
 	} else if strings.HasPrefix(member, "lifetimes") {
 		return "--lifetime (" + cmp.Or(of, strings.TrimPrefix(member, "lifetimes.")) + ")"
@@ -152,6 +152,7 @@ func optionOf(member string) string {
 	options := map[string]string{
 		"enabled": "--disabled", "hairpin": "--no-hairpin", "when_gone": "--close-when-gone", "lifetime_seconds": "--for",
 		"external_port": "--port", "via": "--by", "protocols": "--protocol", "max_lifetime_seconds": "--max-lifetime",
+		"id": "the name", "token": "--token-file", "key": "--key-file", "password": "--password-file", "pause_minutes": "--pause", "dmz_hours": "--dmz-after",
 	}
 	return cmp.Or(options[member], "--"+strings.ReplaceAll(member, "_", "-"))
 }

@@ -66,7 +66,7 @@ NAT-PMP, closes them on time, and shows the owner everything.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(newRun(), newCheck(), newCleanup(), newStatus(), newHeard(), newPause(), newResume(), newLease(),
-		newForward(), newDMZ(), newAddress(), newPolicy(), newDevice(), newRequest(), newClientCommand(), newSetupCode(), newUser(), newSession(), newToken(), newAudit(), newBackup(), newRestore(), newVersion())
+		newForward(), newDMZ(), newAddress(), newPolicy(), newDevice(), newRequest(), newClientCommand(), newSetupCode(), newUser(), newSession(), newToken(), newNotify(), newAudit(), newBackup(), newRestore(), newVersion())
 	inOurWords(root)
 	return root
 }

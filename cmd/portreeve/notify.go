@@ -20,6 +20,7 @@ func (d *daemon) newNotifier(ctx context.Context, records notify.Records, names 
 	}
 	d.notifier, err = notify.New(ctx, notify.Config{
 		Leases: d.leases, Records: records, Lines: d.lines, Router: lease.CleanText(host, 64), Version: version(), Logger: d.log,
+		MAC:        d.lan.MAC,
 		DeviceName: func(mac string, addr netip.Addr) string { return names.Name(mac, addr, addr) },
 		Translate:  web.Translate,
 	})
