@@ -347,7 +347,7 @@ func (m *Manager) note(batch []*operation) {
 		r := o.request
 		denied := Event{
 			Kind: EventDenied, By: r.Origin, Reason: reasonOf(o.err), Trace: o.trace,
-			Lease: Lease{Mapping: r.Mapping, Origin: r.Origin, Client: r.Client, Agent: r.Agent},
+			Lease: Lease{Mapping: r.Mapping, Origin: r.Origin, Client: r.Client, Device: o.device, Agent: r.Agent},
 		}
 		// One by one, because each counts for the limit of its client.
 		events := m.history.plan([]Event{denied}, m.Now())

@@ -68,7 +68,7 @@ func (d *Device) title() string {
 
 // String says what is set, in a line.
 func (d Device) String() string {
-	parts := []string{map[Access]string{AccessInherit: "as the policy says", AccessAllow: "allowed", AccessAsk: "asks the owner", AccessDeny: "denied"}[d.Access]}
+	parts := []string{map[Access]string{AccessInherit: "as the policy says", AccessAllow: "may open ports", AccessAsk: "asks the owner", AccessDeny: "may not open ports"}[d.Access]}
 	if len(d.Ports) > 0 {
 		parts = append(parts, "ports "+d.Ports.String())
 	}
@@ -192,8 +192,14 @@ func (a *authorization) checkDevice(p Policy, r Request, f Facts) {
 	}
 	for _, mac := range macs {
 		if d := p.device(mac); d != nil {
-			a.check(d.Access != AccessDeny, ErrNotAuthorized, "device", "%s: %s", d.title(), d)
-			a.check(!d.NoIPv6 || !r.Pinhole(), ErrNotAuthorized, "device", "%s may not open ports over IPv6", d.title())
+			if d.Access == AccessDeny {
+				a.check(false, ErrNotAuthorized, "device", "%s may not open ports: the owner has said so", d.title())
+			} else {
+				a.check(true, nil, "device", "%s: %s", d.title(), d)
+			}
+			if d.NoIPv6 && r.Pinhole() {
+				a.check(false, ErrNotAuthorized, "device", "%s may not open ports over IPv6", d.title())
+			}
 		}
 	}
 }
@@ -297,11 +303,15 @@ func (t *tx) putDevices(change *DeviceChange, devices map[string]Device, o Devic
 		return
 	}
 	t.policy = &next
-	t.events = append(t.events, Event{Kind: EventPolicy, By: o.By, Reason: CleanText(what, 2*MaxDescription)})
+	e := Event{Kind: EventPolicy, By: o.By, Reason: CleanText(what, 2*MaxDescription)}
+	if mac != NewDevices {
+		e.Lease.Device = mac
+	}
+	t.events = append(t.events, e)
 	t.endWithHours(next.whole, mac, f)
 	if change.Closed {
 		for _, l := range change.Refused {
-			t.closed(t.get(l.ID), o.By, "the device may not have it any more: "+l.Reason)
+			t.closed(t.get(l.ID), o.By, "the owner does not let the device have it any more: "+l.Reason)
 		}
 	}
 }

@@ -30,10 +30,14 @@ type Event struct {
 	Time   time.Time // wall clock, of the latest occurrence
 	Kind   EventKind
 	By     Origin // who caused it
+	Who    string // the account in whose name it was done, see [WithAccount]; empty for what nobody with an account did
 	Lease  Lease  // as it was then; for a denied request the mapping that was asked for, without ID
 	Reason string // for people: why, in one line
 	Trace  Trace  // how the policy decided; for opened and denied
 	Count  int    // how often, at least 1
+
+	// Rule is what has become of a rule, for [EventRule]; nil for the others, and for events of versions that did not tell.
+	Rule *RuleNews
 }
 
 // HistorySize is how many events are kept; the oldest go first. With the reasons of a decision an event takes a kilobyte, in

@@ -15,7 +15,9 @@ type operation struct {
 	decide   func(t *tx, f facts) ([]Lease, error)
 	topology *Topology // set instead of decide by SetTopology
 
+	account string   // in whose name, for the history
 	request *Request // for the history, when refused
+	device  string   // that it is about, for the same; empty when unknown
 	trace   Trace
 	rule    *ruleKey // that has decided; nil: nobody has looked at rules
 
@@ -32,7 +34,7 @@ func (o *operation) answer(leases []Lease, err error) {
 // do hands an operation to the writer and waits. When ctx ends first the operation may or may not happen: it is
 // then wholly there or wholly absent.
 func (m *Manager) do(ctx context.Context, o *operation) ([]Lease, error) {
-	o.done = make(chan struct{})
+	o.done, o.account = make(chan struct{}), accountOf(ctx)
 	select {
 	case m.queue <- o:
 	case <-m.ended:
@@ -73,7 +75,7 @@ func (m *Manager) Open(ctx context.Context, r Request) (Lease, error) {
 		return Lease{}, err
 	}
 	d := m.devicesOf(r)
-	o := &operation{request: &r}
+	o := &operation{request: &r, device: d.internal}
 	o.decide = func(t *tx, f facts) ([]Lease, error) {
 		p := t.policies().whole
 		l, decision, err := p.open(t, r, d, f)
@@ -220,6 +222,7 @@ func (m *Manager) process(batch []*operation) {
 		before := len(t.events)
 		if o.leases, o.err = o.decide(t, f); len(t.events) > before {
 			t.updates++
+			o.signed(t.events[before:])
 		}
 	}
 	var err error

@@ -82,14 +82,14 @@ func (m *Manager) RemoveRule(ctx context.Context, id ID, o RuleOptions) (RuleCha
 		t.rules[id] = nil
 		delete(m.lost, id)
 		t.stand(old, nil, f, "")
-		t.ruleEvent(o.By, old, "removed")
+		t.ruleEvent(o.By, old, RuleRemoved, "")
 		return nil, nil
 	}})
 	return ifDecided(&change, err), err
 }
 
 func (m *Manager) putRule(t *tx, r Rule, o RuleOptions, f facts) (RuleChange, error) {
-	verb := "added"
+	verb := RuleAdded
 	if r.ID == "" {
 		r.ID, r.Created, r.Version = t.newID(), f.now, 1
 	} else {
@@ -97,7 +97,7 @@ func (m *Manager) putRule(t *tx, r Rule, o RuleOptions, f facts) (RuleChange, er
 		if err != nil {
 			return RuleChange{}, err
 		}
-		if r.Created, r.Version, verb = old.Created, old.Version+1, "changed"; !r.Target.Addr.IsValid() && r.Target.Device == old.Target.Device && r.IPv6 == old.IPv6 {
+		if r.Created, r.Version, verb = old.Created, old.Version+1, RuleChanged; !r.Target.Addr.IsValid() && r.Target.Device == old.Target.Device && r.IPv6 == old.IPv6 {
 			r.Target.Addr = old.Target.Addr
 		}
 	}
@@ -129,7 +129,7 @@ func (m *Manager) putRule(t *tx, r Rule, o RuleOptions, f facts) (RuleChange, er
 		scratch = t
 	}
 	scratch.rules[r.ID] = &change.Rule
-	scratch.ruleEvent(o.By, &change.Rule, verb)
+	scratch.ruleEvent(o.By, &change.Rule, verb, why)
 	scratch.stand(&change.Rule, want, f, why)
 	change.Change = scratch.changeOf(r.ID, change.Closed)
 	return change, nil
@@ -398,10 +398,6 @@ func (t *tx) changeOf(rule ID, closed []Lease) Change {
 	return Change{Remove: slices.DeleteFunc(all.Remove, others), Add: slices.DeleteFunc(all.Add, others)}
 }
 
-func (t *tx) ruleEvent(by Origin, r *Rule, what string) {
-	t.events = append(t.events, Event{Kind: EventRule, By: by, Reason: CleanText(fmt.Sprintf("%s %s: %s", r.title(), what, r), 2*MaxDescription)})
-}
-
 // rule returns a rule as the batch sees it, nil if there is none.
 func (t *tx) rule(id ID) *Rule {
 	if r, ok := t.rules[id]; ok {
@@ -440,7 +436,7 @@ func (m *Manager) followRule(t *tx, r *Rule, f facts) {
 	if next.Enabled && f.wall.over(&next) {
 		next.Enabled = false
 		next.Version++
-		t.ruleEvent(OriginRouter, &next, "has ended")
+		t.ruleEvent(OriginRouter, &next, RuleEnded, "")
 	}
 	want, why, lost := m.wanted(t, &next, f)
 	if m.waitsForLAN(t, r, lost, f) {
@@ -457,11 +453,11 @@ func (m *Manager) followRule(t *tx, r *Rule, f facts) {
 		return
 	}
 	if known && before != why {
-		what := "is in force"
+		what := RuleInForce
 		if why != "" {
-			what = "is not in force, " + why
+			what = RuleOutOfForce
 		}
-		t.ruleEvent(OriginRouter, &next, what)
+		t.ruleEvent(OriginRouter, &next, what, why)
 	}
 	t.stand(&next, want, f, why)
 }

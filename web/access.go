@@ -177,7 +177,7 @@ func (s *Server) gate(by access, rt route) handler {
 		if err != nil {
 			return err
 		}
-		r = r.WithContext(context.WithValue(r.Context(), identityKey{}, who))
+		r = r.WithContext(lease.WithAccount(context.WithValue(r.Context(), identityKey{}, who), who.name))
 		if err := who.may(rt); err != nil {
 			s.audit.refused(r.Context(), who, rt.method+" "+r.URL.Path, err)
 			return err

@@ -93,11 +93,13 @@ type eventRow struct {
 	Time    int64           `json:"time_ms"`
 	Kind    lease.EventKind `json:"kind"`
 	By      lease.Origin    `json:"by"`
+	Who     string          `json:"who,omitempty"`
 	Lease   mappingRow      `json:"lease"` // without the nonce, which is a secret
 	Expires int64           `json:"expires_ms"`
 	Reason  string          `json:"reason,omitempty"`
 	Trace   []stepRow       `json:"trace,omitempty"`
 	Count   int             `json:"count"`
+	Rule    *ruleNewsRow    `json:"rule,omitempty"`
 }
 
 var errChecksum = errors.New("checksum does not match")
@@ -270,7 +272,7 @@ func decodeLease(key string, row []byte) (savedLease, error) {
 
 func encodeEvent(e lease.Event) ([]byte, error) {
 	r := eventRow{
-		Version: rowVersion, Seq: e.Seq, Time: e.Time.UnixMilli(), Kind: e.Kind, By: e.By,
+		Version: rowVersion, Seq: e.Seq, Time: e.Time.UnixMilli(), Kind: e.Kind, By: e.By, Who: e.Who, Rule: toRuleNewsRow(e.Rule),
 		Lease: toMappingRow(e.Lease), Expires: e.Lease.Expires.UnixMilli(), Reason: e.Reason, Count: e.Count,
 	}
 	for _, s := range e.Trace {
@@ -288,7 +290,7 @@ func decodeEvent(key string, row []byte) (lease.Event, error) {
 		return lease.Event{}, fmt.Errorf("event %d under the key of another", r.Seq)
 	}
 	e := lease.Event{
-		Seq: r.Seq, Time: time.UnixMilli(r.Time), Kind: r.Kind, By: r.By,
+		Seq: r.Seq, Time: time.UnixMilli(r.Time), Kind: r.Kind, By: r.By, Who: r.Who, Rule: r.Rule.news(),
 		Lease: r.Lease.lease(), Reason: r.Reason, Count: r.Count,
 	}
 	e.Lease.Expires = time.UnixMilli(r.Expires)

@@ -36,6 +36,10 @@ type ruleRow struct {
 }
 
 func encodeRule(r lease.Rule) ([]byte, error) {
+	return seal(bucketRules, string(r.ID), toRuleRow(r))
+}
+
+func toRuleRow(r lease.Rule) ruleRow {
 	row := ruleRow{
 		Version: rowVersion, ID: r.ID, Kind: r.Kind, Name: r.Name, Origin: r.Origin, Enabled: r.Enabled,
 		Protocols: r.Protocols, Ports: r.Ports, To: r.To, Public: r.Public,
@@ -46,7 +50,7 @@ func encodeRule(r lease.Rule) ([]byte, error) {
 	if !r.Until.IsZero() {
 		row.Until = r.Until.UnixMilli()
 	}
-	return seal(bucketRules, string(r.ID), row)
+	return row
 }
 
 // decodeRule refuses a row under another's key. Whether the rule makes sense is for the manager to say.
@@ -58,6 +62,10 @@ func decodeRule(key string, text []byte) (lease.Rule, error) {
 	if row.ID == "" || string(row.ID) != key {
 		return lease.Rule{}, fmt.Errorf("rule %q under the key of another", row.ID)
 	}
+	return row.rule(), nil
+}
+
+func (row ruleRow) rule() lease.Rule {
 	r := lease.Rule{
 		ID: row.ID, Kind: row.Kind, Name: row.Name, Origin: row.Origin, Enabled: row.Enabled,
 		Protocols: row.Protocols, Ports: row.Ports, To: row.To, Public: row.Public,
@@ -68,5 +76,27 @@ func decodeRule(key string, text []byte) (lease.Rule, error) {
 	if row.Until != 0 {
 		r.Until = time.UnixMilli(row.Until)
 	}
-	return r, nil
+	return r
+}
+
+// ruleNewsRow is what has become of a rule, in an event.
+type ruleNewsRow struct {
+	Change  lease.RuleVerb `json:"change"`
+	InForce bool           `json:"in_force,omitempty"`
+	Why     string         `json:"why,omitempty"`
+	Rule    ruleRow        `json:"rule"`
+}
+
+func toRuleNewsRow(n *lease.RuleNews) *ruleNewsRow {
+	if n == nil {
+		return nil
+	}
+	return &ruleNewsRow{n.Change, n.InForce, n.Why, toRuleRow(n.Rule)}
+}
+
+func (row *ruleNewsRow) news() *lease.RuleNews {
+	if row == nil {
+		return nil
+	}
+	return &lease.RuleNews{Change: row.Change, Rule: row.Rule.rule(), InForce: row.InForce, Why: row.Why}
 }

@@ -84,7 +84,8 @@ func richRule() lease.Rule {
 
 func testEvent(seq uint64) lease.Event {
 	return lease.Event{
-		Seq: seq, Time: instant.Time.Add(time.Duration(seq) * time.Second), Kind: lease.EventOpened, By: lease.OriginUPnP,
+		Seq: seq, Time: instant.Time.Add(time.Duration(seq) * time.Second), Kind: lease.EventOpened, By: lease.OriginUPnP, Who: "admin",
+		Rule:  &lease.RuleNews{Change: lease.RuleOutOfForce, Rule: richRule(), Why: "it is switched off"},
 		Lease: testLease(int(seq % 1000)), Reason: "asked for", Count: 1,
 		Trace: lease.Trace{{Rule: "network", OK: true, Why: "on the LAN"}, {Rule: "device quota", Why: "129 of 128"}},
 	}
