@@ -237,6 +237,9 @@ func (s *Server) audited(rt route, who identity, w http.ResponseWriter, r *http.
 	if rt.short != nil {
 		after = rt.short(target)
 	}
+	if rt.single() {
+		seen.before, after = differing(seen.before, after)
+	}
 	s.audit.add(r.Context(), who, rt.action, target, seen.before, after)
 	return nil
 }
@@ -244,7 +247,17 @@ func (s *Server) audited(rt route, who identity, w http.ResponseWriter, r *http.
 // single tells whether the route is about the one thing of its kind, which has no name.
 func (rt route) single() bool {
 	first, _, _ := strings.Cut(strings.TrimPrefix(rt.path, "/"), "/")
-	return first == "policy" || first == "pause"
+	return first == "policy" || first == "pause" || first == "resume"
+}
+
+// differing leaves out what is in both of two lists of settings: an entry has room for what has changed, not for all.
+func differing(before, after string) (onlyBefore, onlyAfter string) {
+	const between = "; "
+	without := func(text, other string) string {
+		all := strings.Split(other, between)
+		return strings.Join(slices.DeleteFunc(strings.Split(text, between), func(one string) bool { return slices.Contains(all, one) }), between)
+	}
+	return without(before, after), without(after, before)
 }
 
 // statusWriter remembers with which status was answered.

@@ -56,7 +56,7 @@ func (s *Server) routes(by access) []route {
 		{http.MethodGet, "/addresses", RoleViewer, AreaRules, "", nil, s.getAddresses},
 		{http.MethodPost, "/addresses", RoleOperator, AreaRules, "address.assign", s.leaseShort, s.postAddress(by.origin)},
 		{http.MethodGet, "/policy", RoleViewer, AreaPolicy, "", nil, s.getPolicy},
-		{http.MethodPut, "/policy", RoleAdmin, AreaPolicy, "policy.change", nil, s.putPolicy(by.origin)},
+		{http.MethodPut, "/policy", RoleAdmin, AreaPolicy, "policy.change", s.policyShort, s.putPolicy(by.origin)},
 		{http.MethodPost, "/policy/test", RoleViewer, AreaPolicy, "", nil, s.postPolicyTest},
 	}, s.pauseRoutes(by), s.deviceRoutes(by), s.backupRoutes(by), s.userRoutes(by), s.notifyRoutes(by), s.tokenRoutes(by))
 }
@@ -114,10 +114,16 @@ func (s *Server) pageRoute(p pageRoute) route {
 		}
 	}
 	rt.action = strings.Join(words, ".")
-	if words[0] == "leases" {
-		rt.short = s.leaseShort
-	}
+	rt.short = map[string]func(string) string{
+		"leases": s.leaseShort, "forwards": s.ruleShort, "dmz": s.ruleShort, "requests": s.requestShort, "policy": s.policyShort,
+		"pause": s.pauseShort, "resume": s.pauseShort,
+	}[words[0]]
 	return rt
+}
+
+// policyShort tells in short what the owner has set of the policy.
+func (s *Server) policyShort(string) string {
+	return strings.Join(s.Leases.Snapshot().Own.Lines(), "; ")
 }
 
 // document serves the description of the API. It is no secret: whoever has the program has it too.

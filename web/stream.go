@@ -64,7 +64,8 @@ func (jsonFeed) rule(r Rule) ([]byte, error)        { return json.Marshal(r) }
 //
 // The events are: "leases", the whole list, first; then "gone", the ID of one that was closed, and "lease",
 // one that is new or changed. Programs are told of the owner's rules in the same way, by "rules", "rule" and "rule_gone": a rule
-// that was put, comes into force or goes out of it has changed. "status" ends each state and carries its ID; whoever comes
+// that was put, comes into force or goes out of it has changed. So they are of the policy, by "policy" whenever the owner has
+// changed it, and of what is set of devices, by "devices" and "device". Each is told only what it may see. "status" ends each state and carries its ID; whoever comes
 // back with the ID of the state that still holds is spared the lists.
 func (s *Server) stream(f feed, lasts func(*http.Request) bool) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
@@ -74,6 +75,7 @@ func (s *Server) stream(f feed, lasts func(*http.Request) bool) handler {
 		}
 		defer leave()
 		st := &stream{w: w, control: http.NewResponseController(w), feed: f}
+		st.own = func(m *messages, f ruleFeed, before, now view) { s.addOwn(m, f, identityOf(r), before, now) }
 		if err := st.start(); err != nil {
 			return err
 		}
@@ -138,6 +140,9 @@ type stream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	feed    feed
+
+	// own tells a program of what the owner has set.
+	own func(m *messages, f ruleFeed, before, now view)
 }
 
 func (st *stream) start() error {
@@ -169,7 +174,7 @@ func (st *stream) state(before, now view, id string) error {
 		m.addLeases(st.feed, st.feed.window(before.Leases), shown, now)
 	}
 	if feed, ok := st.feed.(ruleFeed); ok {
-		m.addRules(feed, before, now)
+		st.own(&m, feed, before, now)
 	}
 	data, err := st.feed.status(now.status)
 	m.add("status", id, data, err)
