@@ -30,6 +30,7 @@ func TestBrowser(t *testing.T) {
 		{"from the first run to a closed lease", firstRunToClosedLease},
 		{"the first steps", firstSteps},
 		{"block and undo", blockAndUndo},
+		{"pause", pauseByHand},
 		{"why closing failed", whyClosingFailed},
 		{"nothing that a device sent runs", nothingThatADeviceSentRuns},
 		{"without script", withoutScript},

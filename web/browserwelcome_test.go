@@ -89,6 +89,40 @@ func (h *home) stepsToConsole(b *browser) {
 	b.press(`.onward .primary`, `#heard li`)
 }
 
+// pauseByHand pauses new ports, with what is open and without, sees that on every page, and ends it.
+func pauseByHand(t *testing.T, c *chromium) {
+	h := newHome(t)
+	h.open()
+	b := h.signedIn(t, c)
+	b.open(h.url)
+	b.press(`button[name=minutes][value="10"]`, `.pausing`)
+	if p := h.manager.Snapshot().Paused(); !p.On || len(h.manager.Snapshot().Leases) != 1 {
+		t.Errorf("pause %+v, %d leases", p, len(h.manager.Snapshot().Leases))
+	}
+	b.open(h.url + "/forwards")
+	b.eventually("the time that is left ticks", `document.querySelector(".pausing [data-left]").textContent < "9 min 59 s"`)
+	_, err := h.manager.Open(t.Context(), lease.Request{
+		Mapping: lease.Mapping{Protocol: lease.UDP, External: netip.AddrPortFrom(netip.Addr{}, 4000), Internal: netip.AddrPortFrom(console, 4000)},
+		Origin:  lease.OriginUPnP, Client: console, Lifetime: time.Hour,
+	})
+	if !errors.Is(err, lease.ErrPaused) {
+		t.Errorf("a new port gets %v", err)
+	}
+	b.press(`.pausing button`, `#pause:not([hidden])`)
+	b.gone(`.pausing`)
+	h.open(port(4000))
+
+	b.click(`label[for="pause-close"]`)
+	b.press(`button[name=minutes][value="0"]`, `.pausing`)
+	if p := h.manager.Snapshot().Paused(); !p.On || !p.Until.IsZero() || len(h.manager.Snapshot().Leases) != 0 {
+		t.Errorf("pause %+v, %d leases", p, len(h.manager.Snapshot().Leases))
+	}
+	b.press(`#verdict form button`, `#verdict.good`)
+	if h.manager.Snapshot().Paused().On {
+		t.Error("the pause goes on")
+	}
+}
+
 // visited is a daemon that has heard some devices, knows who is at home, and has checked itself.
 func visited(c *web.Config) {
 	at := func(mac, addr string) web.Neighbour { return web.Neighbour{MAC: mac, Addr: netip.MustParseAddr(addr)} }
