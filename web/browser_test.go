@@ -37,6 +37,8 @@ func TestBrowser(t *testing.T) {
 		{"the router is gone and comes back", theRouterIsGone},
 		{"no place for a stream", noPlaceForAStream},
 		{"on a phone", onAPhone},
+		{"what can be done with leases", leasesByHand},
+		{"leases without script", leasesWithoutScript},
 		{"forwards", forwardsByHand},
 		{"DMZ host", hostOfEverything},
 		{"public addresses", publicAddresses},
@@ -47,6 +49,12 @@ func TestBrowser(t *testing.T) {
 		{"language and colours", looks},
 		{"a thousand leases that change", manyLeases},
 		{"every page in each language, colour and width", everyPage},
+		{"everything by keyboard", everythingByKeyboard},
+		{"actions by keyboard", actionsByKeyboard},
+		{"pages of an empty home", emptyHome},
+		{"pages of a home in trouble", homeInTrouble},
+		{"pages while the router is gone", routerGone},
+		{"pages for who may only look", onlyToLook},
 		{"pictures of the documentation", screenshots},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, c) })

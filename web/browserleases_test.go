@@ -36,7 +36,7 @@ func firstRunToClosedLease(t *testing.T, c *chromium) {
 	b.open(h.url + "/leases")
 	b.wait(`#empty:not([hidden])`)
 	b.wait(`#live:not([hidden])`)
-	if got := b.text(`#empty`); !strings.Contains(got, "No device has asked yet") {
+	if got := b.text(`#empty`); !strings.Contains(got, "No device has a port open") {
 		t.Errorf("empty list says %q", got)
 	}
 
