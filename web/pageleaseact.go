@@ -138,19 +138,21 @@ func (s *Server) selectionForm(w http.ResponseWriter, r *http.Request) error {
 	if r.PostForm.Get("do") == "pin" {
 		return s.pinSelection(w, r, ids)
 	}
-	now, u := s.look(), undo{text: "undo.closed"}
-	var failed error
+	now, u, which := s.look(), undo{text: "undo.closed"}, lease.Selection{}
 	for _, id := range ids {
-		_, err := s.Leases.CloseID(r.Context(), lease.Actor{Origin: lease.OriginWeb}, lease.ID(id))
+		which.IDs = append(which.IDs, lease.ID(id))
+	}
+	results, err := s.Leases.CloseSelected(r.Context(), which, lease.CloseOptions{By: lease.OriginWeb})
+	for _, one := range results {
 		switch {
-		case err == nil:
-			u.add(now, lease.ID(id))
-		case !errors.Is(err, lease.ErrNotFound): // closed before is closed
-			failed = err
+		case one.Err == nil:
+			u.add(now, one.ID)
+		case !errors.Is(one.Err, lease.ErrNotFound): // closed before is closed
+			err = one.Err
 		}
 	}
-	if failed != nil {
-		return s.showLeases(w, r, s.answerError(r, failed))
+	if err != nil {
+		return s.showLeases(w, r, s.answerError(r, err))
 	}
 	s.backWithUndo(w, r, u)
 	return nil
@@ -236,9 +238,12 @@ func readBack(r *http.Request) error {
 	return readForm(r)
 }
 
-// backOf is the list that a form came from.
+// backOf is the list that a form came from, as the form says, or else the browser.
 func backOf(r *http.Request) string {
 	back := ownPath(r.PostForm.Get("back"))
+	if from, err := url.Parse(r.Referer()); err == nil && !r.PostForm.Has("back") {
+		back = from.RequestURI()
+	}
 	if u, err := url.Parse(back); err != nil || u.Path != "/leases" {
 		return "/leases"
 	}

@@ -26,6 +26,7 @@ type leaseRow struct {
 	Inside   string
 	Expiring bool  // soon, unless it is renewed
 	Spark    spark // of the last hour, where the page has it
+	Last     int64 // how many seconds ago it was used last, if it was
 }
 
 // leasesData is the data of the page of leases.
@@ -70,8 +71,12 @@ func portsText(first uint16, count int) string {
 func deviceRef(mac string, addr netip.Addr) string { return cmp.Or(mac, addr.String()) }
 
 func rowOf(l Lease) leaseRow {
+	var last int64
+	if l.Traffic != nil && l.Traffic.LastSeconds != nil {
+		last = *l.Traffic.LastSeconds
+	}
 	return leaseRow{
-		Lease: l, Key: deviceRef(l.Device, l.InternalAddress), Name: cmp.Or(l.DeviceName, l.InternalAddress.String()),
+		Lease: l, Last: last, Key: deviceRef(l.Device, l.InternalAddress), Name: cmp.Or(l.DeviceName, l.InternalAddress.String()),
 		Outside: portsText(l.ExternalPort, l.PortCount), Inside: portsText(l.InternalPort, l.PortCount),
 		Expiring: l.State == LeaseExpiring,
 	}

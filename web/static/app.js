@@ -179,7 +179,7 @@
   async function close(row, button) {
     const label = button.textContent;
     row.dataset.closing = "yes";
-    button.disabled = true;
+    button.ariaDisabled = "true"; // a button that is disabled loses the focus
     button.textContent = body.dataset.closing;
     let reason;
     try {
@@ -196,7 +196,7 @@
       reason = problem.message;
     }
     delete row.dataset.closing;
-    button.disabled = false;
+    button.ariaDisabled = null;
     button.textContent = label;
     if (row.isConnected) refused(row, reason);
   }
@@ -246,7 +246,9 @@
     if (reason) return say(fill(toast.dataset.failed, { reason }));
     toast.hidden = true;
     byId("leases").focus();
-    if (!rows) renew();
+    if (!rows) return renew();
+    const fresh = await freshPage(); // the stream may have seen no change
+    if (fresh) takeRows(fresh.getElementById("rows"));
   });
 
   // --- the menu of a row -----------------------------------------------------------------------
