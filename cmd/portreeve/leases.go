@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -120,11 +121,11 @@ policy grants. Shorter holds for good: the lease ends then, and the device has t
 		if left == "" {
 			return exit{exitUsage, errors.New("--left is absent: name how much time shall be left, such as 8h")}
 		}
-		d, err := span(left)
+		d, err := spanOf("--left", left)
 		if err != nil {
 			return err
 		}
-		seconds := uint64(max(0, d.Seconds()))
+		seconds := uint64(d.Seconds())
 		l, err := c.amend(cmd, args[0], dry, web.LeaseChange{RemainingSeconds: &seconds})
 		if err != nil {
 			return err
@@ -136,7 +137,7 @@ policy grants. Shorter holds for good: the lease ends then, and the device has t
 		if l.EndFixed {
 			fixed = ", whatever its device renews"
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%s %s %s left%s\n", l.ID, would, short(l.RemainingSeconds), fixed)
+		fmt.Fprintf(cmd.OutOrStdout(), "%s %s %s left%s\n", l.ID, would, short(int64(seconds)), fixed)
 		return nil
 	}
 	return cmd
@@ -149,4 +150,13 @@ func (c *client) amend(cmd *cobra.Command, id string, dry bool, change web.Lease
 		err = fmt.Errorf("%s: %w", id, err)
 	}
 	return l, err
+}
+
+// spanOf is [span] for what is not called --for.
+func spanOf(what, text string) (time.Duration, error) {
+	d, err := span(text)
+	if err != nil {
+		return 0, exit{exitUsage, fmt.Errorf("%s is %q: allowed is such as 30m, 8h or 2d", what, text)}
+	}
+	return d, nil
 }

@@ -25,13 +25,11 @@ What is open is renewed, and your own rules hold. It outlives a restart, with th
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only tell what would change")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 1 {
-			d, err := span(args[0])
+			d, err := spanOf("the time", args[0])
 			if err != nil {
 				return err
 			}
-			if body.Seconds = uint64(max(0, d.Seconds())); body.Seconds == 0 {
-				return exit{exitUsage, fmt.Errorf("the time is %s: allowed are 1s to 30d, and none until resume", args[0])}
-			}
+			body.Seconds = uint64(d.Seconds())
 		}
 		var change web.PauseChange
 		path := fmt.Sprintf("/pause?dry_run=%t", dry)
