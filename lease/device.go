@@ -88,7 +88,7 @@ func (d Device) String() string {
 		parts = append(parts, "also ports below 1024")
 	}
 	if len(d.Schedule) > 0 {
-		parts = append(parts, "at "+joined(d.Schedule))
+		parts = append(parts, "during "+joined(d.Schedule))
 	}
 	return strings.Join(parts, ", ")
 }

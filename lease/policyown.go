@@ -385,7 +385,7 @@ func (o OwnPolicy) text(s PolicySetting) string {
 		return fmt.Sprint(o.Mappings)
 	default:
 		l := o.Lifetimes[s.lifetimesOf()]
-		return fmt.Sprintf("%s to %s", l.Min, l.Max)
+		return fmt.Sprintf("%s up to %s", l.Min, l.Max)
 	}
 }
 

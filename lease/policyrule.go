@@ -303,7 +303,7 @@ func (r PolicyRule) String() string {
 	say("described as", len(r.Description), strconv.Quote(r.Description))
 	say("on networks", len(r.Networks), strings.Join(r.Networks, ", "))
 	say("asked by", len(r.Origins), joined(r.Origins))
-	say("at", len(r.Schedule), joined(r.Schedule))
+	say("during", len(r.Schedule), joined(r.Schedule))
 	say("with at most", r.MappingsPerDevice, fmt.Sprintf("%d mappings for each device", r.MappingsPerDevice))
 	say("for at most", int(r.MaxLifetime), r.MaxLifetime.String())
 	if r.Disabled {

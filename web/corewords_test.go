@@ -35,9 +35,9 @@ func TestWhatTheCoreSaysIsTranslated(t *testing.T) {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
-	for _, p := range words {
-		if len(p.parts) != len(p.said) {
-			t.Errorf("%q and %q vary in different places", p.parts, p.said)
+	for _, wrong := range [][2]string{{"{} and {}", "{}"}, {"{}", "{} {}"}, {"{}", "{1}"}, {"{}", "{x}"}, {"{}", "{"}} {
+		if p, err := newCorePattern(wrong[0], wrong[1]); err == nil {
+			t.Errorf("%q was taken: %+v", wrong, p)
 		}
 	}
 	if english, err := loadCoreWords("en"); err != nil || english.translate("it is switched off") != "it is switched off" {
@@ -121,5 +121,45 @@ func TestPatternsKnowWhatTheManagerSays(t *testing.T) {
 		if strings.Count(text, " ") > 1 && !chinese(words.translate(text)) {
 			t.Errorf("no pattern for %q", text)
 		}
+	}
+}
+
+// What is put together of pieces is known as a whole.
+func TestSentencesOfPiecesAreTranslated(t *testing.T) {
+	words, err := loadCoreWords("zh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rule := lease.PolicyRule{
+		Name: "night", Networks: []string{"br-lan"}, Devices: []string{"02:00:00:00:00:10"}, Clients: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/28")},
+		Origins: []lease.Origin{lease.OriginUPnP, lease.OriginPCP}, Protocols: []lease.Protocol{lease.TCP, lease.UDP}, Ports: lease.PortSet{{First: 80, Last: 81}},
+		Schedule: lease.Schedule{{Days: []time.Weekday{time.Friday}, From: 60, To: 120}}, Description: "new devices", Ask: true, MappingsPerDevice: 3,
+		MaxLifetime: 90 * time.Minute, Disabled: true,
+	}
+	device := lease.Device{
+		MAC: "02:00:00:00:00:10", Access: lease.AccessAsk, Ports: lease.PortSet{{First: 80, Last: 81}}, Mappings: 3, MaxLifetime: time.Hour, NoIPv6: true,
+		Protocols: []lease.Protocol{lease.UDP}, LowPorts: true, Schedule: lease.Schedule{{From: 60, To: 120}},
+	}
+	forward := lease.Rule{
+		Kind: lease.RuleForward, Name: "nas", Protocols: []lease.Protocol{lease.TCP}, Ports: lease.PortRange{First: 80, Last: 80},
+		Target: lease.Target{Addr: netip.MustParseAddr("192.168.1.5")},
+	}
+	for _, text := range []string{
+		`policy: rule "night" added: ` + rule.String(), `policy: rule "night" removed: ` + lease.PolicyRule{Deny: true}.String(),
+		`policy: rule "night" changed: ` + lease.PolicyRule{}.String(), "policy: mappings_per_device set to 5, was 6", "policy: ports not set any more, was 80",
+		"policy: rules put into another order", `device "camera": ` + device.String(), "new devices: " + lease.Device{Access: lease.AccessDeny}.String(),
+		`not authorized: device "camera": ` + device.String(), `forward "nas" added: ` + forward.String(), `forward "nas" is out of force: it has ended`,
+		lease.PolicyRule{Deny: true, Ask: true, MappingsPerDevice: -1, Devices: []string{"nas"}}.Validate().Error(),
+		"closed by the owner (web)", "the device was not seen for 24h0m0s", "asked 1h0m0s, granted no end",
+		`save to the store: store /var/lib/portreeve.db: no space left on device (the disk is full: free some space there)`,
+	} {
+		got := words.translate(text)
+		if !chinese(got) || english.MatchString(quoted.ReplaceAllString(got, "")) {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+	if got, want := words.translate(`policy: rule "night" added: `+rule.String()),
+		"策略：已添加规则“night”：询问所有者：tcp/udp，端口 80-81，设备 02:00:00:00:00:10，地址 192.168.1.0/28，说明含“new devices”，网络 br-lan，请求方式 upnp, pcp，时间 Fri 01:00-02:00，每个设备最多 3 个映射，最长 1 小时 30 分（已停用）"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

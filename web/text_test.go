@@ -138,7 +138,7 @@ func TestTextsAreThoseThatAreUsed(t *testing.T) {
 		}
 		maps.DeleteFunc(texts, func(key, _ string) bool {
 			group, _, _ := strings.Cut(key, ".")
-			return group == "trace" || group == "field" || group == "role" // names that others give, and for which there need not be a text
+			return group == "trace" || group == "source" || group == "field" || group == "role" // names that others give, and for which there need not be a text
 		})
 		wanted := maps.Clone(used)
 		maps.DeleteFunc(wanted, func(key string, _ bool) bool { return strings.HasPrefix(key, "trace.") })
