@@ -21,6 +21,10 @@ const MeterMinutes = 60
 const (
 	meterPause = time.Minute
 
+	// After a time without leases it looks soon, but does not follow every lease that comes and goes.
+	meterSoon  = time.Second
+	meterLeast = 10 * time.Second // between two looks
+
 	// meterFlows is of how many connections a Meter remembers what it has counted. It is several times what a home has; of
 	// those beyond it is known that they are there, and not how much goes through them.
 	meterFlows = 32768
@@ -109,14 +113,17 @@ func (m *Meter) Run(ctx context.Context) error {
 		} else {
 			failing = false
 		}
+		pause := meterPause
 		if len(all) == 0 {
+			looked := m.cfg.Now()
 			select {
 			case <-changed:
 			case <-ctx.Done():
 				return nil
 			}
+			pause = max(meterSoon, meterLeast-m.cfg.Now().Sub(looked))
 		}
-		if !kernel.Pause(ctx, meterPause) {
+		if !kernel.Pause(ctx, pause) {
 			return nil
 		}
 	}

@@ -137,13 +137,17 @@ func newLease() *cobra.Command {
 
 func newLeaseList(c *client) *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List the leases in force, oldest first", Args: cobra.NoArgs}
-	out := addOutputFlag(cmd)
+	out := addWideOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var list web.LeaseList
 		if err := c.do(cmd.Context(), http.MethodGet, "/leases", &list); err != nil {
 			return err
 		}
 		return out.print(cmd.OutOrStdout(), list, func(w io.Writer) {
+			if out.format == "wide" {
+				printWide(w, list.Leases)
+				return
+			}
 			row(w, "ID", "PROTO", "PORT", "TO", "DEVICE", "VIA", "LEFT", "DESCRIPTION")
 			for _, l := range list.Leases {
 				row(w, l.ID, l.Protocol, external(l), to(l), device(l), l.Via, left(l), l.Description)
@@ -184,6 +188,10 @@ func printLease(w io.Writer, d web.LeaseDetail) {
 	row(w, "opened", l.Created.Format(time.DateTime))
 	row(w, "left", left(l))
 	row(w, "renewals", l.Renewals)
+	row(w, "state", l.State)
+	if l.Traffic != nil {
+		row(w, "traffic", traffic(*l.Traffic))
+	}
 	if used := d.Traffic.Used; used != nil {
 		row(w, "used", fmt.Sprintf("%d connections came in, %d went out", used.In, used.Out))
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -12,7 +13,17 @@ import (
 )
 
 // output is the value of -o: how data is printed.
-type output struct{ format string }
+type output struct {
+	format string
+	more   []string // that the command knows besides table and json
+}
+
+// addWideOutputFlag adds the flag with one more format, a table with more columns.
+func addWideOutputFlag(cmd *cobra.Command) *output {
+	o := &output{format: "table", more: []string{"wide"}}
+	cmd.Flags().VarP(o, "output", "o", "output format: table, wide or json")
+	return o
+}
 
 func addOutputFlag(cmd *cobra.Command) *output {
 	o := &output{format: "table"}
@@ -24,14 +35,16 @@ func addOutputFlag(cmd *cobra.Command) *output {
 func (o *output) String() string { return o.format }
 
 func (o *output) Set(s string) error {
-	if s != "table" && s != "json" {
-		return fmt.Errorf("allowed are table and json")
+	if allowed := append([]string{"table", "json"}, o.more...); !slices.Contains(allowed, s) {
+		return fmt.Errorf("allowed are %s", strings.Join(allowed, ", "))
 	}
 	o.format = s
 	return nil
 }
 
-func (o *output) Type() string { return "table|json" }
+func (o *output) Type() string {
+	return strings.Join(slices.Concat([]string{"table"}, o.more, []string{"json"}), "|")
+}
 
 // print writes v as JSON, or calls table for people.
 func (o *output) print(w io.Writer, v any, table func(w io.Writer)) error {

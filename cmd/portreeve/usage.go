@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"io"
 	"time"
 
 	"github.com/portreeve/portreeve/firewall"
@@ -40,4 +42,42 @@ func (d *daemon) minutes(id lease.ID) []web.Minute {
 		all[i] = web.Minute{BytesIn: m.In, BytesOut: m.Out, Connections: m.Connections}
 	}
 	return all
+}
+
+// printWide prints leases with how they are used.
+func printWide(w io.Writer, all []web.Lease) {
+	row(w, "ID", "STATE", "PROTO", "PORT", "TO", "DEVICE", "VIA", "LEFT", "IN", "OUT", "CONNECTIONS", "LAST USED", "DESCRIPTION", "NOTE")
+	for _, l := range all {
+		in, out, connections, last := "-", "-", "-", "-"
+		if use := l.Traffic; use != nil {
+			in, out, connections, last = amount(use.BytesIn), amount(use.BytesOut), fmt.Sprint(use.Connections), lastUse(*use)
+		}
+		row(w, l.ID, l.State, l.Protocol, external(l), to(l), device(l), l.Via, left(l), in, out, connections, last, l.Description, l.Note)
+	}
+}
+
+// traffic tells in a line what has gone through a lease.
+func traffic(use web.LeaseUse) string {
+	text := fmt.Sprintf("%s in, %s out, %d connections", amount(use.BytesIn), amount(use.BytesOut), use.Connections)
+	return text + ", last used: " + lastUse(use)
+}
+
+func lastUse(use web.LeaseUse) string {
+	if use.LastSeconds == nil {
+		return "never"
+	}
+	return short(*use.LastSeconds) + " ago"
+}
+
+// amount writes a number of bytes for people.
+func amount(bytes uint64) string {
+	const step = 1024
+	if bytes < step {
+		return fmt.Sprintf("%d B", bytes)
+	}
+	value, units := float64(bytes)/step, "KMGTPE"
+	for value >= step && len(units) > 1 {
+		value, units = value/step, units[1:]
+	}
+	return fmt.Sprintf("%.1f %ciB", value, units[0])
 }
