@@ -216,38 +216,35 @@ func (s *Server) getAudit(w http.ResponseWriter, r *http.Request) error {
 
 // audited serves a route that changes something, and notes what.
 func (s *Server) audited(rt route, who identity, w http.ResponseWriter, r *http.Request) error {
-	target, before := path.Base(r.PathValue("id")), ""
-	if r.PathValue("id") == "" {
-		target = ""
+	short := rt.short
+	if short == nil {
+		short = func(string) string { return "" }
 	}
-	if rt.short != nil && (target != "" || rt.single()) {
-		before = rt.short(target)
+	seen := &statusWriter{ResponseWriter: w, status: http.StatusOK, target: cmp.Or(r.PathValue("id"), r.PathValue("key"))}
+	if seen.target != "" || rt.single() {
+		seen.before = short(seen.target)
 	}
-	seen := &statusWriter{ResponseWriter: w, status: http.StatusOK, before: before}
 	if err := rt.handle(seen, r); err != nil {
 		return err
 	}
-	if dry, _ := flag(r, "dry_run"); dry || seen.status >= http.StatusBadRequest {
+	if dry, _ := flag(r, "dry_run"); dry || !seen.done() {
 		return nil
 	}
-	if at := w.Header().Get("Location"); target == "" && at != "" {
-		target = path.Base(at)
+	if seen.status == http.StatusCreated && seen.target == "" {
+		seen.target = path.Base(w.Header().Get("Location"))
 	}
-	after := ""
-	if rt.short != nil {
-		after = rt.short(target)
-	}
+	after := short(seen.target)
 	if rt.single() {
 		seen.before, after = differing(seen.before, after)
 	}
-	s.audit.add(r.Context(), who, rt.action, target, seen.before, after)
+	s.audit.add(r.Context(), who, cmp.Or(seen.action, rt.action), seen.target, seen.before, after)
 	return nil
 }
 
 // single tells whether the route is about the one thing of its kind, which has no name.
 func (rt route) single() bool {
-	first, _, _ := strings.Cut(strings.TrimPrefix(rt.path, "/"), "/")
-	return first == "policy" || first == "pause" || first == "resume"
+	kind, _, _ := strings.Cut(rt.action, ".")
+	return kind == "policy" || kind == "pause"
 }
 
 // differing leaves out what is in both of two lists of settings: an entry has room for what has changed, not for all.
@@ -260,11 +257,45 @@ func differing(before, after string) (onlyBefore, onlyAfter string) {
 	return without(before, after), without(after, before)
 }
 
-// statusWriter remembers with which status was answered.
+// statusWriter remembers with which status was answered, and what the handler knows of what it has done.
 type statusWriter struct {
 	http.ResponseWriter
 	status int
-	before string // in short, what there was
+	form   bool   // of a page
+	said   bool   // the handler has told the target
+	action string // what was done, if it is not what the route usually does
+	target string // what it was done to
+	before string // in short, what there was of it
+}
+
+// done tells whether something was done. A form that has been taken leads to a page, unless it says itself what it has done:
+// it is shown again when something is wrong with it, or when it was only to tell what it would do.
+func (w *statusWriter) done() bool {
+	if w.form {
+		return w.said || w.status == http.StatusSeeOther
+	}
+	return w.status < http.StatusBadRequest
+}
+
+// noteForm tells the audit log that a form is being answered.
+func noteForm(w http.ResponseWriter) {
+	if seen, ok := w.(*statusWriter); ok {
+		seen.form = true
+	}
+}
+
+// noteTarget tells the audit log to what a form has done something, and that it has.
+func noteTarget(w http.ResponseWriter, name string) {
+	if seen, ok := w.(*statusWriter); ok {
+		seen.target, seen.said = name, true
+	}
+}
+
+// noteAction tells the audit log that a form has done something else than it usually does.
+func noteAction(w http.ResponseWriter, action string) {
+	if seen, ok := w.(*statusWriter); ok {
+		seen.action = action
+	}
 }
 
 // noteBefore tells the audit log what there was, where only the handler knows.

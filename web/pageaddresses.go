@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"net/http"
 	"net/netip"
 	"time"
@@ -58,21 +59,25 @@ func (s *Server) addressForm(w http.ResponseWriter, r *http.Request) error {
 	}
 	f := formOf(r)
 	d := addressesData{Form: f, Static: r.PostForm.Get("static") != ""}
+	var given lease.ID // of the rule or the lease
 	var err error
 	if d.Static {
 		f.Enabled, f.Hairpin = true, true
-		_, err = s.putForm(r, f, lease.RuleAddress, lease.RuleOptions{})
+		var change RuleChange
+		change, err = s.putForm(r, f, lease.RuleAddress, lease.RuleOptions{})
+		given = change.Rule.ID
 	} else {
-		err = s.assign(r, f)
+		given, err = s.assign(r, f)
 	}
 	if err != nil {
 		return s.showAddresses(w, r, d, s.answerError(r, err))
 	}
+	noteTarget(w, string(given))
 	http.Redirect(w, r, link("/addresses", "done", "assigned"), http.StatusSeeOther)
 	return nil
 }
 
-func (s *Server) assign(r *http.Request, f ruleForm) error {
+func (s *Server) assign(r *http.Request, f ruleForm) (lease.ID, error) {
 	settings := f.settings(lease.RuleAddress, s.Leases.Now())
 	body := AddressRequest{To: settings.To, Device: settings.Device, Public: f.Public, Name: f.Name}
 	if d, err := time.ParseDuration(f.For); err == nil && d > 0 {
@@ -81,12 +86,15 @@ func (s *Server) assign(r *http.Request, f ruleForm) error {
 	read := s.reader(nil)
 	request := read.addressRequest(body, s.Addrs)
 	if err := read.problem(); err != nil {
-		return err
+		return "", err
 	}
 	request.Origin = lease.OriginWeb
-	_, err := s.Leases.Open(r.Context(), request)
-	return err
+	l, err := s.Leases.Open(r.Context(), request)
+	return l.ID, err
 }
+
+// addressShort tells in short what has a public address: a rule or a lease.
+func (s *Server) addressShort(id string) string { return cmp.Or(s.ruleShort(id), s.leaseShort(id)) }
 
 // releaseForm takes an address back, whether a rule or a lease has given it away.
 func (s *Server) releaseForm(w http.ResponseWriter, r *http.Request) error {
@@ -98,6 +106,8 @@ func (s *Server) releaseForm(w http.ResponseWriter, r *http.Request) error {
 		if a.Address != wanted {
 			continue
 		}
+		given := string(cmp.Or(a.Rule, a.Lease))
+		noteBefore(w, s.addressShort(given))
 		var err error
 		switch {
 		case a.Rule != "":
@@ -110,6 +120,7 @@ func (s *Server) releaseForm(w http.ResponseWriter, r *http.Request) error {
 		if err != nil && !isProblem(err, CodeNoRule) {
 			return s.showAddresses(w, r, addressesData{}, s.answerError(r, err))
 		}
+		noteTarget(w, given)
 	}
 	http.Redirect(w, r, link("/addresses", "done", "released"), http.StatusSeeOther)
 	return nil

@@ -43,9 +43,10 @@ func (s *Server) dmzForm(w http.ResponseWriter, r *http.Request) error {
 	case !strings.EqualFold(typed, d.Confirm):
 		return s.showDMZ(w, r, d, problem(CodeInvalid, "to open the host, type %s", d.Confirm))
 	}
-	if _, err := s.putForm(r, f, lease.RuleDMZ, lease.RuleOptions{}); err != nil {
+	if change, err = s.putForm(r, f, lease.RuleDMZ, lease.RuleOptions{}); err != nil {
 		return s.showDMZ(w, r, d, s.formProblem(r, s.look(), err, &d))
 	}
+	noteTarget(w, string(change.Rule.ID))
 	http.Redirect(w, r, link("/dmz", "done", "dmz"), http.StatusSeeOther)
 	return nil
 }

@@ -145,6 +145,7 @@ func forwardTemplates() []forwardTemplate {
 // ruleData is the data of the pages of rules.
 type ruleData struct {
 	Rules     []Rule
+	Rows      []ruleRow // the same with how they are used, where the page has it
 	Form      ruleForm
 	Choices   []choice
 	Templates []forwardTemplate
@@ -171,7 +172,7 @@ func (s *Server) forwardsPage(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) showForwards(w http.ResponseWriter, r *http.Request, undo *ruleForm, why *Problem) error {
 	now := s.look()
-	d := ruleData{Rules: now.rulesOf(lease.RuleForward), Templates: forwardTemplates(), Undo: undo}
+	d := ruleData{Rows: s.ruleRows(r.Context(), now, lease.RuleForward), Templates: forwardTemplates(), Undo: undo}
 	p := page{Title: "forwards.title", At: "forwards", Problem: why, Live: "parts", Data: d}
 	if undo != nil {
 		p.Done, p.Live = "done.removed", ""
@@ -201,6 +202,11 @@ func (s *Server) newForward(now view, r *http.Request) (ruleForm, *leaseRow) {
 	f := ruleForm{Protocol: "tcp", Enabled: true, Hairpin: true, Target: q.Get("target")}
 	if q.Get("protocol") == "udp" {
 		f.Protocol = "udp"
+	}
+	if original, ok := now.ruleByID(lease.ID(q.Get("copy"))); ok && original.Kind == lease.RuleForward {
+		f = formOfRule(now.rule(original), now.now.Location())
+		f.ID, f.Version, f.Enabled = "", 0, false // two of them cannot be in force
+		return f, nil
 	}
 	for _, t := range forwardTemplates() {
 		if t.Key == q.Get("template") {
@@ -264,6 +270,7 @@ func (s *Server) forwardForm(w http.ResponseWriter, r *http.Request) error {
 		d.Change = &change
 		return s.showForward(w, r, now, d, nil)
 	}
+	noteTarget(w, string(change.Rule.ID))
 	http.Redirect(w, r, link("/forwards", "done", "saved"), http.StatusSeeOther)
 	return nil
 }
@@ -327,6 +334,7 @@ func (s *Server) removeForm(w http.ResponseWriter, r *http.Request) error {
 	if _, err := s.Leases.RemoveRule(r.Context(), id, lease.RuleOptions{By: lease.OriginWeb}); err != nil {
 		return s.showForwards(w, r, nil, s.answerError(r, s.ruleProblem(err, lease.RuleChange{})))
 	}
+	noteTarget(w, string(id))
 	undo := formOfRule(now.rule(state), now.now.Location())
 	undo.ID, undo.Version = "", 0
 	return s.showForwards(w, r, &undo, nil)

@@ -43,6 +43,7 @@ func (s *Server) blockForm(w http.ResponseWriter, r *http.Request) error {
 		return s.showLeases(w, r, problem(CodeNoLease, "there is no such lease (any more), or nobody knows the MAC address of its device"))
 	}
 	u.add(now, l.ID)
+	noteBefore(w, s.deviceShort(l.Device))
 	d := s.lookAtDevices().device(l.Device)
 	u.device = &d
 	settings := d.Settings
@@ -57,6 +58,7 @@ func (s *Server) blockForm(w http.ResponseWriter, r *http.Request) error {
 			u.ids = append(u.ids, other.ID)
 		}
 	}
+	noteTarget(w, l.Device)
 	s.backWithUndo(w, r, u)
 	return nil
 }
@@ -143,10 +145,12 @@ func (s *Server) selectionForm(w http.ResponseWriter, r *http.Request) error {
 		which.IDs = append(which.IDs, lease.ID(id))
 	}
 	results, err := s.Leases.CloseSelected(r.Context(), which, lease.CloseOptions{By: lease.OriginWeb})
+	var texts []string
 	for _, one := range results {
 		switch {
 		case one.Err == nil:
 			u.add(now, one.ID)
+			texts = append(texts, one.Lease.String())
 		case !errors.Is(one.Err, lease.ErrNotFound): // closed before is closed
 			err = one.Err
 		}
@@ -154,13 +158,16 @@ func (s *Server) selectionForm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return s.showLeases(w, r, s.answerError(r, err))
 	}
+	noteBefore(w, strings.Join(texts, "; "))
 	s.backWithUndo(w, r, u)
 	return nil
 }
 
 // pinSelection makes forwards of leases, in whose place they come.
 func (s *Server) pinSelection(w http.ResponseWriter, r *http.Request, ids []string) error {
+	noteAction(w, "rule.add")
 	now := s.look()
+	var made []string
 	for _, id := range ids {
 		row := now.pinned(lease.ID(id))
 		if row == nil {
@@ -169,8 +176,8 @@ func (s *Server) pinSelection(w http.ResponseWriter, r *http.Request, ids []stri
 		read := s.reader(nil)
 		rule := read.rule(formOfLease(*row).settings(lease.RuleForward, now.now))
 		err := read.problem()
+		var change lease.RuleChange
 		if err == nil {
-			var change lease.RuleChange
 			if change, err = s.Leases.PutRule(r.Context(), rule, lease.RuleOptions{By: lease.OriginWeb, Replaces: row.ID}); err != nil {
 				err = s.ruleProblem(err, change)
 			}
@@ -178,6 +185,8 @@ func (s *Server) pinSelection(w http.ResponseWriter, r *http.Request, ids []stri
 		if err != nil {
 			return s.showLeases(w, r, s.answerError(r, err))
 		}
+		made = append(made, string(change.Rule.ID))
+		noteTarget(w, strings.Join(made, " "))
 	}
 	http.Redirect(w, r, link("/forwards", "done", "saved"), http.StatusSeeOther)
 	return nil
@@ -195,6 +204,7 @@ func (s *Server) undoForm(w http.ResponseWriter, r *http.Request) error {
 	if err := s.takeBack(r, u); err != nil {
 		return s.showLeases(w, r, s.answerError(r, err))
 	}
+	noteTarget(w, u.names())
 	http.Redirect(w, r, withQuery(backOf(r), "done", "undone"), http.StatusSeeOther)
 	return nil
 }

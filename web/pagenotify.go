@@ -254,5 +254,6 @@ func (s *Server) targetTestForm(w http.ResponseWriter, r *http.Request) error {
 	if err := call(r, s.postTargetTest, r.PathValue("id"), nil, &d.Test.TargetTest); err != nil {
 		return s.showNotify(w, r, notifyData{}, nil, s.answerError(r, fmt.Errorf("test: %w", err)))
 	}
+	noteTarget(w, d.Test.ID)
 	return s.showNotify(w, r, d, nil, nil)
 }

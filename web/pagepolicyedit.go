@@ -300,6 +300,7 @@ func (s *Server) policyRemoveForm(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return s.showPolicy(w, r, nil, s.answerError(r, err))
 	}
+	noteTarget(w, string(ruleID(r)))
 	return s.showPolicy(w, r, &removed, nil)
 }
 

@@ -107,7 +107,11 @@ func (s *Server) userAddForm(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	body := NewUser{strings.TrimSpace(r.PostForm.Get("name")), Role(r.PostForm.Get("role")), r.PostForm.Get("password")}
-	return s.settled(w, r, call[User](r, s.postUser, "", body, nil), "user")
+	err := call[User](r, s.postUser, "", body, nil)
+	if err == nil {
+		noteTarget(w, body.Name)
+	}
+	return s.settled(w, r, err, "user")
 }
 
 // userForm changes the role of an account, and its password where one was typed.
@@ -137,6 +141,7 @@ func (s *Server) tokenForm(w http.ResponseWriter, r *http.Request) error {
 	if err := call(r, s.postToken, "", body, &made); err != nil {
 		return s.settled(w, r, err, "")
 	}
+	noteTarget(w, made.Token.ID)
 	here := url.URL{Scheme: "http", Host: r.Host}
 	if r.TLS != nil {
 		here.Scheme = "https"
@@ -169,6 +174,7 @@ func (s *Server) restoreForm(w http.ResponseWriter, r *http.Request) error {
 		return s.showSettings(w, r, d, s.answerError(r, err))
 	}
 	if do {
+		noteTarget(w, "")
 		d.Backup = ""
 	}
 	return s.showSettings(w, r, d, nil)

@@ -106,18 +106,16 @@ func (s *Server) pageRoute(p pageRoute) route {
 	if p.method == http.MethodGet {
 		return rt
 	}
-	rt.role = cmp.Or(p.role, RoleOperator)
-	var words []string
-	for word := range strings.SplitSeq(p.path, "/") {
-		if word != "" && !strings.HasPrefix(word, ":") {
-			words = append(words, word)
-		}
+	rt.role, rt.action = cmp.Or(p.role, RoleOperator), p.action
+	rt.handle = func(w http.ResponseWriter, r *http.Request) error {
+		noteForm(w)
+		return p.handler(w, r)
 	}
-	rt.action = strings.Join(words, ".")
+	kind, _, _ := strings.Cut(p.action, ".")
 	rt.short = map[string]func(string) string{
-		"leases": s.leaseShort, "forwards": s.ruleShort, "dmz": s.ruleShort, "requests": s.requestShort, "policy": s.policyShort,
-		"pause": s.pauseShort, "resume": s.pauseShort,
-	}[words[0]]
+		"lease": s.leaseShort, "rule": s.ruleShort, "device": s.deviceShort, "request": s.requestShort, "policy": s.policyShort, "pause": s.pauseShort,
+		"user": s.userShort, "token": s.tokenShort, "session": s.sessionShort, "address": s.addressShort,
+	}[kind]
 	return rt
 }
 

@@ -2,6 +2,7 @@ package web
 
 import (
 	"crypto/rand"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,6 +20,15 @@ type undo struct {
 
 	key string
 	at  time.Time
+}
+
+// names lists the leases that it opens again.
+func (u *undo) names() string {
+	var all []string
+	for _, id := range u.ids {
+		all = append(all, string(id))
+	}
+	return strings.Join(all, " ")
 }
 
 // add notes that a lease is closed, the first of which is told of by name.
