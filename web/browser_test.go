@@ -46,6 +46,7 @@ func TestBrowser(t *testing.T) {
 		{"policy in order", policyInOrder},
 		{"devices and requests that wait", devicesByHand},
 		{"accounts, tokens and those who may only look", accountsByHand},
+		{"notifications", notificationsByHand},
 		{"language and colours", looks},
 		{"a thousand leases that change", manyLeases},
 		{"every page in each language, colour and width", everyPage},

@@ -29,7 +29,7 @@ func (h *home) pagesOf() []string {
 	return []string{
 		"/", "/leases", "/leases?q=xbox&sort=device", "/leases/" + string(snapshot.Leases[0].ID), "/forwards", "/forwards/new", "/forwards/" + rule,
 		"/dmz", "/addresses", "/policy?client=192.168.1.50&port=3074", "/devices", "/devices/00:50:f2:12:34:56", "/devices?all=1", "/devices/new", "/requests", "/activity",
-		"/welcome/network", "/welcome/devices", "/welcome/check", "/welcome/console", "/activity?kind=denied", "/exposure", "/policy/rules/new?action=deny&device=00:50:f2:12:34:56", "/settings", "/help", "/nothing-here",
+		"/welcome/network", "/welcome/devices", "/welcome/check", "/welcome/console", "/activity?kind=denied", "/exposure", "/policy/rules/new?action=deny&device=00:50:f2:12:34:56", "/settings", "/notifications", "/help", "/nothing-here",
 	}
 }
 
@@ -47,6 +47,7 @@ func furnished(t *testing.T, change ...func(*web.Config)) *home {
 		_, err := h.manager.SetDevice(t.Context(), lease.Device{MAC: mac, Name: name}, lease.DeviceOptions{By: lease.OriginWeb})
 		must(t, err)
 	}
+	h.tellSomebody()
 	h.fillList()
 	host := func(s string) lease.Target { return lease.Target{Addr: netip.MustParseAddr(s)} }
 	for _, r := range []lease.Rule{

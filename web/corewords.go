@@ -93,6 +93,15 @@ func (p corePattern) length() (n int) {
 	return n
 }
 
+// Translate returns what the core says in a language, as far as it is known, for those who tell it elsewhere than on pages.
+func Translate(language, text string) string {
+	words, err := loadCoreWords(language)
+	if err != nil { // the tests read all of them
+		return text
+	}
+	return words.translate(text)
+}
+
 // translate returns what the core says in the language, as far as it is known: a sentence, or one in each line.
 func (w coreWords) translate(text string) string {
 	if len(w.patterns) == 0 {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/portreeve/portreeve/firewall"
 	"github.com/portreeve/portreeve/lease"
+	"github.com/portreeve/portreeve/notify"
 	"github.com/portreeve/portreeve/test/netns"
 	"github.com/portreeve/portreeve/web"
 )
@@ -38,8 +39,9 @@ type home struct {
 	firewall *firewall.Fake
 	records  *web.MemoryRecords
 	server   *web.Server
-	lan      string // address of the UI
-	url      string // of the UI
+	notifier *notify.Notifier // which tests may run
+	lan      string           // address of the UI
+	url      string           // of the UI
 	stopLAN  func()
 	socket   string
 	log      *syncBuffer
@@ -104,6 +106,12 @@ func newHomeWith(t *testing.T, core func(*lease.Config), change ...func(*web.Con
 	for _, f := range change {
 		f(&config)
 	}
+	h.notifier, err = notify.New(t.Context(), notify.Config{
+		Leases: h.manager, Records: config.Records, Router: "router", Logger: config.Logger, Translate: web.Translate, MAC: config.MAC,
+		Lines: func() ([]notify.Line, <-chan struct{}) { return nil, nil },
+	})
+	must(t, err)
+	config.Notify = h.notifier
 	h.server, err = web.New(t.Context(), config)
 	must(t, err)
 

@@ -76,7 +76,7 @@ func setMembers(members map[string]json.RawMessage, into any) (f faults) {
 	fields, names := map[string]reflect.Value{}, []string{}
 	v := reflect.ValueOf(into).Elem()
 	for i := range v.NumField() {
-		name := v.Type().Field(i).Tag.Get("json")
+		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
 		fields[name], names = v.Field(i), append(names, name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(members)) {

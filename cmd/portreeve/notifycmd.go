@@ -124,8 +124,13 @@ func (f *targetFlags) apply(cmd *cobra.Command, t *web.NotificationTarget) error
 		option   string
 		to, from *string
 	}{
-		{"kind", &t.Kind, &f.target.Kind}, {"url", &t.URL, &f.target.URL}, {"topic", &t.Topic, &f.target.Topic}, {"server", &t.Server, &f.target.Server},
-		{"security", &t.Security, &f.target.Security}, {"user", &t.User, &f.target.User}, {"from", &t.From, &f.target.From},
+		{"kind", &t.Kind, &f.target.Kind},
+		{"url", &t.URL, &f.target.URL},
+		{"topic", &t.Topic, &f.target.Topic},
+		{"server", &t.Server, &f.target.Server},
+		{"security", &t.Security, &f.target.Security},
+		{"user", &t.User, &f.target.User},
+		{"from", &t.From, &f.target.From},
 	} {
 		if given(one.option) {
 			*one.to = *one.from
