@@ -28,6 +28,7 @@ func (s *scene) left(id lease.ID) time.Duration {
 	l, _ := s.Snapshot().ByID(id)
 	return l.Remaining(time.Now())
 }
+
 func restarted(s *scene, change ...func(*lease.Config)) {
 	s.t.Helper()
 	s.stop()
