@@ -291,3 +291,33 @@ func TestTroubleIsAnEventWithoutMapping(t *testing.T) {
 		t.Errorf("event = %s, want empty members", body)
 	}
 }
+
+// Chinese has punctuation of its own, and a space where it meets another script.
+func TestChineseIsWrittenAsSuch(t *testing.T) {
+	texts, err := loadCatalogue("zh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	core, err := files.ReadFile("locale/zh.core.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pairs [][2]string
+	if err := json.Unmarshal(core, &pairs); err != nil {
+		t.Fatal(err)
+	}
+	for _, pair := range pairs {
+		texts[pair[0]] = pair[1]
+	}
+	for name, wrong := range map[string]*regexp.Regexp{
+		"half-width punctuation":   regexp.MustCompile(`\p{Han}[,:;?!()]|[,;?!()]\p{Han}`),
+		"a space within":           regexp.MustCompile(`\p{Han} \p{Han}| [，。；：（）]|[，。；：（）] `),
+		"no space to another word": regexp.MustCompile(`\p{Han}[A-Za-z]|[A-Za-z]\p{Han}`),
+	} {
+		for key, text := range texts {
+			if at := wrong.FindString(text); at != "" {
+				t.Errorf("%s: %s: %q in %q", key, name, at, text)
+			}
+		}
+	}
+}

@@ -407,7 +407,7 @@
     stale.hidden = yes;
     body.classList.toggle("lost", !yes);
     if (yes) known = new Date();
-    else stale.textContent = fill(stale.dataset.text, { time: known.toLocaleTimeString() });
+    else stale.textContent = fill(stale.dataset.text, { time: known.toLocaleTimeString(document.documentElement.lang) });
   }
 
   function listen() {
