@@ -352,7 +352,7 @@ func accountsByHand(t *testing.T, c *chromium) {
 	if name := h.manager.Snapshot().Own.Devices[nasMAC].Name; name != "NAS" {
 		t.Errorf("the name is %q, want that of the backup", name)
 	}
-	if got := b.text(`#audit`); !strings.Contains(got, "password") {
+	if got := b.text(`#audit`); !strings.Contains(got, "password changed") || !strings.Contains(got, "token made") {
 		t.Errorf("the audit log is %q", got)
 	}
 }
