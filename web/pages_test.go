@@ -156,7 +156,8 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 	}
 	change := &RuleChange{Rule: rule, Add: []RuleMapping{{Text: hostileText}}, Remove: []RuleMapping{{Text: hostileText}}}
 	rules := ruleData{
-		Rules: []Rule{rule, declared}, Form: form, Choices: []choice{{hostileText, hostileText}}, Templates: forwardTemplates(), Change: change,
+		Rules: []Rule{rule, declared}, Rows: []ruleRow{{Rule: rule, Hits: 1, Counted: true, Known: true, Was: true, Last: 70}, {Rule: declared, Known: true}, {Rule: declared}},
+		Form: form, Choices: []choice{{hostileText, hostileText}}, Templates: forwardTemplates(), Change: change,
 		InTheWay: rows, Undo: &form, Confirm: hostileText, Pinned: &rows[0],
 	}
 	events := []activityLine{line, {Event: Event{Kind: lease.EventTrouble}, Count: 1}}

@@ -80,6 +80,9 @@ type Config struct {
 	Use     func(id lease.ID) (Use, bool)
 	Minutes func(id lease.ID) []Minute
 
+	// Counts asks the firewall how often leases have been used. It may take some milliseconds. Nil: nobody counts.
+	Counts func(ctx context.Context, all []lease.Lease) (map[lease.ID]Used, error)
+
 	// MAC returns the hardware address of a LAN host, "" when unknown; Addrs by which addresses a device is there now, the
 	// latest of IPv4 first. They must not take long. Nil: never known, never there.
 	MAC   func(addr netip.Addr) string
@@ -123,6 +126,7 @@ type Server struct {
 	audit   *auditLog
 	streams *streams
 	undos   undos
+	hits    hits
 	pages   *pages
 	assets  *assets
 	looking sync.Mutex // at the machine: only one at a time checks it
@@ -147,6 +151,9 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	if c.Use == nil {
 		c.Use = func(lease.ID) (Use, bool) { return Use{}, false }
+	}
+	if c.Counts == nil {
+		c.Counts = func(context.Context, []lease.Lease) (map[lease.ID]Used, error) { return nil, nil }
 	}
 	if c.Minutes == nil {
 		c.Minutes = func(lease.ID) []Minute { return nil }

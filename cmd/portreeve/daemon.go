@@ -162,7 +162,7 @@ func (d *daemon) newServers(ctx context.Context, o *options) (err error) {
 	}
 	d.web, err = web.New(ctx, web.Config{
 		DeviceName: d.deviceName(names), Neighbours: d.neighbours, Vendor: lan.NewVendors(lan.UsualVendorFiles(), d.log).Vendor,
-		Leases: d.leases, Records: records, Facts: d.facts, OwnAddrs: d.ownAddrs, Traffic: d.traffic, Use: d.use, Minutes: d.minutes,
+		Leases: d.leases, Records: records, Facts: d.facts, OwnAddrs: d.ownAddrs, Traffic: d.traffic, Use: d.use, Minutes: d.minutes, Counts: d.counts,
 		MAC: d.lan.MAC, Addrs: d.lan.Addrs, Policy: d.cfg.Policy, Answer: answer, Settings: settings(d.cfg), Logger: d.log,
 		ConfigFile: o.file(), Check: d.selfCheck, Heard: d.hostsHeard, Notify: d.notifier,
 	})

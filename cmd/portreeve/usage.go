@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"time"
@@ -42,6 +43,20 @@ func (d *daemon) minutes(id lease.ID) []web.Minute {
 		all[i] = web.Minute{BytesIn: m.In, BytesOut: m.Out, Connections: m.Connections}
 	}
 	return all
+}
+
+// counts are how often leases have been used; nil where the backend does not count.
+func (d *daemon) counts(ctx context.Context, all []lease.Lease) (map[lease.ID]web.Used, error) {
+	counter, ok := d.backend.(firewall.Counter)
+	if !ok {
+		return nil, nil
+	}
+	found, err := counter.Counts(ctx, all)
+	counts := make(map[lease.ID]web.Used, len(found))
+	for id, c := range found {
+		counts[id] = web.Used{In: c.In, Out: c.Out}
+	}
+	return counts, err
 }
 
 // printWide prints leases with how they are used.
