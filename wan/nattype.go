@@ -79,7 +79,15 @@ func Expect(c Circumstances) NATType {
 		return unsure(ReasonShared)
 	case Special:
 		return unsure(ReasonSpecial)
+	case Public:
+		return expectInPublic(c)
+	default:
+		return NATType{Reason: ReasonOffline}
 	}
+}
+
+// expectInPublic is Expect with a public address.
+func expectInPublic(c Circumstances) NATType {
 	if c.Broken {
 		return unsure(ReasonFirewall)
 	}

@@ -183,6 +183,7 @@ func screenshots(t *testing.T, c *chromium) {
 		b.picture(dir, name)
 	}
 	shot("overview", "/")
+	shot("welcome", "/welcome/devices")
 	shot("leases", "/leases")
 	shot("forwards", "/forwards")
 	shot("exposure", "/exposure")
@@ -199,6 +200,9 @@ func screenshots(t *testing.T, c *chromium) {
 	b.size(360, 740)
 	shot("leases-phone-dark", "/leases")
 	b.scheme("light")
+	b.open(h.url)
+	b.wait(`#counters`)
+	b.size(360, evaluate[int64](b, `document.documentElement.scrollHeight`)) // the bar is at the end, not in the middle
 	shot("overview-phone", "/")
 	h.setFacts(func(f *web.Facts) {
 		f.WANs[0].Addresses, f.WANs[0].State = []netip.Addr{netip.MustParseAddr("100.64.3.17")}, web.WANShared

@@ -94,20 +94,24 @@ func briefs(lines []activityLine) []briefLine {
 	all := make([]briefLine, len(lines))
 	for i, l := range lines {
 		all[i] = briefLine{activityLine: l}
-		switch l.Kind {
-		case lease.EventRule, lease.EventPolicy, lease.EventTrouble, lease.EventRepaired:
-			said := strings.TrimPrefix(l.Reason, "policy: ")
-			if head, _, ok := strings.Cut(said, ": "); ok && (l.Kind == lease.EventRule || l.Kind == lease.EventPolicy) {
-				said = head
-			}
-			// The name of a DMZ host that has none is its ID, which nobody knows.
-			if rest, ok := strings.CutPrefix(said, string(lease.RuleDMZ)+" "); ok && l.Kind == lease.EventRule {
-				said = "DMZ host " + rest[strings.LastIndexByte(rest, ' ')+1:]
-			}
-			all[i].Said = said
+		if slices.Contains([]lease.EventKind{lease.EventRule, lease.EventPolicy, lease.EventTrouble, lease.EventRepaired}, l.Kind) {
+			all[i].Said = inShort(l.Kind, l.Reason)
 		}
 	}
 	return all
+}
+
+// inShort cuts the details off what is told of a rule or the policy.
+func inShort(kind lease.EventKind, reason string) string {
+	if kind != lease.EventRule && kind != lease.EventPolicy {
+		return reason
+	}
+	said, _, _ := strings.Cut(strings.TrimPrefix(reason, "policy: "), ": ")
+	// The name of a DMZ host that has none is its ID, which nobody knows.
+	if rest, ok := strings.CutPrefix(said, string(lease.RuleDMZ)+" "); ok && kind == lease.EventRule {
+		said = "DMZ host " + rest[strings.LastIndexByte(rest, ' ')+1:]
+	}
+	return said
 }
 
 // expiring counts the leases that end soon.

@@ -125,10 +125,9 @@ func (s *Server) foundWANs(st Status) found {
 	var names []string
 	for _, w := range st.WANs {
 		item := foundItem{Name: w.Name, Tone: "bad", Key: "welcome.wan." + string(w.State)}
-		switch w.State {
-		case WANPublic:
+		if w.State == WANPublic {
 			item.Tone = "good"
-		case WANPrivate, WANShared:
+		} else if len(w.Addresses) > 0 {
 			item.Tone = "warn"
 		}
 		for _, a := range w.Addresses {

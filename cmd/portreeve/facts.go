@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/portreeve/portreeve/firewall"
@@ -142,7 +143,13 @@ func (d *daemon) facts() web.Facts {
 	}
 	snapshot := d.lan.Snapshot()
 	for _, ifc := range snapshot.Interfaces {
-		f.LANs = append(f.LANs, web.LANFacts{Name: ifc.Name, Addresses: ifc.Prefixes})
+		l := web.LANFacts{Name: ifc.Name, Addresses: slices.Clone(ifc.Prefixes)}
+		for _, p := range ifc.Of(lan.OnlyIPv6) {
+			if !p.Addr().IsLinkLocalUnicast() {
+				l.Addresses = append(l.Addresses, p)
+			}
+		}
+		f.LANs = append(f.LANs, l)
 	}
 	for _, m := range snapshot.Missing {
 		f.Notices = append(f.Notices, "LAN "+m.Name+": "+m.Why)
