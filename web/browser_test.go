@@ -45,6 +45,7 @@ func TestBrowser(t *testing.T) {
 		{"policy", policyByHand},
 		{"policy in order", policyInOrder},
 		{"devices and requests that wait", devicesByHand},
+		{"buttons of devices", deviceButtons},
 		{"accounts, tokens and those who may only look", accountsByHand},
 		{"notifications", notificationsByHand},
 		{"language and colours", looks},

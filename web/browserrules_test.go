@@ -221,8 +221,8 @@ func devicesByHand(t *testing.T, c *chromium) {
 		})
 		return err
 	}
-	b.open(h.url + "/leases/" + string(l.ID))
-	b.press(`button[name=access]`, `.done`)
+	b.open(h.url + mac)
+	b.press(`#block`, `.done`)
 	h.stands()
 	if err := ask(); err == nil {
 		t.Error("a device that is forbidden to open ports has opened one")

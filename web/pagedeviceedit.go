@@ -13,13 +13,19 @@ type deviceForm struct {
 	Version              uint64
 	Name, Note, Access   string
 	Ports, Most, Minutes string
-	IPv6, Close          bool
+	Icon, Protocols      string
+	Schedule             string
+	IPv6, LowPorts       bool
+	Close                bool
+
+	Limited bool // something is set that most devices do not need
 }
 
 func deviceFormOf(d Device) deviceForm {
 	f := deviceForm{
 		Version: d.Version, Name: d.Settings.Name, Note: d.Settings.Note, Access: d.Settings.Access,
-		Ports: strings.Join(d.Settings.Ports, ", "), IPv6: d.Settings.IPv6,
+		Ports: strings.Join(d.Settings.Ports, ", "), IPv6: d.Settings.IPv6, Icon: d.Settings.Icon, LowPorts: d.Settings.LowPorts,
+		Protocols: strings.Join(d.Settings.Protocols, ", "), Schedule: strings.Join(d.Settings.Schedule, "; "),
 	}
 	if d.Settings.Mappings > 0 {
 		f.Most = strconv.FormatInt(d.Settings.Mappings, 10)
@@ -40,12 +46,15 @@ func (s *Server) deviceSetForm(w http.ResponseWriter, r *http.Request) error {
 	f := deviceForm{
 		Version: version, Name: text("name"), Note: text("note"), Access: text("access"), Ports: text("ports"),
 		Most: text("most"), Minutes: text("minutes"), IPv6: text("ipv6") != "", Close: text("close") != "",
+		Icon: text("icon"), Protocols: text("protocols"), Schedule: text("schedule"), LowPorts: text("low_ports") != "",
 	}
 	mac, read := deviceID(r.PathValue("key")), s.reader(nil)
 	body := DeviceSettings{
 		Name: f.Name, Note: f.Note, Access: f.Access, Ports: list(f.Ports), IPv6: f.IPv6, Mappings: read.typed("mappings", f.Most),
-		MaxLifetimeSeconds: 60 * uint64(read.typed("max_lifetime_seconds", f.Minutes)), Icon: s.lookAtDevices().device(mac).Settings.Icon,
+		MaxLifetimeSeconds: 60 * uint64(read.typed("max_lifetime_seconds", f.Minutes)), Icon: f.Icon,
+		Protocols: list(f.Protocols), LowPorts: f.LowPorts, Schedule: windows(f.Schedule),
 	}
+	u := s.beforeDevice(mac, "undo.device.saved")
 	err := read.problem()
 	if err == nil {
 		err = call[DeviceChange](r, s.putDevice(lease.OriginWeb), mac, body, nil, func(inner *http.Request) {
@@ -60,33 +69,16 @@ func (s *Server) deviceSetForm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return s.showDevice(w, r, &f, s.answerError(r, err))
 	}
-	http.Redirect(w, r, link("/devices/"+mac, "done", "device"), http.StatusSeeOther)
+	s.backToDevice(w, r, mac, u)
 	return nil
 }
 
-// deviceAccessForm says in one step whether a device may open ports, and leaves all else that is set of it. What it may not
-// have any more is closed.
-func (s *Server) deviceAccessForm(w http.ResponseWriter, r *http.Request) error {
-	if err := readForm(r); err != nil {
-		return err
+// windows reads the windows of a schedule as people write them into one field. Commas belong to the days.
+func windows(text string) (all []string) {
+	for w := range strings.SplitSeq(text, ";") {
+		if w = strings.TrimSpace(w); w != "" {
+			all = append(all, w)
+		}
 	}
-	mac := deviceID(r.PathValue("key"))
-	d := s.lookAtDevices().device(mac)
-	was := d.Settings.Access
-	d.Settings.Access = r.PostForm.Get("access")
-	err := call[DeviceChange](r, s.putDevice(lease.OriginWeb), mac, d.Settings, nil, func(inner *http.Request) { inner.URL.RawQuery = "close=true" })
-	if err != nil {
-		f := deviceFormOf(d)
-		return s.showDevice(w, r, &f, s.answerError(r, err))
-	}
-	next := link("/devices/"+mac, "done", "device")
-	switch {
-	case r.PostForm.Get("back") != "overview":
-	case d.Settings.Access == string(lease.AccessDeny):
-		next = link("/", "blocked", mac, "was", was) // where it can be taken back
-	default:
-		next = link("/", "done", "device")
-	}
-	http.Redirect(w, r, next, http.StatusSeeOther)
-	return nil
+	return all
 }

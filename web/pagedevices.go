@@ -14,11 +14,15 @@ import (
 
 // deviceRow is a device of the LAN as pages show it: one that holds a port, has asked for one, or is where a rule leads.
 type deviceRow struct {
-	Key     string // of its page: the MAC address, else the address
-	Name    string // what people call it, else its address
-	Named   bool   // it has a name
-	MAC     string // "" when unknown
-	Random  bool   // the MAC address is one that the device has made up
+	Key     string   // of its page: the MAC address, else the address
+	Name    string   // what people call it, else its address
+	Named   bool     // it has a name
+	MAC     string   // "" when unknown
+	Random  bool     // the MAC address is one that the device has made up
+	Kind    string   // what it is, or looks like; "" when unknown
+	Guessed bool     // the owner has not said
+	Set     bool     // the owner has said something of it
+	Nets    []string // the LANs that it is on now
 	Addrs   []netip.Addr
 	Open    []openPort
 	Denied  int    // how often it was refused something, as far as the history reaches
@@ -26,6 +30,7 @@ type deviceRow struct {
 	Note    string
 	Access  string    // what the owner says: "inherit", "allow", "ask" or "deny"
 	Present bool      // it is on the LAN now
+	First   time.Time // when it was first heard of, as far as anybody remembers; zero: never
 	Last    time.Time // when it last did something that the history knows of
 	Seen    bool      // it did
 }
@@ -113,6 +118,8 @@ func (d *deviceList) at(mac string, addr netip.Addr) *deviceRow {
 func (d *deviceList) addLease(l Lease) {
 	one := d.at(l.Device, l.InternalAddress)
 	one.Open = append(one.Open, openPort{"lease", l.Protocol, portsText(l.ExternalPort, l.PortCount), l.ID, "", l.Description})
+	one.since(l.Created)
+	one.Kind, one.Guessed = cmp.Or(one.Kind, deviceKind("", one.Name, l.Agent, l.Description)), true // of one whose MAC address is not known
 }
 
 func (d *deviceList) addRule(r lease.RuleState) {
@@ -144,6 +151,14 @@ func (d *deviceList) addEvent(e lease.Event) {
 	if e.Time.After(one.Last) {
 		one.Last, one.Seen = e.Time, true
 	}
+	one.since(e.Time)
+}
+
+// since notes that the device was heard of at a time.
+func (r *deviceRow) since(t time.Time) {
+	if !t.IsZero() && (r.First.IsZero() || t.Before(r.First)) {
+		r.First = t
+	}
 }
 
 // devicesData is the data of the page of devices.
@@ -153,6 +168,8 @@ type devicesData struct {
 	Total int
 	All   bool   // also those that are only there
 	New   string // what holds for devices of which nothing is set
+	Undo  *undoNotice
+	Of    string // the key of the device that it is about
 }
 
 // allDevices are the devices with what the store and the network tell of them; with neighbours also those that are there
@@ -178,6 +195,9 @@ func (s *Server) allDevices(neighbours bool) []deviceRow {
 			rows = append(rows, deviceRow{Key: mac, MAC: mac, Random: d.Randomised})
 		}
 		rows[i].add(d)
+		if set, ok := v.Own.Devices[mac]; ok {
+			rows[i].since(set.Created)
+		}
 	}
 	return rows
 }
@@ -186,6 +206,7 @@ func (s *Server) allDevices(neighbours bool) []deviceRow {
 func (r *deviceRow) add(d Device) {
 	r.Named = d.Title != ""
 	r.Vendor, r.Note, r.Access, r.Present = d.Vendor, d.Settings.Note, d.Settings.Access, d.Present
+	r.Kind, r.Guessed, r.Set, r.Nets = d.Kind, d.Settings.Icon == "", d.Set, d.Networks
 	for _, a := range d.Addresses {
 		if !slices.Contains(r.Addrs, a) {
 			r.Addrs = append(r.Addrs, a)
@@ -214,6 +235,7 @@ func (r deviceRow) fields() []field {
 func (s *Server) devicesPage(w http.ResponseWriter, r *http.Request) error {
 	now, q := s.look(), r.URL.Query()
 	d := devicesData{Query: lease.CleanText(q.Get("q"), maxSearch), All: q.Get("all") != ""}
+	d.Undo, d.Of = s.undos.notice(q.Get("undo"), now.now), q.Get("of")
 	d.Rows, d.New = s.allDevices(d.All), deviceSettingsOf(now.Own.Devices[lease.NewDevices]).Access
 	d.Total = len(d.Rows)
 	wanted := parseSearch(d.Query, fieldDevice, fieldPort, fieldApp)
@@ -226,6 +248,11 @@ type deviceData struct {
 	Device   deviceRow
 	Set      Device // what the owner says of it
 	Form     deviceForm
+	Kinds    []string     // that the owner may choose from
+	Addrs4   []netip.Addr // its addresses of IPv4
+	Addrs6   []netip.Addr // and of IPv6
+	Undo     *undoNotice
+	Of       string // the key of the device that it is about
 	Leases   []leaseRow
 	Rules    []Rule
 	Policies []PolicyRule // that name it
@@ -239,7 +266,7 @@ func (s *Server) devicePage(w http.ResponseWriter, r *http.Request) error {
 // showDevice shows a device; with a form that was sent and is wrong, that.
 func (s *Server) showDevice(w http.ResponseWriter, r *http.Request, form *deviceForm, why *Problem) error {
 	now, key := s.look(), strings.ToLower(r.PathValue("key"))
-	d := deviceData{Device: deviceRow{Key: key}}
+	d := deviceData{Device: deviceRow{Key: key}, Kinds: deviceKinds(), Of: key, Undo: s.undos.notice(r.URL.Query().Get("undo"), now.now)}
 	if key != lease.NewDevices {
 		all := s.allDevices(true)
 		addr, _ := netip.ParseAddr(key) // a device whose MAC address is known is found by its addresses too
@@ -248,6 +275,13 @@ func (s *Server) showDevice(w http.ResponseWriter, r *http.Request, form *device
 			return problem(CodeNotFound, "no such device is there, has a port, or has asked for one")
 		}
 		d.Device = all[i]
+		for _, a := range d.Device.Addrs {
+			if a.Is4() {
+				d.Addrs4 = append(d.Addrs4, a)
+			} else {
+				d.Addrs6 = append(d.Addrs6, a)
+			}
+		}
 		now.fill(&d)
 		for _, rule := range s.policyOf(now.Policy, now.Own).Rules {
 			if d.Device.MAC != "" && slices.Contains(rule.Devices, d.Device.MAC) {
@@ -262,6 +296,8 @@ func (s *Server) showDevice(w http.ResponseWriter, r *http.Request, form *device
 	if form != nil {
 		d.Form = *form
 	}
+	f := d.Form
+	d.Form.Limited = f.Ports != "" || f.Most != "" || f.Minutes != "" || f.Protocols != "" || f.Schedule != "" || f.LowPorts || !f.IPv6
 	return s.show(w, r, now, "device.html", page{Title: "device.title", At: "devices", Problem: why, Live: live(why), Data: d})
 }
 

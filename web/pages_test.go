@@ -139,7 +139,7 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 	}
 	line.Mapping.Description, line.Mapping.Protocol = hostileText, hostileText
 	device := deviceRow{
-		Key: hostileText, Name: hostileText, MAC: hostileText, Vendor: hostileText, Note: hostileText, Access: "deny", Random: true, Seen: true, Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.2")},
+		Key: hostileText, Name: hostileText, MAC: hostileText, Vendor: hostileText, Note: hostileText, Access: "deny", Random: true, Seen: true, Set: true, Present: true, Kind: "nas", Guessed: true, Nets: []string{hostileText}, Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.2")},
 		Open: []openPort{{Kind: "lease", Protocol: hostileText, Ports: hostileText, Text: hostileText}, {Kind: "dmz"}},
 	}
 	rule := Rule{
@@ -230,8 +230,8 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 		"policy.html":     frame("policy.title", policy),
 		"policyrule.html": frame("policy.rule", policyRule),
 		"settings.html":   frame("settings.title", settings),
-		"devices.html":    frame("devices.title", devicesData{New: "ask", Rows: []deviceRow{device}, Query: hostileText, Total: 3}),
-		"device.html":     frame("device.title", deviceData{Device: device, Set: Device{MAC: hostileText}, Form: deviceForm{Name: hostileText, Note: hostileText, Access: "ask", Ports: hostileText, Most: hostileText, Minutes: hostileText}, Leases: rows, Rules: []Rule{rule, declared}, Policies: []PolicyRule{hostileRule()}, Events: events}),
+		"devices.html":    frame("devices.title", devicesData{Undo: &undoNotice{Key: hostileText, Text: "undo.device.deny", Row: leaseRow{Name: hostileText}, N: 2}, Of: hostileText, New: "ask", Rows: []deviceRow{device}, Query: hostileText, Total: 3}),
+		"device.html":     frame("device.title", deviceData{Device: device, Set: Device{MAC: hostileText}, Form: deviceForm{Name: hostileText, Note: hostileText, Access: "ask", Ports: hostileText, Most: hostileText, Minutes: hostileText, Icon: "nas", Protocols: hostileText, Schedule: hostileText, Limited: true}, Kinds: deviceKinds(), Of: hostileText, Undo: &undoNotice{Key: hostileText, Text: "undo.device.deny", Row: leaseRow{Name: hostileText}, N: 2}, Leases: rows, Rules: []Rule{rule, declared}, Policies: []PolicyRule{hostileRule()}, Events: events}),
 		"activity.html":   frame("activity.title", activityData{Days: []activityDay{{Lines: events}}, Query: hostileText, Kind: "denied", Kinds: eventKinds(), Older: "7", Picture: picture}),
 		"requests.html":   frame("requests.title", requestsData{[]waitingRow{{WaitingRequest{ID: hostileText, Description: hostileText, Agent: hostileText, Count: 2}, hostileText, hostileText, hostileText, hostileText}, {}}}),
 		"exposure.html":   frame("exposure.title", exposure),

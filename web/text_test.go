@@ -98,6 +98,12 @@ func chosenKeys() []string {
 	for _, a := range Areas() {
 		keys = append(keys, "area."+string(a))
 	}
+	for _, k := range deviceKinds() {
+		keys = append(keys, "devicekind."+k)
+	}
+	for _, did := range []string{inherit, "allow", "ask", "deny", "closed", "forgotten", "saved"} {
+		keys = append(keys, "undo.device."+did)
+	}
 	for _, l := range languages() {
 		keys = append(keys, "language."+l)
 	}

@@ -1,0 +1,123 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/portreeve/portreeve/lease"
+)
+
+// What the buttons of the pages of devices do. Whatever they close or change can be taken back, see [undos].
+
+// deviceAccessForm says in one step whether a device may open ports, and leaves all else that is set of it. What it may not
+// have any more is closed.
+func (s *Server) deviceAccessForm(w http.ResponseWriter, r *http.Request) error {
+	if err := readForm(r); err != nil {
+		return err
+	}
+	mac := deviceID(r.PathValue("key"))
+	d := s.lookAtDevices().device(mac)
+	was, access := d.Settings.Access, r.PostForm.Get("access")
+	u := s.beforeDevice(mac, "undo.device."+access)
+	d.Settings.Access = access
+	err := call[DeviceChange](r, s.putDevice(lease.OriginWeb), mac, d.Settings, nil, func(inner *http.Request) { inner.URL.RawQuery = "close=true" })
+	if err != nil {
+		f := deviceFormOf(d)
+		return s.showDevice(w, r, &f, s.answerError(r, err))
+	}
+	switch {
+	case r.PostForm.Get("back") != "overview":
+		s.backToDevice(w, r, mac, u)
+	case access == string(lease.AccessDeny):
+		http.Redirect(w, r, link("/", "blocked", mac, "was", was), http.StatusSeeOther) // where it can be taken back
+	default:
+		http.Redirect(w, r, link("/", "done", "device"), http.StatusSeeOther)
+	}
+	return nil
+}
+
+// deviceForgetForm takes away what is set of a device.
+func (s *Server) deviceForgetForm(w http.ResponseWriter, r *http.Request) error {
+	mac := deviceID(r.PathValue("key"))
+	u := s.beforeDevice(mac, "undo.device.forgotten")
+	_, err := s.Leases.ForgetDevice(r.Context(), mac, lease.DeviceOptions{By: lease.OriginWeb, Close: true})
+	if errors.Is(err, lease.ErrNotFound) {
+		err = problem(CodeNoDevice, "nothing is set of this device")
+	}
+	if err != nil {
+		return s.showDevice(w, r, nil, s.answerError(r, err))
+	}
+	s.backToDevice(w, r, mac, u)
+	return nil
+}
+
+// deviceCloseForm closes all that a device has open, and leaves what it may.
+func (s *Server) deviceCloseForm(w http.ResponseWriter, r *http.Request) error {
+	key, now := strings.ToLower(r.PathValue("key")), s.look()
+	u := undo{text: "undo.device.closed"}
+	for _, l := range now.Leases {
+		if deviceRef(l.Device, l.Internal.Addr()) != key {
+			continue
+		}
+		_, err := s.Leases.CloseID(r.Context(), lease.Actor{Origin: lease.OriginWeb}, l.ID)
+		switch {
+		case err == nil:
+			u.add(now, l.ID)
+		case !errors.Is(err, lease.ErrNotFound): // closed before is closed
+			return s.showDevice(w, r, nil, s.answerError(r, err))
+		}
+	}
+	s.backToDevice(w, r, key, u)
+	return nil
+}
+
+// deviceUndoForm takes back what one of these forms has done.
+func (s *Server) deviceUndoForm(w http.ResponseWriter, r *http.Request) error {
+	if err := readForm(r); err != nil {
+		return err
+	}
+	u, ok := s.undos.take(r.PostForm.Get("undo"), s.Leases.Now())
+	if !ok {
+		return s.showDevice(w, r, nil, problem(CodeNoLease, "that is longer ago than %s, or has been taken back before", lease.ReopenFor))
+	}
+	if err := s.takeBack(r, u); err != nil {
+		return s.showDevice(w, r, nil, s.answerError(r, err))
+	}
+	http.Redirect(w, r, link("/devices/"+strings.ToLower(r.PathValue("key")), "done", "undone"), http.StatusSeeOther)
+	return nil
+}
+
+// beforeDevice notes how a device is before something of it is changed.
+func (s *Server) beforeDevice(mac, text string) undo {
+	v := s.lookAtDevices()
+	d := v.device(mac)
+	u := undo{text: text, device: &d}
+	if addrs := append(d.Addresses, netip.Addr{}); mac != lease.NewDevices {
+		u.row.Name = v.deviceName(mac, addrs[0])
+	}
+	for _, l := range v.Leases {
+		if l.Device == mac || mac == lease.NewDevices {
+			u.ids = append(u.ids, l.ID)
+		}
+	}
+	return u
+}
+
+// backToDevice leads to where a form came from: the list, or the page of the device. There it can be taken back.
+func (s *Server) backToDevice(w http.ResponseWriter, r *http.Request, key string, u undo) {
+	if u.device != nil { // of all leases only those are opened again that this has closed
+		now := s.look()
+		u.ids = slices.DeleteFunc(u.ids, func(id lease.ID) bool {
+			_, open := now.ByID(id)
+			return open
+		})
+	}
+	where := "/devices/" + key
+	if r.PostForm.Get("back") == "devices" || u.text == "undo.device.forgotten" { // which may be nowhere any more
+		where = "/devices"
+	}
+	http.Redirect(w, r, link(where, "undo", s.undos.add(u, s.Leases.Now()), "of", key), http.StatusSeeOther)
+}
