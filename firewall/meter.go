@@ -23,7 +23,7 @@ const (
 
 	// After a time without leases it looks soon, but does not follow every lease that comes and goes.
 	meterSoon  = time.Second
-	meterLeast = 10 * time.Second // between two looks
+	meterLeast = 5 * time.Second // between two looks
 
 	// meterFlows is of how many connections a Meter remembers what it has counted. It is several times what a home has; of
 	// those beyond it is known that they are there, and not how much goes through them.

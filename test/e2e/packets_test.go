@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -183,5 +184,15 @@ func TestTrafficOfALease(t *testing.T) {
 				t.Errorf("the command line does not show the peer:\n%s", text)
 			}
 		}
+		// The daemon looks by itself, too.
+		lab.Eventually(t, 30*time.Second, "the leases in use are active", func() error {
+			for _, port := range []uint16{5001, 6001} {
+				l := leaseAt(t, d, "udp", port)
+				if use := l.Traffic; l.State != web.LeaseActive || use == nil || use.BytesIn < 28 || use.BytesOut < 28 || use.Connections != 1 || use.LastSeconds == nil {
+					return fmt.Errorf("port %d is %s, %+v", port, l.State, use)
+				}
+			}
+			return nil
+		})
 	})
 }
