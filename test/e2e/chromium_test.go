@@ -226,9 +226,9 @@ func (b *browserTab) told() []string {
 	return all
 }
 
-// obey does what is ordered, within 20 s.
+// obey does what is ordered, within a minute.
 func (b *browserTab) obey(o order) (string, error) {
-	ctx, cancel := context.WithTimeout(b.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
 	defer cancel()
 	css := chromedp.CSS(o.Selector)
 	selector, text := fmt.Sprintf("%q", o.Selector), fmt.Sprintf("%q", o.Text)
@@ -277,7 +277,7 @@ func until(ctx context.Context, script string) error {
 		case yes:
 			return nil
 		case ctx.Err() != nil:
-			return fmt.Errorf("not within 20 s: %s (%w)", script, err)
+			return fmt.Errorf("not within a minute: %s (%w)", script, err)
 		case err != nil && !strings.Contains(err.Error(), "context"):
 			return err
 		}

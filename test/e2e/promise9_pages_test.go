@@ -187,7 +187,7 @@ func rows(n *html.Node) passages {
 		if strings.Contains(inside, ":") {
 			inside = "[" + inside + "]"
 		}
-		shown[strings.ToLower(words(elements(row, "span", "tag")[0]))+" "+words(elements(row, "td", "port")[0])] = inside
+		shown[strings.ToLower(words(elements(row, "span", "tag")[0]))+" "+words(elements(elements(row, "td", "port")[0], "a", "")[0])] = inside
 	}
 	return shown
 }
