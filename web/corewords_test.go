@@ -11,6 +11,7 @@ import (
 
 	"github.com/portreeve/portreeve/firewall"
 	"github.com/portreeve/portreeve/lease"
+	"github.com/portreeve/portreeve/wan"
 )
 
 func chinese(text string) bool {
@@ -161,5 +162,25 @@ func TestSentencesOfPiecesAreTranslated(t *testing.T) {
 	if got, want := words.translate(`policy: rule "night" added: `+rule.String()),
 		"策略：已添加规则“night”：询问所有者：tcp/udp，端口 80-81，设备 02:00:00:00:00:10，地址 192.168.1.0/28，说明含“new devices”，网络 br-lan，请求方式 upnp, pcp，时间 Fri 01:00-02:00，每个设备最多 3 个映射，最长 1 小时 30 分（已停用）"; got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// What is said of the line outside is known to the patterns, whatever it is.
+func TestPatternsKnowTheLine(t *testing.T) {
+	words, err := loadCoreWords("zh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := []wan.Interface{{Name: "wan"}, {Name: "wan", Index: 2}, {Name: "wan", Index: 2, Up: true}}
+	for _, addr := range []string{"81.2.69.10", "192.168.0.2", "100.64.3.17", "192.0.0.2"} {
+		lines = append(lines, wan.Interface{Name: "wan", Index: 2, Up: true, Addrs: []netip.Addr{netip.MustParseAddr(addr)}})
+	}
+	for _, line := range lines {
+		if got := words.translate(line.Note()); !chinese(got) {
+			t.Errorf("no pattern for %q", line.Note())
+		}
+	}
+	if got := words.translate(new(wan.Snapshot).Note()); !chinese(got) {
+		t.Errorf("without a line: %q", got)
 	}
 }

@@ -67,7 +67,7 @@ const overviewDevices = 8
 func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request) error {
 	now := s.look()
 	d := overviewData{
-		Strip: stripOf(now.status), Line: now.line4(), Heard: s.heardData(now),
+		Strip: stripOf(now.status), Line: now.line4(), Heard: s.heardData(now, 20),
 		Automatic: len(now.Leases), Events: briefs(now.latest(10)), Path: now.path(), Blocked: s.justBlocked(r),
 	}
 	d.Expiring, d.Static, d.Denied = now.expiring(10*time.Minute), now.static(), now.deniedToday()
@@ -238,6 +238,7 @@ func (s *Server) justBlocked(r *http.Request) (b blocked) {
 type heardData struct {
 	Hosts []heardRow
 	More  int
+	Again int // after how many seconds a page with a script asks anew
 }
 
 // heardRow is a host that was heard.
@@ -250,7 +251,8 @@ type heardRow struct {
 // heardRows is how many of them a page shows.
 const heardRows = 5
 
-func (s *Server) heardData(v view) (d heardData) {
+func (s *Server) heardData(v view, again int) heardData {
+	d := heardData{Again: again}
 	for _, h := range s.heard(v) {
 		if len(d.Hosts) == heardRows {
 			d.More++

@@ -97,7 +97,7 @@ func (s *Server) showWelcome(w http.ResponseWriter, r *http.Request, step string
 		mode = "" // it costs something, and is asked for by hand
 		d.Findings, d.Wrong = findings(s.selfCheck(r))
 	case "console":
-		d.Line, d.Heard = now.line4(), s.heardData(now)
+		d.Line, d.Heard = now.line4(), s.heardData(now, 3)
 		rows := rowsOf(now.leases())
 		slices.Reverse(rows)
 		d.Opened = rows[:min(len(rows), heardRows)]
