@@ -42,7 +42,7 @@ func furnished(t *testing.T, change ...func(*web.Config)) *home {
 			{Name: "no camera", Devices: []string{"bc:33:29:0a:1b:2c"}, Deny: true, Ports: lease.PortSet{{First: 1, Last: 1023}}},
 			{Name: "consoles", Networks: []string{"lan"}, Ports: lease.PortSet{{First: 88, Last: 88}}, MappingsPerDevice: 16, MaxLifetime: 24 * time.Hour},
 		}
-	}, append(change, visited)...)
+	}, append([]func(*web.Config){visited}, change...)...)
 	for mac, name := range map[string]string{"00:50:f2:12:34:56": "Xbox", "00:50:f2:65:43:21": "Xbox upstairs", "bc:33:29:0a:1b:2c": "PlayStation", nasMAC: "NAS"} {
 		_, err := h.manager.SetDevice(t.Context(), lease.Device{MAC: mac, Name: name}, lease.DeviceOptions{By: lease.OriginWeb})
 		must(t, err)
