@@ -26,7 +26,7 @@ import (
 )
 
 // The tests listen on the loopback of a network of their own.
-func TestMain(m *testing.M) { netns.Main(m) }
+func TestMain(m *testing.M) { netns.Main(covered{m}) }
 
 const password = "correct horse battery"
 
@@ -43,6 +43,7 @@ type home struct {
 	lan      string           // address of the UI
 	url      string           // of the UI
 	stopLAN  func()
+	stopCore func()
 	socket   string
 	log      *syncBuffer
 
@@ -88,7 +89,7 @@ func newHomeWith(t *testing.T, core func(*lease.Config), change ...func(*web.Con
 	core(&cfg)
 	h.manager, err = lease.New(t.Context(), cfg)
 	must(t, err)
-	h.run("manager", h.manager.Run)
+	h.stopCore = h.run("manager", h.manager.Run)
 	<-h.manager.Ready()
 
 	config := web.Config{

@@ -22,7 +22,6 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
-	"testing"
 )
 
 // marker is the environment variable by which the two halves of a re-executed
@@ -41,7 +40,7 @@ const (
 // with their code. It sets the exit code to 1 with the reason on standard error
 // if namespaces cannot be made. Processes that the tests start and that run the
 // test binary again (helpers, fuzz workers) stay in the same namespaces.
-func Main(m *testing.M) {
+func Main(m interface{ Run() int }) {
 	inside, err := Enter()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
