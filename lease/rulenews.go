@@ -15,6 +15,11 @@ const (
 	RuleOutOfForce RuleVerb = "out_of_force" // it does not hold now: see Why
 )
 
+// RuleVerbs are all of them.
+func RuleVerbs() []RuleVerb {
+	return []RuleVerb{RuleAdded, RuleChanged, RuleRemoved, RuleEnded, RuleInForce, RuleOutOfForce}
+}
+
 // RuleNews is what has become of a rule of the owner, as of one moment. Values are immutable.
 type RuleNews struct {
 	Change  RuleVerb

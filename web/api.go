@@ -213,10 +213,29 @@ type Event struct {
 	Time    time.Time       `json:"time"` // wall clock, of the latest occurrence
 	Kind    lease.EventKind `json:"kind"`
 	By      lease.Origin    `json:"by"`
+	Who     string          `json:"who"` // the account in whose name it was done; "" where nobody with an account did it
 	Mapping EventMapping    `json:"mapping"`
+	Rule    *EventRule      `json:"rule"` // what has become of a rule; null for all else
 	Reason  string          `json:"reason"`
 	Trace   lease.Trace     `json:"trace"`
 	Count   int             `json:"count"`
+
+	// DeviceName is what the device is called now; "" when unknown.
+	DeviceName string `json:"device_name"`
+
+	// OpenSeconds is how long the ports were open that the event opened or closed; null for other events, and where that
+	// is not known. StillOpen says that they are open now.
+	OpenSeconds *int64 `json:"open_seconds"`
+	StillOpen   bool   `json:"still_open"`
+}
+
+// EventRule is what has become of a rule of the owner.
+type EventRule struct {
+	ID       lease.ID       `json:"id"`
+	Change   lease.RuleVerb `json:"change"`
+	InForce  bool           `json:"in_force"` // it holds since then
+	Why      string         `json:"why"`      // why it does not; "" if it does, and for one that is not there any more
+	Settings RuleSettings   `json:"settings"` // as they were then
 }
 
 // EventMapping is what an event is about. All fields are empty for trouble that concerns no lease.
@@ -227,6 +246,7 @@ type EventMapping struct {
 	ExternalPort    uint16     `json:"external_port"`
 	InternalAddress netip.Addr `json:"internal_address"`
 	InternalPort    uint16     `json:"internal_port"`
+	PortCount       int        `json:"port_count"` // 0 where it is about no ports
 	Description     string     `json:"description"`
 	Client          netip.Addr `json:"client"`
 	Device          string     `json:"device"`

@@ -86,8 +86,12 @@ func (s *Server) getHistory(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	id := lease.ID(r.URL.Query().Get("lease"))
-	return writeJSON(w, s.look().history(before, limit, id))
+	wanted, err := wantedEvents(r)
+	if err != nil {
+		return err
+	}
+	v := s.look()
+	return writeJSON(w, v.history(before, limit, func(e *Event) bool { return wanted(v.line(*e)) }))
 }
 
 // newestFirst reads which part of a list that begins with the newest is wanted: so many that are older than one, 0 for all.

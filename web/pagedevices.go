@@ -320,7 +320,7 @@ func (v view) fill(d *deviceData) {
 // about returns the newest lines about a device.
 func (v view) about(one deviceRow, n int) (lines []activityLine) {
 	for _, e := range slices.Backward(v.Events()) {
-		l := v.line(event(e))
+		l := v.line(v.event(e))
 		if l.Key == one.Key || e.Lease.Device == "" && (slices.Contains(one.Addrs, e.Lease.Client) || slices.Contains(one.Addrs, e.Lease.Internal.Addr())) {
 			if lines = append(lines, l); len(lines) == n {
 				break

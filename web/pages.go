@@ -170,6 +170,8 @@ func functions(a *assets, language string, texts catalogue, core coreWords, role
 		"core":     core.translate,
 		"segment":  url.PathEscape,
 		"clock":    func(at time.Time) string { return at.Format("15:04:05") },
+		"minute":   func(at time.Time) string { return at.Format("15:04") },
+		"between":  func(from, to time.Time) string { return between(from, to, texts["time.moment"]) },
 		"iso":      func(at time.Time) string { return at.Format(time.RFC3339) },
 		"stamp":    func(at string) string { return stamp(at, texts["time.moment"]) },
 		"among": func(all []choice, value string) bool {
@@ -188,6 +190,15 @@ func functions(a *assets, language string, texts catalogue, core coreWords, role
 		"min":      func() int { return MinPassword },
 		"max":      func() int { return MaxPassword },
 	}
+}
+
+// between writes a time from one moment to another; the day only once if it is one.
+func between(from, to time.Time, layout string) string {
+	end := layout
+	if from.Format(time.DateOnly) == to.Format(time.DateOnly) {
+		end = "15:04"
+	}
+	return from.Format(layout) + " – " + to.Format(end)
 }
 
 // stamp writes a time of the API as pages write times, in the zone in which it is given.

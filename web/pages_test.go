@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"text/template/parse"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -138,6 +139,11 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 		Key:   hostileText, Name: hostileText, Ports: hostileText, Count: 3,
 	}
 	line.Mapping.Description, line.Mapping.Protocol = hostileText, hostileText
+	line.App, line.Over, line.Inside, line.Said, line.Who, line.Lasted = hostileText, hostileText, hostileText, hostileText, hostileText, &openFor{Seconds: 7}
+	byHand := activityLine{
+		Event: Event{Kind: lease.EventRule, Who: hostileText, Rule: &EventRule{Change: hostileText, Settings: RuleSettings{Kind: hostileText}}},
+		ByKey: "by.web", Key: hostileText, Name: hostileText, Lasted: &openFor{Seconds: 7, Still: true}, Count: 1,
+	}
 	device := deviceRow{
 		Key: hostileText, Name: hostileText, MAC: hostileText, Vendor: hostileText, Note: hostileText, Access: "deny", Random: true, Seen: true, Set: true, Present: true, Kind: "nas", Guessed: true, Nets: []string{hostileText}, Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.2")},
 		Open: []openPort{{Kind: "lease", Protocol: hostileText, Ports: hostileText, Text: hostileText}, {Kind: "dmz"}},
@@ -160,7 +166,7 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 		Form: form, Choices: []choice{{hostileText, hostileText}}, Templates: forwardTemplates(), Change: change,
 		InTheWay: rows, Undo: &form, Confirm: hostileText, Pinned: &rows[0],
 	}
-	events := []activityLine{line, {Event: Event{Kind: lease.EventTrouble}, Count: 1}}
+	events := []activityLine{line, byHand, {Event: Event{Kind: lease.EventTrouble}, Count: 1}, {Event: Event{Kind: lease.EventPolicy}, Key: hostileText}}
 	frame := func(title string, data any) page {
 		return page{
 			Title: title, At: "leases", Problem: why, Done: "done.saved", Live: "parts", Script: true,
@@ -168,7 +174,11 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 		}
 	}
 	quiet := page{Title: "overview.title", Status: Status{Verdict: VerdictReady}}
-	picture := timeline{Height: 40, Ticks: []timeTick{{X: 3}}, More: 2, Lanes: []timeLane{{Name: hostileText, Ports: hostileText, Bars: []timeBar{{X: 1, Width: 2, Open: true}, {}}}}}
+	was := timeRow{stay{Kind: "dmz", Protocol: hostileText, Ports: hostileText, App: hostileText, Rule: hostileText, Who: hostileText, Trace: line.Trace}, hostileText, hostileText, true, "by.cli", 7}
+	picture := timeline{
+		Marks: []time.Time{{}}, Ticks: []int{3}, More: 2, Kinds: []timeKind{timeWide}, Rows: []timeRow{was, {stay: stay{Open: true}}}, Hidden: 3,
+		Lanes: []timeLane{{Name: hostileText, Protocol: hostileText, Ports: hostileText, Bars: []timeBar{{X: 1, Width: 2, Open: true, Row: was}, {}}}},
+	}
 	policy := policyData{
 		Policy: Policy{
 			Rules: []PolicyRule{hostileRule()},
@@ -232,7 +242,7 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 		"settings.html":   frame("settings.title", settings),
 		"devices.html":    frame("devices.title", devicesData{Undo: &undoNotice{Key: hostileText, Text: "undo.device.deny", Row: leaseRow{Name: hostileText}, N: 2}, Of: hostileText, New: "ask", Rows: []deviceRow{device}, Query: hostileText, Total: 3}),
 		"device.html":     frame("device.title", deviceData{Device: device, Set: Device{MAC: hostileText}, Form: deviceForm{Name: hostileText, Note: hostileText, Access: "ask", Ports: hostileText, Most: hostileText, Minutes: hostileText, Icon: "nas", Protocols: hostileText, Schedule: hostileText, Limited: true}, Kinds: deviceKinds(), Of: hostileText, Undo: &undoNotice{Key: hostileText, Text: "undo.device.deny", Row: leaseRow{Name: hostileText}, N: 2}, Leases: rows, Rules: []Rule{rule, declared}, Policies: []PolicyRule{hostileRule()}, Events: events}),
-		"activity.html":   frame("activity.title", activityData{Days: []activityDay{{Lines: events}}, Query: hostileText, Kind: "denied", Kinds: eventKinds(), Older: "7", Picture: picture}),
+		"activity.html":   frame("activity.title", activityData{Days: []activityDay{{Lines: events}}, Asked: lookBack{Query: hostileText, Kind: "denied", period: period{When: "today", First: hostileText, Last: hostileText}}, Kinds: eventKinds(), Whens: periods(), Older: hostileText, Chosen: true, Picture: picture}),
 		"requests.html":   frame("requests.title", requestsData{[]waitingRow{{WaitingRequest{ID: hostileText, Description: hostileText, Agent: hostileText, Count: 2}, hostileText, hostileText, hostileText, hostileText}, {}}}),
 		"exposure.html":   frame("exposure.title", exposure),
 		"help.html":       frame("help.title", helpData{glossary()}),

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/portreeve/portreeve/lease"
@@ -51,16 +52,29 @@ func (s search) matches(fields ...field) bool {
 type field struct{ name, text string }
 
 func (f field) holds(text string) bool {
-	if f.name == fieldPort {
-		return f.text == text
+	if f.name == fieldPort || f.name == fieldInside {
+		return f.text == text || f.spans(text)
 	}
 	return strings.Contains(strings.ToLower(f.text), text)
 }
 
-// The names of the fields.
+// spans tells whether a port is in a range of them.
+func (f field) spans(text string) bool {
+	from, to, isRange := strings.Cut(f.text, "-")
+	if !isRange {
+		return false
+	}
+	first, err := strconv.ParseUint(from, 10, 16)
+	last, err2 := strconv.ParseUint(to, 10, 16)
+	port, err3 := strconv.ParseUint(text, 10, 16)
+	return err == nil && err2 == nil && err3 == nil && first <= port && port <= last
+}
+
+// The names of the fields. A port is the one outside, where there is a name for the one inside.
 const (
 	fieldDevice = "device"
 	fieldPort   = "port"
+	fieldInside = "inside"
 	fieldVia    = "via"
 	fieldApp    = "app"
 	fieldKind   = "kind"

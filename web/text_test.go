@@ -113,6 +113,19 @@ func chosenKeys() []string {
 	for _, k := range notify.TargetKinds() {
 		keys = append(keys, "notify.kind."+string(k), "notify.help."+string(k))
 	}
+	for _, p := range periods() {
+		keys = append(keys, "when."+p)
+	}
+	for _, k := range []timeKind{timeOpen, timeClosed, timeForward, timeWide} {
+		keys = append(keys, "timeline."+string(k))
+	}
+	for _, verb := range lease.RuleVerbs() {
+		keys = append(keys, "became."+string(verb))
+	}
+	for _, by := range []lease.Origin{lease.OriginWeb, lease.OriginCLI} {
+		keys = append(keys, "by."+string(by), "by.owner."+string(by))
+	}
+	keys = append(keys, "by.token")
 	for _, one := range notify.Securities() {
 		keys = append(keys, "notify.security."+string(one))
 	}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/portreeve/portreeve/lease"
@@ -19,6 +20,9 @@ type view struct {
 	status Status
 	name   func(lease.Lease) string
 	use    func(lease.ID) (Use, bool)
+
+	stays  func() []stay             // worked out when somebody asks
+	lasted func() map[uint64]openFor // by the events that began and ended them
 }
 
 // look takes the newest snapshot.
@@ -26,6 +30,8 @@ func (s *Server) look() view {
 	snap, now := s.Leases.Snapshot(), s.Leases.Now()
 	v := view{Snapshot: snap, now: now, status: s.statusOf(snap, now), name: s.nameIn(snap), use: s.Use}
 	v.status.DMZ = v.dmzHosts()
+	v.stays = sync.OnceValue(v.staysOf)
+	v.lasted = sync.OnceValue(func() map[uint64]openFor { return lasted(v.stays()) })
 	return v
 }
 
@@ -175,7 +181,7 @@ func (v view) detail(id lease.ID) (LeaseDetail, lease.Lease, bool) {
 		return LeaseDetail{}, l, false
 	}
 	d := LeaseDetail{Lease: v.lease(l), Trace: lease.Trace{}}
-	d.Events = v.history(0, lease.HistorySize, id).Events
+	d.Events = v.history(0, lease.HistorySize, func(e *Event) bool { return e.Mapping.ID == id }).Events
 	for _, e := range d.Events {
 		if e.Kind == lease.EventOpened {
 			d.Trace = e.Trace
@@ -184,20 +190,49 @@ func (v view) detail(id lease.ID) (LeaseDetail, lease.Lease, bool) {
 	return d, l, true
 }
 
-// history returns up to limit events older than before (0: the newest), of one lease or of all (id "").
-func (v view) history(before uint64, limit int, id lease.ID) History {
+// history returns up to limit events older than before (0: the newest) that are wanted.
+func (v view) history(before uint64, limit int, wanted func(*Event) bool) History {
 	h := History{Events: []Event{}}
 	for _, e := range slices.Backward(v.Events()) {
-		if before != 0 && e.Seq >= before || id != "" && e.Lease.ID != id {
+		if before != 0 && e.Seq >= before {
+			continue
+		}
+		one := v.event(e)
+		if !wanted(&one) {
 			continue
 		}
 		if len(h.Events) == limit {
 			h.Next = h.Events[limit-1].Seq
 			break
 		}
-		h.Events = append(h.Events, event(e))
+		h.Events = append(h.Events, one)
 	}
 	return h
+}
+
+// event describes an event with what only others tell: what its device is called, and how long the port was open.
+func (v view) event(e lease.Event) Event {
+	one := event(e)
+	if m := one.Mapping; m.Device != "" || m.Client.IsValid() || m.InternalAddress.IsValid() {
+		one.DeviceName = v.knownAs(m.Device, m.InternalAddress, m.Client)
+	}
+	if e.Rule != nil {
+		one.DeviceName = v.ruleDeviceName(e.Rule.Rule)
+	}
+	if o, ok := v.lasted()[e.Seq]; ok {
+		one.OpenSeconds, one.StillOpen = &o.Seconds, o.Still
+	}
+	return one
+}
+
+// knownAs returns what people call the device, "" when it has no name.
+func (v view) knownAs(mac string, addr, client netip.Addr) string {
+	if !addr.IsValid() {
+		addr = client
+	}
+	l := lease.Lease{Device: mac, Client: client}
+	l.Internal = netip.AddrPortFrom(addr, 0)
+	return lease.CleanText(v.name(l), maxName)
 }
 
 func event(e lease.Event) Event {
@@ -206,10 +241,14 @@ func event(e lease.Event) Event {
 		InternalPort: e.Lease.Internal.Port(), Description: e.Lease.Description, Client: e.Lease.Client, Device: e.Lease.Device,
 	}
 	if e.Lease.Internal != (netip.AddrPort{}) {
-		m.Protocol = e.Lease.Protocol.String()
+		m.Protocol, m.PortCount = e.Lease.Protocol.String(), e.Lease.PortCount()
+	}
+	var rule *EventRule
+	if n := e.Rule; n != nil {
+		rule = &EventRule{ID: n.Rule.ID, Change: n.Change, InForce: n.InForce, Why: n.Why, Settings: settingsOf(n.Rule)}
 	}
 	return Event{
-		Seq: e.Seq, Time: e.Time.Round(0), Kind: e.Kind, By: e.By, Mapping: m,
+		Seq: e.Seq, Time: e.Time.Round(0), Kind: e.Kind, By: e.By, Who: e.Who, Mapping: m, Rule: rule,
 		Reason: e.Reason, Trace: notNil(e.Trace), Count: e.Count,
 	}
 }
