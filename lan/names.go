@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -16,9 +17,12 @@ import (
 )
 
 // NameFiles are the files in which others write down what the machines of the LAN are called. Those that do not exist are
-// no trouble.
+// no trouble, and those that may not be read neither: the log of debugging tells of them. A path may be a pattern, as of
+// [filepath.Glob].
 type NameFiles struct {
 	Leases []string // of dnsmasq, and of what writes like it: end, MAC address, address, name
+	Kea    []string // of Kea, its table of leases
+	Dhcpd  []string // of ISC's dhcpd, dhcpd.leases(5)
 	Ethers []string // ethers(5): MAC address and name
 	Hosts  []string // hosts(5), as odhcpd writes them too: address and names
 }
@@ -27,8 +31,10 @@ type NameFiles struct {
 func UsualNameFiles() NameFiles {
 	return NameFiles{
 		Leases: []string{"/tmp/dhcp.leases", "/var/lib/misc/dnsmasq.leases", "/var/lib/dnsmasq/dnsmasq.leases"},
+		Kea:    []string{"/var/lib/kea/kea-leases4.csv", "/var/lib/kea/kea-leases6.csv"},
+		Dhcpd:  []string{"/var/lib/dhcp/dhcpd.leases", "/var/lib/dhcpd/dhcpd.leases"},
 		Ethers: []string{"/etc/ethers"},
-		Hosts:  []string{"/tmp/hosts/odhcpd", "/etc/hosts"},
+		Hosts:  []string{"/tmp/hosts/*", "/etc/hosts"}, // on OpenWrt those of odhcpd, and what the owner has named
 	}
 }
 
@@ -55,6 +61,7 @@ const (
 	namesEach    = 5 * time.Second // how old what is known may be
 	maxNames     = 4096
 	maxNameFile  = 1 << 20
+	maxNameFiles = 64 // of one pattern
 	maxNameBytes = 64
 )
 
@@ -89,7 +96,8 @@ func (n *Names) Name(mac string, addrs ...netip.Addr) string {
 // refresh reads the files anew if one of them has changed.
 func (n *Names) refresh() {
 	seen := map[string]stamp{}
-	for _, files := range [][]string{n.files.Leases, n.files.Ethers, n.files.Hosts} {
+	files := NameFiles{expand(n.files.Leases), expand(n.files.Kea), expand(n.files.Dhcpd), expand(n.files.Ethers), expand(n.files.Hosts)}
+	for _, files := range [][]string{files.Leases, files.Kea, files.Dhcpd, files.Ethers, files.Hosts} {
 		for _, path := range files {
 			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
 				seen[path] = stamp{info.Size(), info.ModTime()}
@@ -100,17 +108,34 @@ func (n *Names) refresh() {
 		return
 	}
 	n.seen, n.byMAC, n.byAddr = seen, map[string]string{}, map[netip.Addr]string{}
-	n.read(n.files.Leases, n.lease)
-	n.read(n.files.Ethers, func(fields []string) {
+	n.read(files.Leases, n.lease)
+	for _, path := range files.Kea {
+		n.readKea(path)
+	}
+	for _, path := range files.Dhcpd {
+		n.readDhcpd(path)
+	}
+	n.read(files.Ethers, func(fields []string) {
 		if len(fields) == 2 {
 			n.add(fields[0], "", fields[1])
 		}
 	})
-	n.read(n.files.Hosts, func(fields []string) {
+	n.read(files.Hosts, func(fields []string) {
 		if len(fields) > 1 {
 			n.add("", fields[0], fields[1])
 		}
 	})
+}
+
+// expand returns the files that patterns stand for.
+func expand(patterns []string) (files []string) {
+	for _, pattern := range patterns {
+		found, err := filepath.Glob(pattern)
+		if err == nil { // else there is something in it that is no pattern
+			files = append(files, found[:min(len(found), maxNameFiles)]...)
+		}
+	}
+	return files
 }
 
 // lease reads a line of dnsmasq: when the lease ends, the MAC address, the address, the name, the client's ID. Lines of
