@@ -309,6 +309,11 @@ func (n *Notifier) look(snap *lease.Snapshot, lines []Line) {
 func (n *Notifier) save(ctx context.Context) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.store(ctx)
+}
+
+// store is save for who holds mu.
+func (n *Notifier) store(ctx context.Context) {
 	if !n.dirty || !n.settings.active() {
 		return
 	}
@@ -366,6 +371,7 @@ func (n *Notifier) done(ctx context.Context, t Target, q *queue, pending []News,
 		n.cfg.Logger.Warn("the owner cannot be told now; it is tried again", "target", t.ID, "err", err)
 	}
 	n.dirty = true
+	n.store(context.WithoutCancel(ctx)) // at once: what is not stored is told again if we die
 	n.wakeUp()
 }
 

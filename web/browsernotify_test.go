@@ -2,8 +2,6 @@ package web_test
 
 import (
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -86,27 +84,4 @@ func notificationsByHand(t *testing.T, c *chromium) {
 	if text := b.text(`#tested`); !strings.Contains(text, "对方应答：403 so <b>it</b> is") {
 		t.Errorf("tested: %q", text)
 	}
-	if dir := os.Getenv("PORTREEVE_NOTIFY_SHOTS"); dir != "" {
-		pictureNotifications(t, c, dir)
-	}
-}
-
-func pictureNotifications(t *testing.T, c *chromium, dir string) {
-	h := furnished(t)
-	b := h.signedIn(t, c)
-	b.size(1280, 800)
-	b.open(h.url + "/notifications")
-	b.picture(dir, "wide")
-	b.eval(`document.querySelector("#target-phone details").open = true; document.querySelector("#add-mail").open = true; document.querySelector("#target-phone details").scrollIntoView()`)
-	b.picture(dir, "open")
-	b.eval(`document.querySelector("#add-mail").scrollIntoView()`)
-	b.picture(dir, "mail")
-	b.scheme("dark")
-	b.size(360, 740)
-	b.language("zh")
-	b.open(h.url + "/notifications")
-	b.picture(dir, "phone")
-	b.eval(`document.querySelector("#target-phone details").open = true; document.querySelector("#target-phone details").scrollIntoView()`)
-	b.picture(dir, "phone-open")
-	_ = filepath.Join
 }
