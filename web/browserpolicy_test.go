@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/portreeve/portreeve/lease"
 )
@@ -17,7 +18,7 @@ func policyInOrder(t *testing.T, c *chromium) {
 	h.open()
 	own := lease.OwnPolicy{Rules: []lease.PolicyRule{
 		{Name: "camera", Deny: true, Clients: []netip.Prefix{netip.MustParsePrefix("192.168.1.60/32")}},
-		{Name: "torrents", Ask: true, Description: "torrent", Protocols: []lease.Protocol{lease.TCP, lease.SCTP}},
+		{Name: "torrents", Ask: true, MaxLifetime: 90 * time.Second, Description: "torrent", Protocols: []lease.Protocol{lease.TCP, lease.SCTP}},
 		{Name: "rest"},
 	}}
 	_, err := h.manager.SetPolicy(t.Context(), own, lease.PolicyOptions{By: lease.OriginWeb})
@@ -95,7 +96,7 @@ func policyInOrder(t *testing.T, c *chromium) {
 	b.eval(`document.querySelector("#protocol-sctp").checked = false; document.querySelector("#off").checked = true`)
 	b.press(`button[value=save]`, `.done`)
 	r := h.manager.Snapshot().Own.Rules[1]
-	if !r.Ask || !r.Disabled || r.Description != "torrent" || len(r.Protocols) != 1 || len(r.Clients) != 2 {
+	if !r.Ask || !r.Disabled || r.Description != "torrent" || len(r.Protocols) != 1 || len(r.Clients) != 2 || r.MaxLifetime != 90*time.Second {
 		t.Errorf("the rule is %+v", r)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/portreeve/portreeve/lease"
 )
@@ -203,6 +204,10 @@ func putPolicyRule(own *lease.OwnPolicy, rule lease.PolicyRule, first bool) erro
 	case rule.ID != "" && i < 0:
 		return noRule()
 	case rule.ID != "":
+		// The form has whole minutes: what it shows unchanged stays what it is.
+		if was := own.Rules[i].MaxLifetime; was > 0 && rule.MaxLifetime == max(time.Minute, was.Truncate(time.Minute)) {
+			rule.MaxLifetime = was
+		}
 		own.Rules[i] = rule
 	case first:
 		own.Rules = slices.Insert(own.Rules, 0, rule)
