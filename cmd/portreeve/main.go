@@ -58,15 +58,15 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "portreeve",
 		Short: "Opens ports of this router for the devices behind it",
-		Long: `portreeve opens ports of this router for the devices that ask for them by UPnP IGD or
-NAT-PMP, closes them on time, and shows the owner everything.`,
+		Long: `portreeve opens ports of this router for the devices that ask for them by UPnP IGD, PCP
+or NAT-PMP, closes them on time, and shows the owner everything.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(newRun(), newCheck(), newCleanup(), newStatus(), newHeard(), newPause(), newResume(), newLease(),
-		newForward(), newDMZ(), newAddress(), newPolicy(), newDevice(), newRequest(), newClientCommand(), newSetupCode(), newUser(), newSession(), newToken(), newNotify(), newAudit(), newBackup(), newRestore(), newVersion())
+		newForward(), newDMZ(), newAddress(), newPolicy(), newDevice(), newRequest(), newClientCommand(), newSetupCode(), newUser(), newSession(), newToken(), newNotify(), newHistory(), newAudit(), newBackup(), newRestore(), newVersion())
 	inOurWords(root)
 	return root
 }
