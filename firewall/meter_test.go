@@ -31,13 +31,13 @@ func usedLease(id lease.ID, protocol lease.Protocol, external uint16, internal s
 func TestMeterFindsTheLeaseOfEachConnection(t *testing.T) {
 	host := "192.168.3.20:4000"
 	insert(t,
-		connection(lease.UDP, Mark, peer, "203.0.113.9:4001", host, peer),
-		connection(lease.UDP, 0, host, banned, banned, "203.0.113.9:4001"),
-		connection(lease.UDP, 0, host, "192.0.2.67:9", "192.0.2.67:9", "203.0.113.9:1025"), // with another port
-		connection(lease.TCP, Mark, peer, "203.0.113.9:4001", host, peer),
-		connection(lease.UDP, 0, "192.0.2.68:9", "203.0.113.9:4001", host, "192.0.2.68:9"), // not by a mapping
-		connection(lease.UDP, Mark, "192.0.2.69:9", "203.0.113.9:4511", "192.168.3.20:4510", "192.0.2.69:9"),
-		connection(lease.UDP, Mark, "192.0.2.70:9", "203.0.113.9:7777", "192.168.3.22:7777", "192.0.2.70:9"), // of the DMZ host
+		connection(lease.UDP, Mark, peer, "203.0.113.33:4001", host, peer),
+		connection(lease.UDP, 0, host, banned, banned, "203.0.113.33:4001"),
+		connection(lease.UDP, 0, host, "192.0.2.67:9", "192.0.2.67:9", "203.0.113.33:1025"), // with another port
+		connection(lease.TCP, Mark, peer, "203.0.113.33:4001", host, peer),
+		connection(lease.UDP, 0, "192.0.2.68:9", "203.0.113.33:4001", host, "192.0.2.68:9"), // not by a mapping
+		connection(lease.UDP, Mark, "192.0.2.69:9", "203.0.113.33:4511", "192.168.3.20:4510", "192.0.2.69:9"),
+		connection(lease.UDP, Mark, "192.0.2.70:9", "203.0.113.33:7777", "192.168.3.22:7777", "192.0.2.70:9"), // of the DMZ host
 	)
 	pinhole := usedLease("pinhole", lease.UDP, 4000, "[2001:db8:3::20]:4000", 1)
 	pinhole.External = pinhole.Internal
@@ -80,7 +80,7 @@ func TestMeterCountsWhatIsNew(t *testing.T) {
 	now := time.Unix(1000, 0)
 	all := []lease.Lease{usedLease("one", lease.UDP, 4001, "192.168.3.30:4001", 1)}
 	m := meterOf(&all, &now)
-	f := connection(lease.UDP, Mark, peer, "203.0.113.9:4001", "192.168.3.30:4001", peer)
+	f := connection(lease.UDP, Mark, peer, "203.0.113.33:4001", "192.168.3.30:4001", peer)
 	step := func(begun bool, from, to Volume) seen {
 		t.Helper()
 		m.begun = begun
@@ -129,7 +129,7 @@ func TestMeterRemembersAnHour(t *testing.T) {
 		now = now.Add(time.Minute)
 	}
 	look()
-	insert(t, connection(lease.UDP, Mark, peer, "203.0.113.9:4002", "192.168.3.40:4002", peer))
+	insert(t, connection(lease.UDP, Mark, peer, "203.0.113.33:4002", "192.168.3.40:4002", peer))
 	look()
 	if got := m.Minutes("used"); !slices.Equal(got, []Minute{{}, {Connections: 1}}) || m.Minutes("idle") != nil {
 		t.Errorf("minutes %v and %v", got, m.Minutes("idle"))

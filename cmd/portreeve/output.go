@@ -35,8 +35,8 @@ func addOutputFlag(cmd *cobra.Command) *output {
 func (o *output) String() string { return o.format }
 
 func (o *output) Set(s string) error {
-	if allowed := append([]string{"table", "json"}, o.more...); !slices.Contains(allowed, s) {
-		return fmt.Errorf("allowed are %s", strings.Join(allowed, ", "))
+	if allowed := append([]string{"table"}, o.more...); s != "json" && !slices.Contains(allowed, s) {
+		return fmt.Errorf("allowed are %s and json", strings.Join(allowed, ", "))
 	}
 	o.format = s
 	return nil
