@@ -42,6 +42,7 @@ func TestBrowser(t *testing.T) {
 			{"a public address", addressByHand},
 			{"the policy", policyByHand},
 			{"a device is blocked", deviceIsBlocked},
+			{"a pause", pauseByHand},
 			{"a device asks", deviceAsks},
 			{"backup", backupByHand},
 		} {
@@ -106,7 +107,7 @@ func firstRun(b tab, code string) {
 	b.press("button[type=submit]", "#verdict")
 }
 
-// A console's lease appears without a reload, a click closes it, and the packets stop.
+// A console's lease appears without a reload, a click closes it, and the packets stop; one more, and they pass again.
 func leaseIsClosed(t *testing.T, s scene, b tab) {
 	b.open("/leases")
 	b.wait("#live:not([hidden])")
@@ -118,6 +119,12 @@ func leaseIsClosed(t *testing.T, s scene, b tab) {
 			t.Errorf("the row %q does not say %s", row, want)
 		}
 	}
+	b.click("tbody tr [data-close] button")
+	b.gone("tbody tr")
+	s.shut(t, s.port)
+	b.click("#toast button") // undo
+	b.wait("tbody tr")
+	s.from(s.port).MustReach(t)
 	b.click("tbody tr [data-close] button")
 	b.gone("tbody tr")
 	s.shut(t, s.port)
@@ -155,7 +162,7 @@ func forwardByHand(t *testing.T, s scene, b tab) {
 	s.shut(t, 5000)
 	b.press(`form[action$="/switch"] button`, ".state.good")
 	s.from(5000).MustReach(t)
-	b.press(`tr a.button[href^="/forwards/"]`, "#to_ports")
+	b.press(`tr a.button[href^="/forwards/"]:not([href*="/new"])`, "#to_ports")
 	b.fill("#ports", "5001")
 	b.press("button[value=save]", ".done")
 	s.from(5001).MustReach(t)
@@ -229,14 +236,28 @@ func policyByHand(t *testing.T, s scene, b tab) {
 func deviceIsBlocked(t *testing.T, s scene, b tab) {
 	s.holds(t)
 	b.open("/leases/" + string(leaseAt(t, s.d, "udp", s.port).ID))
-	b.press("button[name=access][value=deny]", ".done")
+	b.press(`main form[action$="/block"] button`, "form.undo, .done")
 	s.shut(t, s.port)
 	if code := s.ask(t); code == 0 {
 		t.Error("a device that is blocked has opened a port")
 	}
 	b.open("/devices/" + s.console)
 	b.click("#inherit")
-	b.press("#may button[type=submit]", ".done")
+	b.press("#may button.primary", ".done")
+	s.holds(t)
+}
+
+// While it is paused nobody gets a port, and what was open is shut if the owner wants that.
+func pauseByHand(t *testing.T, s scene, b tab) {
+	s.holds(t)
+	b.open("/")
+	b.click("#pause-close")
+	b.press(`#pause button[value="10"]`, `form[action="/resume"]`)
+	s.shut(t, s.port)
+	if code := s.ask(t); code == 0 {
+		t.Error("a port was opened during the pause")
+	}
+	b.press(`form[action="/resume"] button`, "#pause:not([hidden])")
 	s.holds(t)
 }
 
@@ -245,7 +266,7 @@ func deviceAsks(t *testing.T, s scene, b tab) {
 	_ = mustSOAP(t, s.home.LAN1, wanIP1, "DeletePortMapping", which(s.port, "UDP"))
 	b.open("/devices/" + s.console)
 	b.click("#ask")
-	b.press("#may button[type=submit]", ".done")
+	b.press("#may button.primary", ".done")
 	b.open("/requests")
 	b.wait("#live:not([hidden])")
 	if code := s.ask(t); code == 0 {
@@ -258,7 +279,7 @@ func deviceAsks(t *testing.T, s scene, b tab) {
 	s.holds(t)
 	b.open("/devices/" + s.console)
 	b.click("#inherit")
-	b.press("#may button[type=submit]", ".done")
+	b.press("#may button.primary", ".done")
 	_ = mustSOAP(t, s.home.LAN1, wanIP1, "DeletePortMapping", which(s.port, "UDP"))
 	s.shut(t, s.port)
 }
