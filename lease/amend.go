@@ -15,7 +15,7 @@ type LeaseChange struct {
 	// port again within a month, by whatever protocol, the new lease has it.
 	Note *string
 
-	// Lifetime is how much time shall be left from now on, from a second to [LongestLifetime]. More than is left holds until the
+	// Lifetime is how much time shall be left from now on, from a second to [LongestLifetime], within the hours of the device. More than is left holds until the
 	// client renews, who then gets what the policy grants. Less holds for good: renewals succeed, but the lease ends when
 	// the owner has said, and what the client asks after that is a new request.
 	Lifetime *time.Duration
@@ -24,7 +24,8 @@ type LeaseChange struct {
 }
 
 // AmendLease changes a lease of a client in the name of the owner, and returns it as it is then. The error wraps
-// [ErrInvalid], [ErrNotFound], [ErrNotAuthorized] (the actor is not the owner, or the lease stands for a rule, which is changed instead) or
+// [ErrInvalid], [ErrNotFound], [ErrNotAuthorized] (the actor is not the owner, the lease stands for a rule, which is changed instead, or its device has hours
+// and they are over then) or
 // [ErrUnavailable], and nothing has changed then.
 func (m *Manager) AmendLease(ctx context.Context, by Actor, id ID, c LeaseChange) (Lease, error) {
 	if !by.Origin.Owner() {
@@ -66,8 +67,8 @@ func (t *tx) amend(by Actor, id ID, c LeaseChange, f facts) (Lease, error) {
 	}
 	l, reason := *before, ""
 	if c.Lifetime != nil {
-		if longest := LongestLifetime(l.Origin); *c.Lifetime < time.Second || *c.Lifetime > longest {
-			return Lease{}, fmt.Errorf("%w: the time left is %s, allowed are 1s to %s", ErrInvalid, *c.Lifetime, longest)
+		if err := t.mayLast(&l, *c.Lifetime, f); err != nil {
+			return Lease{}, err
 		}
 		end := f.now.Add(*c.Lifetime)
 		l.EndFixed = l.Permanent || end.Before(l.Expires)
@@ -91,6 +92,22 @@ func (t *tx) amend(by Actor, id ID, c LeaseChange, f facts) (Lease, error) {
 	t.put(&l)
 	t.events = append(t.events, Event{Kind: EventChanged, By: by.Origin, Lease: l, Reason: reason})
 	return l, nil
+}
+
+// mayLast tells whether a lease may be there for so long: nil, or why not. Beyond the hours of its device nothing is.
+func (t *tx) mayLast(l *Lease, left time.Duration, f facts) error {
+	longest := LongestLifetime(l.Origin)
+	if left < time.Second || left > longest {
+		return fmt.Errorf("%w: the time left is %s, allowed are 1s to %s", ErrInvalid, left, longest)
+	}
+	d := t.policies().whole.device(l.Device)
+	if d == nil {
+		return nil
+	}
+	if rest, bounded := d.Schedule.Rest(f.wall.time); bounded && left > rest {
+		return fmt.Errorf("%w: the time left is %s, and %s may have ports for %s more: change its hours first", ErrNotAuthorized, left, d.title(), rest.Truncate(time.Second))
+	}
+	return nil
 }
 
 // forget has the note on a port end with its lease.

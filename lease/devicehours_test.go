@@ -1,7 +1,9 @@
 package lease_test
 
 import (
+	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/portreeve/portreeve/lease"
@@ -56,6 +58,19 @@ func TestDeviceHours(t *testing.T) {
 		s.refused(ask(cameraAt, lease.TCP, 8080, 80), lease.ErrNotAuthorized)
 		s.refused(portControl(cameraAt, lease.TCP, 8080, 80), lease.ErrNotAuthorized)
 		s.open(ask(phoneAt, lease.TCP, 8080, 80))
+	})
+	bubble(t, "the owner cannot let it last beyond them either", func(t *testing.T) {
+		s := withDevices(t)
+		s.setDevice(lease.Device{MAC: camera, Schedule: during(0, 30)})
+		l := s.open(ask(cameraAt, lease.TCP, 8080, 80))
+		if _, err := s.AmendLease(t.Context(), theOwner, l.ID, lasting(time.Hour)); !errors.Is(err, lease.ErrNotAuthorized) {
+			t.Errorf("extended: %v", err)
+		}
+		s.amend(l.ID, lasting(10*time.Minute))
+		s.amend(l.ID, lasting(20*time.Minute))
+		time.Sleep(20 * time.Minute)
+		synctest.Wait()
+		s.inForce(0)
 	})
 	bubble(t, "what was open before ends with them", func(t *testing.T) {
 		s := withDevices(t)
