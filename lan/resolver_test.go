@@ -138,13 +138,16 @@ func silent([]byte) []byte { return nil }
 
 const hostsMAC = "02:00:00:00:00:0a"
 
-// soon waits until a name is known.
-func soon(t *testing.T, r *lan.Resolver, want string, addr netip.Addr) {
+// soon waits until a name is known. Where a loaded machine has been too slow for an answer, an hour goes by.
+func soon(t *testing.T, r *lan.Resolver, at *clock, want string, addr netip.Addr) {
 	t.Helper()
 	var got string
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if got = r.Name(hostsMAC, addr); got == want {
 			return
+		}
+		if got == "" && r.Asking() == 0 {
+			at.forward(time.Hour)
 		}
 	}
 	t.Fatalf("name %q, want %q", got, want)
@@ -160,11 +163,12 @@ func TestMachinesAreAskedForTheirNames(t *testing.T) {
 		if name := r.Name(hostsMAC, host); name != "" {
 			t.Errorf("called %q before it was asked", name)
 		}
-		soon(t, r, "xbox[31m", host)
+		soon(t, r, at, "xbox[31m", host)
+		m.times()
 		at.forward(14 * time.Minute)
-		soon(t, r, "xbox[31m", netip.MustParseAddr("::ffff:192.168.1.10"))
-		if n := m.times(); n != 1 {
-			t.Errorf("asked %d times, want once", n)
+		soon(t, r, at, "xbox[31m", netip.MustParseAddr("::ffff:192.168.1.10"))
+		if n := m.times(); n != 0 {
+			t.Errorf("asked %d times more before the name is old", n)
 		}
 		at.forward(2 * time.Minute)
 		if name := r.Name(hostsMAC, host); name != "xbox[31m" {
@@ -176,9 +180,10 @@ func TestMachinesAreAskedForTheirNames(t *testing.T) {
 		}
 	})
 	t.Run("another machine at the same address", func(t *testing.T) {
-		r := resolver(t, time.Now)
+		at := newClock()
+		r := resolver(t, at.now)
 		listens(t, "udp4", "192.168.1.10:5353", isCalled(t, "xbox.local."))
-		soon(t, r, "xbox", host)
+		soon(t, r, at, "xbox", host)
 		if name := r.Name("02:00:00:00:00:0b", host); name != "" {
 			t.Errorf("it is called %q, as the one before", name)
 		}
@@ -186,7 +191,8 @@ func TestMachinesAreAskedForTheirNames(t *testing.T) {
 	t.Run("by IPv6", func(t *testing.T) {
 		run(t, "ip addr add fd00:1::1/64 dev lan0 nodad", "ip -n host addr add fd00:1::10/64 dev eth0 nodad")
 		listens(t, "udp6", "[fd00:1::10]:5353", isCalled(t, "tablet.local."))
-		soon(t, resolver(t, time.Now), "tablet", netip.MustParseAddr("fd00:1::10"))
+		at := newClock()
+		soon(t, resolver(t, at.now), at, "tablet", netip.MustParseAddr("fd00:1::10"))
 	})
 	t.Run("who hears the group only", func(t *testing.T) {
 		run(t, "ip -n host route add 224.0.0.0/4 dev eth0")
@@ -222,7 +228,8 @@ func TestMachinesAreAskedForTheirNames(t *testing.T) {
 				}
 			}
 		}()
-		soon(t, resolver(t, time.Now), "printer", host)
+		at := newClock()
+		soon(t, resolver(t, at.now), at, "printer", host)
 	})
 }
 
