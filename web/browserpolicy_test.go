@@ -36,7 +36,7 @@ func policyInOrder(t *testing.T, c *chromium) {
 	b := h.signedIn(t, c)
 	b.open(h.url + "/policy")
 	b.wait(`[data-sorthelp]:not([hidden])`)
-	if got := b.text(`#rest`); !strings.Contains(got, "built in") || !strings.Contains(got, "Decisions: 1") {
+	if got := b.text(`#otherwise`); !strings.Contains(got, "built in") || !strings.Contains(got, "Decisions: 1") {
 		t.Errorf("what is built in says %q, want that it has decided once", got)
 	}
 	if got := b.text(`#rules li:nth-child(1)`); !strings.Contains(got, "Never used since") {
