@@ -285,6 +285,14 @@
 
   document.addEventListener("change", (event) => { if (event.target.matches("#leases [name=id]")) choose(); });
 
+  if (byId("chooseall")) {
+    byId("chooseall").hidden = false;
+    byId("chooseall").addEventListener("click", () => {
+      for (const box of document.querySelectorAll("#leases [name=id]")) box.checked = true;
+      choose();
+    });
+  }
+
   // --- parts -----------------------------------------------------------------------------------
 
   // A page that is no plain list asks for itself anew when the state has changed, and takes over its parts. What the reader
