@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 
+	"github.com/portreeve/portreeve/lease"
 	"github.com/portreeve/portreeve/web"
 )
 
@@ -107,4 +109,26 @@ func TestOneAccountIsNotGuessedFromManyAddresses(t *testing.T) {
 	// The owner, who has signed in from this address before, does not wait for them.
 	b := h.browser()
 	b.want(http.StatusOK, b.post("/api/v1/login", web.LoginRequest{Password: password}))
+}
+
+// However many ports there are, a page that is asked for anew all the time stays small.
+func TestLongListsComeInParts(t *testing.T) {
+	h := newHome(t)
+	for n := range uint16(250) {
+		h.open(port(10000+n), func(r *lease.Request) {
+			r.Client = netip.AddrFrom4([4]byte{192, 168, 1, byte(50 + n/100)})
+			r.Internal = netip.AddrPortFrom(r.Client, 10000+n)
+		})
+	}
+	b := h.owner()
+	for path, rows := range map[string]int{"/leases": 200, "/leases?skip=200": 50, "/exposure": 200, "/exposure?skip=200": 50, "/exposure?skip=1000": 0} {
+		page := string(b.want(http.StatusOK, b.get(path)).body)
+		if n := strings.Count(page, `scope="row"`); n != rows {
+			t.Errorf("%s has %d rows, want %d", path, n, rows)
+		}
+		if !strings.Contains(page, `class="pager"`) {
+			t.Errorf("%s does not lead to the others", path)
+		}
+	}
+	b.want(http.StatusBadRequest, b.get("/exposure?skip=x"))
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/portreeve/portreeve/lease"
@@ -29,7 +30,11 @@ type exposed struct {
 
 // exposureData is the data of the page of everything that can be reached from outside.
 type exposureData struct {
-	All    []exposed
+	Rows   []exposed // of this page
+	Found  int       // how many there are
+	From   int       // the number of the first row, counted from 1
+	To     int
+	Next   string // where the list goes on; "" at its end
 	Counts []riskCount
 	Map    portMap
 }
@@ -97,17 +102,26 @@ func (e *exposed) judge(m lease.Mapping) {
 }
 
 func (s *Server) exposurePage(w http.ResponseWriter, r *http.Request) error {
+	skip, err := number(r, "skip", 0, 1<<20, 0)
+	if err != nil {
+		return err
+	}
 	now := s.look()
-	d := exposureData{All: now.exposure()}
+	all := now.exposure()
+	first := min(int(skip), len(all))
+	last := min(first+leaseRows, len(all))
+	d := exposureData{Rows: all[first:last], Found: len(all), From: first + 1, To: last, Map: mapOf(all)}
+	if last < len(all) {
+		d.Next = strconv.Itoa(last)
+	}
 	for _, risk := range risks() {
 		n := 0
-		for _, e := range d.All {
+		for _, e := range all {
 			if e.Risk == risk {
 				n++
 			}
 		}
 		d.Counts = append(d.Counts, riskCount{risk, n})
 	}
-	d.Map = mapOf(d.All)
 	return s.show(w, r, now, "exposure.html", page{Title: "exposure.title", At: "exposure", Live: "parts", Data: d})
 }

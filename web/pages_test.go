@@ -190,7 +190,7 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 		Answers: []ProtocolAnswer{{Via: lease.OriginPCP, Version: 2, Action: hostileText, Name: hostileText, Why: hostileText}, {Allowed: true, Served: true}, {Waits: true}},
 	}
 	exposure := exposureData{
-		All:    []exposed{{Risk: "high", Kind: "dmz", Key: hostileText, Name: hostileText}, {Risk: "look", Kind: "lease", Lease: hostileText, Ports: "1", Service: hostileText, Text: hostileText, Ends: 7}, {Risk: "usual", Kind: "forward", Rule: hostileText}, {Risk: "limited", Kind: "address"}},
+		Found: 300, From: 1, To: 200, Next: "200", Rows: []exposed{{Risk: "high", Kind: "dmz", Key: hostileText, Name: hostileText}, {Risk: "look", Kind: "lease", Lease: hostileText, Ports: "1", Service: hostileText, Text: hostileText, Ends: 7}, {Risk: "usual", Kind: "forward", Rule: hostileText}, {Risk: "limited", Kind: "address"}},
 		Counts: []riskCount{{"high", 1}},
 		Map:    portMap{Rows: []portRow{{1, 2, 3}}, Boxes: []portBox{{X: 1, Kind: "lease", Name: hostileText, Protocol: hostileText, Ports: hostileText}}},
 	}
