@@ -57,7 +57,7 @@ func (m *Manager) save(t *tx, events []Event) error {
 		maps.Copy(rows, t.leases)
 		maps.Copy(rules, t.rules)
 	}
-	batch := Batch{Now: now, Epoch: m.Epoch(), Events: append(slices.Collect(maps.Values(m.pending)), events...)}
+	batch := Batch{Now: now, Epoch: m.Epoch(), Events: append(slices.Collect(maps.Values(m.pending)), events...), Forget: m.history.forgotten}
 	batch.setLeases(rows)
 	batch.setRules(rules)
 	if batch.Policy = m.unsavedPolicy; t != nil && t.policy != nil {
@@ -75,7 +75,7 @@ func (m *Manager) save(t *tx, events []Event) error {
 	}
 	// New ones, because a map never gets smaller: emptied, it would still cost each commit what it held once.
 	m.unsaved, m.unsavedRules, m.unsavedPolicy, m.pending = map[ID]*Lease{}, map[ID]*Rule{}, nil, map[uint64]Event{}
-	m.unsavedSaid = nil
+	m.unsavedSaid, m.history.forgotten = nil, nil
 	return m.trouble("store", nil)
 }
 
@@ -146,8 +146,11 @@ func (m *Manager) remember(t *tx, events []Event) {
 func (m *Manager) pend(events []Event) {
 	for _, e := range events {
 		m.pending[e.Seq] = e
-		delete(m.pending, e.Seq-HistorySize)
 	}
+	for _, seq := range m.history.left {
+		delete(m.pending, seq)
+	}
+	m.history.left = nil
 }
 
 // takeBack makes the store forget a batch that the kernel refused. If that fails too, it is tried again; should the

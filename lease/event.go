@@ -40,7 +40,7 @@ type Event struct {
 	Rule *RuleNews
 }
 
-// HistorySize is how many events are kept; the oldest go first. With the reasons of a decision an event takes a kilobyte, in
+// HistorySize is how many events are kept; the oldest go first, those of a device that has more than a quarter before others. With the reasons of a decision an event takes a kilobyte, in
 // memory and on disk.
 const HistorySize = 2000
 

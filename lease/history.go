@@ -9,12 +9,17 @@ import (
 
 // history is the latest events. Events that repeat (a client that renews, or is refused again and again) are
 // counted in one place, so that no client pushes the rest out of it by asking alone. One that opens and closes without end
-// does; each time costs it a whole transaction. Events are replaced, never changed.
+// pushes out its own, once it fills its share. Events are replaced, never changed.
 type history struct {
 	events []*Event // in order of Seq
 	seq    uint64
 	open   map[string]uint64 // by what repeats: the Seq of the event that counts it
 	denied map[string]int    // by client: how many events are refusals
+
+	held      map[string]int  // by device: how many events are about it
+	crowds    map[string]bool // the devices that have more than their share, which are few
+	left      []uint64        // what has left since somebody looked
+	forgotten []uint64        // what has left before its turn and may still be in the store
 
 	repaired time.Time // when somebody else's change of the rules was last mended, since the start
 }
@@ -23,8 +28,11 @@ type history struct {
 // one more event. So a host that tries all ports leaves the history to the others.
 const deniedPerClient = 32
 
+// historyShare is how many events one device may have when the history is full, before its own make room for others.
+const historyShare = HistorySize / 4
+
 func newHistory(events []Event) *history {
-	h := &history{open: map[string]uint64{}, denied: map[string]int{}}
+	h := &history{open: map[string]uint64{}, denied: map[string]int{}, held: map[string]int{}, crowds: map[string]bool{}}
 	for i := range events {
 		h.events = append(h.events, &events[i])
 		h.seq = max(h.seq, events[i].Seq)
@@ -79,9 +87,42 @@ func (h *history) record(planned []Event) {
 		h.events = append(h.events, e)
 		h.count(e, 1)
 		if len(h.events) > HistorySize {
-			h.forget(h.events[0])
-			h.events = slices.Delete(h.events, 0, 1)
+			h.makeRoom()
 		}
+	}
+}
+
+// makeRoom takes out the oldest event of the device that has the most and more than its share, else the oldest of all.
+func (h *history) makeRoom() {
+	worst := ""
+	for device := range h.crowds {
+		if n := cmp.Compare(h.held[device], h.held[worst]); worst == "" || n > 0 || n == 0 && device < worst {
+			worst = device
+		}
+	}
+	i := 0
+	if worst != "" {
+		i = slices.IndexFunc(h.events, func(e *Event) bool { return e.device() == worst })
+	}
+	if h.forget(h.events[i]); i > 0 { // the store knows by itself that the oldest go
+		h.forgotten = append(h.forgotten, h.events[i].Seq)
+	}
+	h.left = append(h.left, h.events[i].Seq)
+	h.events = slices.Delete(h.events, i, i+1)
+	if over := len(h.forgotten) - HistorySize; over > 0 {
+		h.forgotten = slices.Delete(h.forgotten, 0, over)
+	}
+}
+
+// device names the device that an event is about, empty for none.
+func (e *Event) device() string {
+	switch l := &e.Lease; {
+	case l.Device != "":
+		return l.Device
+	case l.Internal.Addr().IsValid():
+		return l.Internal.Addr().String()
+	default:
+		return ""
 	}
 }
 
@@ -104,6 +145,16 @@ func (h *history) forget(e *Event) {
 }
 
 func (h *history) count(e *Event, by int) {
+	if device := e.device(); device != "" {
+		if h.held[device] += by; h.held[device] == 0 {
+			delete(h.held, device)
+		}
+		if h.held[device] > historyShare {
+			h.crowds[device] = true
+		} else {
+			delete(h.crowds, device)
+		}
+	}
 	client := e.deniedTo()
 	if client == "" {
 		return

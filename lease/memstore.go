@@ -50,7 +50,7 @@ func (s *MemoryStore) Load(_ context.Context, now Instant) (State, error) {
 		state.Leases = append(state.Leases, l)
 	}
 	state.Rules = slices.Collect(maps.Values(s.rules))
-	state.Events = slices.Clone(s.events)
+	state.Events = slices.Clone(s.events[max(0, len(s.events)-HistorySize):])
 	state.Policy = s.policy
 	state.Said = s.said.moved(now.Time.Sub(s.heard.Time) - Elapsed(s.heard, s.saved) - since)
 	return state, nil
@@ -86,7 +86,9 @@ func (s *MemoryStore) Commit(_ context.Context, b Batch) error {
 			s.events = slices.Insert(s.events, i, e)
 		}
 	}
-	if over := len(s.events) - HistorySize; over > 0 {
+	s.events = slices.DeleteFunc(s.events, func(e Event) bool { return slices.Contains(b.Forget, e.Seq) })
+	// What leaves the history before its turn is told with the next batch, so that there may be some more for a while.
+	if over := len(s.events) - 2*HistorySize; over > 0 {
 		s.events = slices.Delete(s.events, 0, over)
 	}
 	s.epoch, s.saved = b.Epoch, b.Now

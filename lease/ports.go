@@ -145,6 +145,7 @@ type Batch struct {
 	Put    []Lease       // new or changed
 	Delete []ID          // absent ones are no error
 	Events []Event       // new, or the same Seq again with a higher count
+	Forget []uint64      // the Seq of events that have left the history before their turn; absent ones are no error
 
 	PutRules    []Rule // new or changed
 	DeleteRules []ID   // absent ones are no error

@@ -105,6 +105,9 @@ func encodeBatch(b lease.Batch) ([]edit, error) {
 		}
 		edits = append(edits, edit{bucketEvents, eventKey(e.Seq), row})
 	}
+	for _, seq := range b.Forget {
+		edits = append(edits, edit{bucket: bucketEvents, key: eventKey(seq)})
+	}
 	return edits, nil
 }
 

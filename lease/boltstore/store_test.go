@@ -417,3 +417,14 @@ func TestRecordsOfSeveralKindsChangeTogether(t *testing.T) {
 		t.Error("leases can be read as records")
 	}
 }
+
+func TestEventsThatLeaveBeforeTheirTurnAreForgotten(t *testing.T) {
+	path := dbPath(t)
+	s := openStore(t, path)
+	commit(t, s, lease.Batch{Events: []lease.Event{testEvent(1), testEvent(2), testEvent(3)}})
+	commit(t, s, lease.Batch{Events: []lease.Event{testEvent(4)}, Forget: []uint64{2, 77}})
+	want := lease.State{Events: []lease.Event{testEvent(1), testEvent(3), testEvent(4)}}
+	if diff := cmp.Diff(want, reopen(t, s, path, instant), same); diff != "" {
+		t.Errorf("after a restart (-want +got):\n%s", diff)
+	}
+}
