@@ -41,6 +41,8 @@ func TestBrowser(t *testing.T) {
 			{"DMZ host", dmzByHand},
 			{"a public address", addressByHand},
 			{"the policy", policyByHand},
+			{"the first steps", firstSteps},
+			{"a pause", pauseByHand},
 			{"a device is blocked", deviceIsBlocked},
 			{"a pause", pauseByHand},
 			{"a device asks", deviceAsks},
@@ -258,6 +260,60 @@ func pauseByHand(t *testing.T, s scene, b tab) {
 		t.Error("a port was opened during the pause")
 	}
 	b.press(`form[action="/resume"] button`, "#pause:not([hidden])")
+	s.holds(t)
+}
+
+// The first steps let in the console alone, then nobody, then everyone, and show when it is heard and what it opens.
+func firstSteps(t *testing.T, s scene, b tab) {
+	choose := func(who string) {
+		t.Helper()
+		b.open("/welcome/devices")
+		b.click("#who-" + who)
+		if who == "only" {
+			b.click(`input[name=allow][value="` + s.console + `"]`)
+		}
+		b.press(".onward button.primary", ".findings")
+	}
+	other := func() int {
+		t.Helper()
+		code, _ := soap(t, s.home.LAN2, wanIP1, "AddPortMapping", mapping(9999, "UDP", 9999, "192.168.1.11", "3600"))
+		return code
+	}
+	b.open("/welcome/network")
+	b.wait("#found-wan .good")
+	s.holds(t) // so that it is known
+	choose("only")
+	s.holds(t)
+	if code := other(); code == 0 {
+		t.Error("a device that was not allowed has got a port")
+	}
+	b.open("/welcome/console")
+	b.wait("#opened .good")
+	b.wait("#heard li")
+	choose("nobody")
+	s.shut(t, s.port)
+	if code := s.ask(t); code == 0 {
+		t.Error("nobody may, and the console has got a port")
+	}
+	choose("everyone")
+	s.holds(t)
+	if code := other(); code != 0 {
+		t.Errorf("everyone may, and another device is answered %d", code)
+	}
+	_ = mustSOAP(t, s.home.LAN2, wanIP1, "DeletePortMapping", which(9999, "UDP"))
+}
+
+// A pause shuts what is open, if that is wanted, and lets nothing new in until it is ended.
+func pauseByHand(t *testing.T, s scene, b tab) {
+	s.holds(t)
+	b.open("/")
+	b.click("#pause-close")
+	b.press(`button[name=minutes][value="60"]`, ".pausing")
+	s.shut(t, s.port)
+	if code := s.ask(t); code == 0 {
+		t.Error("a port is opened during the pause")
+	}
+	b.press(".pausing button", "#pause:not([hidden])")
 	s.holds(t)
 }
 
