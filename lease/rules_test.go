@@ -147,13 +147,13 @@ func TestForwards(t *testing.T) {
 		if !errors.Is(err, lease.ErrConflict) || !strings.Contains(err.Error(), "held by 192.168.1.11:") || len(change.Closed) != 2 {
 			t.Errorf("%v, closes %v", err, change.Closed)
 		}
-		s.stands(own.Mapping.String(), other.Mapping.String())
+		s.stands(own.String(), other.String())
 		one := forward(3074, console)
 		one.Protocols = []lease.Protocol{lease.UDP}
 		if _, err := s.PutRule(t.Context(), one, o); err != nil {
 			t.Error(err)
 		}
-		s.stands("udp 3074 -> 192.168.1.10:3074", other.Mapping.String())
+		s.stands("udp 3074 -> 192.168.1.10:3074", other.String())
 	})
 	bubble(t, "two rules do not want the same", func(t *testing.T) {
 		s := newScene(t)
