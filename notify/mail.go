@@ -87,7 +87,7 @@ func (s mailer) converse(conn net.Conn, host string, t Target, m message) error 
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }() // closed by the other end as well, mostly
 	if err := c.Hello(name); err != nil {
 		return err
 	}

@@ -90,7 +90,7 @@ func newWatch() *watch {
 
 // look returns what is new, and whether there is more to remember than before.
 func (w *watch) look(s scene) (news []News, changed bool) {
-	before := w.memory.clone()
+	before := w.clone()
 	first := !w.settled
 	if first {
 		w.settle(s)
@@ -100,7 +100,7 @@ func (w *watch) look(s scene) (news []News, changed bool) {
 	for i := range news {
 		news[i].Time = s.now.Round(0)
 	}
-	return news, first || !w.memory.equal(before)
+	return news, first || !w.equal(before)
 }
 
 // settle takes what has happened so far as known: it is no news to an owner who has not asked for any yet.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portreeve/portreeve/lease"
+	"github.com/portreeve/portreeve/notify"
 )
 
 // backupFormat and backupVersion are what a backup says of itself. A change that an older portreeve would misread raises
@@ -33,6 +34,8 @@ type Backup struct {
 	Policy  PolicySettings `json:"policy"`
 	Devices []BackupDevice `json:"devices"`
 	Users   []BackupUser   `json:"users"`
+
+	Notifications NotificationSettings `json:"notifications"` // with its secrets only if that was asked for
 }
 
 // BackupDevice is what was set of a device.
@@ -64,8 +67,16 @@ func (s *Server) backupRoutes(by access) []route {
 }
 
 func (s *Server) getBackup(w http.ResponseWriter, r *http.Request) error {
+	secrets, err := flag(r, "secrets")
+	if err != nil {
+		return err
+	}
+	what := ""
+	if secrets {
+		what = "with the secrets of notifications"
+	}
 	// It holds the hashes of all passwords, so that somebody has taken it is worth an entry.
-	s.audit.add(r.Context(), identityOf(r), "backup.take", "", "", "")
+	s.audit.add(r.Context(), identityOf(r), "backup.take", "", "", what)
 	v := s.look()
 	b := Backup{
 		Format: backupFormat, Version: backupVersion, Made: v.now.Format(time.RFC3339), By: v.status.Version,
@@ -82,6 +93,9 @@ func (s *Server) getBackup(w http.ResponseWriter, r *http.Request) error {
 	}
 	for _, u := range s.owner.list() {
 		b.Users = append(b.Users, BackupUser{u.name, u.role, u.hash})
+	}
+	if b.Notifications = notificationSettingsOf(s.Notify.Settings()); secrets {
+		b.Notifications.reveal(s.Notify.Settings())
 	}
 	text, err := json.MarshalIndent(b, "", "  ")
 	if err != nil {
@@ -113,6 +127,8 @@ type backupBody struct {
 	Policy  json.RawMessage   `json:"policy"`
 	Devices []json.RawMessage `json:"devices"`
 	Users   []json.RawMessage `json:"users"`
+
+	Notifications json.RawMessage `json:"notifications"`
 }
 
 // restoration is a backup that has been understood. What is nil was not in it, and stays as it is.
@@ -121,10 +137,12 @@ type restoration struct {
 	policy  *lease.OwnPolicy
 	devices map[string]lease.Device
 	users   []user
+	notify  *notify.Settings
+	lost    []lostSecret // secrets of targets that are neither in the backup nor here
 }
 
 // backup reads a backup, wholly or not at all.
-func (r *reader) backup(b backupBody, file lease.Policy) (out restoration) {
+func (r *reader) backup(b backupBody, file lease.Policy, told notify.Settings) (out restoration) {
 	if b.Format != backupFormat {
 		r.add("format", "is %q, allowed is %q", lease.CleanText(b.Format, maxName), backupFormat)
 		return out
@@ -159,6 +177,13 @@ func (r *reader) backup(b backupBody, file lease.Policy) (out restoration) {
 		r.backupDevice(fmt.Sprintf("devices[%d]", i), raw, out.devices)
 	}
 	out.users = r.backupUsers(b.Users)
+	if b.Notifications != nil {
+		body := newNotificationBody()
+		r.element("notifications", b.Notifications, &body, func(r *reader) {
+			next, lost := r.notifications(body, told)
+			out.notify, out.lost = &next, lost
+		})
+	}
 	return out
 }
 
@@ -219,7 +244,7 @@ func (s *Server) postBackup(origin lease.Origin) handler {
 			return err
 		}
 		read := s.reader(wrong)
-		wanted := read.backup(body, s.Policy)
+		wanted := read.backup(body, s.Policy, s.Notify.Settings())
 		if err := read.problem(); err != nil {
 			return err
 		}
@@ -227,6 +252,7 @@ func (s *Server) postBackup(origin lease.Origin) handler {
 		t.rules(wanted.rules)
 		t.policy(wanted.policy)
 		t.devices(wanted.devices)
+		t.notifications(wanted.notify, wanted.lost)
 		t.users(wanted.users, identityOf(r).session)
 		return writeJSON(w, t.Restored)
 	}
@@ -312,6 +338,25 @@ func (t *restorer) devices(wanted map[string]lease.Device) {
 		}
 		_, err := t.s.Leases.SetDevice(t.r.Context(), wanted[mac], o)
 		t.did(&t.Added, "device "+mac, err)
+	}
+}
+
+// notifications sets where news goes. What is missing of it is told, so that nobody waits for messages in vain.
+func (t *restorer) notifications(wanted *notify.Settings, lost []lostSecret) {
+	if wanted == nil {
+		return
+	}
+	here := t.s.Notify.Settings()
+	if wanted.Version = here.Version; reflect.DeepEqual(*wanted, here) {
+		return
+	}
+	var err error
+	if !t.DryRun {
+		_, err = t.s.Notify.Set(t.r.Context(), *wanted, here.Version)
+	}
+	t.did(&t.Added, "notifications", err)
+	for _, one := range lost {
+		t.Failed = append(t.Failed, fmt.Sprintf("notifications: the %s of %s is not in the backup: set it again", one.name, one.id))
 	}
 }
 

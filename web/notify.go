@@ -73,7 +73,10 @@ func (s *Server) putNotifications(w http.ResponseWriter, r *http.Request) error 
 		return err
 	}
 	read := s.reader(wrong)
-	next := read.notifications(body, old)
+	next, lost := read.notifications(body, old)
+	for _, one := range lost {
+		read.add(one.member, "was set for another address: give it again, or an empty one to do without")
+	}
 	if err := read.problem(); err != nil {
 		return err
 	}

@@ -246,3 +246,45 @@ func TestNotificationFormsWorkWithoutScript(t *testing.T) {
 		viewer.want(http.StatusForbidden, a)
 	}
 }
+
+// A backup has the settings; the secrets only if that is asked for. Without them they stay where they are, and where they are
+// not the owner is told which to set again.
+func TestBackupOfNotifications(t *testing.T) {
+	h := newHome(t)
+	b := h.owner()
+	h.tellSomebody()
+	plain := b.want(http.StatusOK, b.get("/api/v1/backup")).body
+	whole := b.want(http.StatusOK, b.get("/api/v1/backup?secrets=true")).body
+	if strings.Contains(string(plain), hookToken) || !strings.Contains(string(whole), hookToken) || !strings.Contains(string(whole), "geheim") {
+		t.Errorf("without secrets:\n%s\nwith them:\n%s", plain, whole)
+	}
+	want := h.notifier.Settings()
+	restore := func(h *home, b *client, backup []byte) web.Restored {
+		t.Helper()
+		return decode[web.Restored](t, b.want(http.StatusOK, b.json(http.MethodPost, "/api/v1/backup", json.RawMessage(backup))))
+	}
+	if r := restore(h, b, plain); len(r.Added)+len(r.Removed)+len(r.Failed) > 0 {
+		t.Errorf("what was there already: %+v", r)
+	}
+	other := newHome(t)
+	c := other.cli()
+	if r := restore(other, c, whole); len(r.Failed) > 0 {
+		t.Errorf("with secrets: %+v", r)
+	}
+	if d := cmp.Diff(want.Targets, other.notifier.Settings().Targets); d != "" {
+		t.Errorf("restored (-want +got):\n%s", d)
+	}
+	third := newHome(t)
+	c = third.cli()
+	r := restore(third, c, plain)
+	lost := []string{
+		"notifications: the token of phone is not in the backup: set it again",
+		"notifications: the password of mail is not in the backup: set it again",
+	}
+	if d := cmp.Diff(lost, r.Failed); d != "" {
+		t.Errorf("without secrets (-want +got):\n%s", d)
+	}
+	if s := third.notifier.Settings(); len(s.Targets) != 3 || s.Targets[0].Token != "" || s.QuietFrom != want.QuietFrom {
+		t.Errorf("restored %+v", s)
+	}
+}

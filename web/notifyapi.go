@@ -46,7 +46,7 @@ type NotificationTarget struct {
 	Key      *string `json:"key,omitempty"`      // webhook: for the signature
 	Password *string `json:"password,omitempty"` // mail
 
-	Secrets []string `json:"secrets"` // which of the three are set; not looked at in PUT
+	Secrets []string `json:"secrets"` // which of the three are set; in PUT those that have to be given, unless they stay
 }
 
 // NotificationState answers GET notifications/state.
@@ -92,6 +92,19 @@ func notificationSettingsOf(s notify.Settings) NotificationSettings {
 		out.Targets = append(out.Targets, one)
 	}
 	return out
+}
+
+// reveal adds the secrets, for a backup that shall have them.
+func (s *NotificationSettings) reveal(all notify.Settings) {
+	secret := func(value string) *string {
+		if value == "" {
+			return nil
+		}
+		return &value
+	}
+	for i, t := range all.Targets {
+		s.Targets[i].Token, s.Targets[i].Key, s.Targets[i].Password = secret(t.Token), secret(t.Key), secret(t.Password)
+	}
 }
 
 // quietText writes the quiet time as a person would.

@@ -3,6 +3,7 @@ package web
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,9 +31,10 @@ func newNotificationBody() notificationBody {
 	}
 }
 
-// notifications reads the settings. Secrets that are absent are those of before.
-func (r *reader) notifications(b notificationBody, old notify.Settings) notify.Settings {
-	s := notify.Settings{
+// notifications reads the settings. Secrets that are absent are those of before, if the target has the same address; else
+// they are lost.
+func (r *reader) notifications(b notificationBody, old notify.Settings) (s notify.Settings, lost []lostSecret) {
+	s = notify.Settings{
 		Language: b.Language, Link: b.Link, Pause: times(b.PauseMinutes, time.Minute), DMZAfter: times(b.DMZHours, time.Hour), Refusals: int(b.Refusals),
 	}
 	s.QuietFrom, s.QuietTo = r.quiet(b.Quiet)
@@ -40,7 +42,14 @@ func (r *reader) notifications(b notificationBody, old notify.Settings) notify.S
 	for i, raw := range r.few("targets", b.Targets, notify.MaxTargets) {
 		name := fmt.Sprintf("targets[%d]", i)
 		one := NotificationTarget{Enabled: true}
-		r.element(name, raw, &one, func(r *reader) { s.Targets = append(s.Targets, r.notifyTarget(one, old)) })
+		r.element(name, raw, &one, func(r *reader) {
+			t, missing := r.notifyTarget(one, old)
+			s.Targets = append(s.Targets, t)
+			for _, m := range missing {
+				m.member = name + "." + m.name
+				lost = append(lost, m)
+			}
+		})
 		if len(s.Targets) > len(names) {
 			names = append(names, name)
 		}
@@ -54,7 +63,7 @@ func (r *reader) notifications(b notificationBody, old notify.Settings) notify.S
 			r.add(member, "%s", f.Text)
 		}
 	}
-	return s
+	return s, lost
 }
 
 // times is a number of units, and what is out of every range for a number that is.
@@ -78,10 +87,13 @@ func (r *reader) quiet(text string) (from, to int) {
 	return a.Hour()*60 + a.Minute(), b.Hour()*60 + b.Minute()
 }
 
-func (r *reader) notifyTarget(t NotificationTarget, old notify.Settings) notify.Target {
-	out := notify.Target{
+// lostSecret is a secret that a target had, or shall have, and has no more.
+type lostSecret struct{ id, member, name string }
+
+func (r *reader) notifyTarget(t NotificationTarget, old notify.Settings) (out notify.Target, lost []lostSecret) {
+	out = notify.Target{
 		ID: t.ID, Kind: notify.TargetKind(t.Kind), Enabled: t.Enabled, URL: t.URL, Unencrypted: t.Unencrypted, Topic: t.Topic,
-		Server: t.Server, Security: notify.Security(t.Security), User: t.User, From: t.From, To: t.To,
+		Server: t.Server, Security: notify.Security(t.Security), User: t.User, From: t.From, To: append([]string(nil), t.To...),
 	}
 	for _, k := range t.News {
 		out.News = append(out.News, notify.Kind(k))
@@ -93,22 +105,22 @@ func (r *reader) notifyTarget(t NotificationTarget, old notify.Settings) notify.
 		}
 	}
 	same := before.SameEnd(out)
-	out.Token = r.secret("token", t.Token, before.Token, same)
-	out.Key = r.secret("key", t.Key, before.Key, same)
-	out.Password = r.secret("password", t.Password, before.Password, same)
-	return out
-}
-
-// secret is a new one, or that of before. A secret of before goes nowhere else unasked: who may change where news goes could
-// read it there.
-func (r *reader) secret(member string, given *string, before string, same bool) string {
-	switch {
-	case given != nil:
-		return *given
-	case same || before == "":
-		return before
-	default:
-		r.add(member, "was set for another address: give it again, or an empty one to do without")
-		return ""
+	for _, secret := range []struct {
+		name        string
+		given       *string
+		before, now *string
+	}{
+		{"token", t.Token, &before.Token, &out.Token}, {"key", t.Key, &before.Key, &out.Key}, {"password", t.Password, &before.Password, &out.Password},
+	} {
+		// A secret of before goes nowhere else unasked: who may change where news goes could read it there.
+		switch {
+		case secret.given != nil:
+			*secret.now = *secret.given
+		case same:
+			*secret.now = *secret.before
+		case *secret.before != "" || slices.Contains(t.Secrets, secret.name):
+			lost = append(lost, lostSecret{id: t.ID, name: secret.name})
+		}
 	}
+	return out, lost
 }

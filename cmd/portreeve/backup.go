@@ -18,13 +18,16 @@ func newBackup() *cobra.Command {
 		Short: "Write everything that you have set into a file",
 		Long: `Write everything that you have set into a file, or to standard output: forwards, DMZ host, addresses, policy, devices
 and accounts. What the configuration file sets is not in it, and neither are leases, sessions and tokens. It is text that you
-can read. It holds the hashes of the passwords: keep it like one.`,
+can read. It holds the hashes of the passwords: keep it like one. The secrets of notifications (tokens, keys, the password of a
+mail account) are in it with --secrets only; without, they stay as they are where it is restored, or have to be set again.`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	c := addClientFlags(cmd)
+	var secrets bool
+	cmd.Flags().BoolVar(&secrets, "secrets", false, "with the secrets of notifications")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var b web.Backup
-		if err := c.do(cmd.Context(), http.MethodGet, "/backup", &b); err != nil {
+		if err := c.do(cmd.Context(), http.MethodGet, fmt.Sprintf("/backup?secrets=%t", secrets), &b); err != nil {
 			return err
 		}
 		text, err := json.MarshalIndent(b, "", "  ")
