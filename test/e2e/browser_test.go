@@ -140,7 +140,7 @@ func leaseIsPinned(t *testing.T, s scene, b tab) {
 	s.holds(t)
 	b.open("/leases/" + string(leaseAt(t, s.d, "udp", s.port).ID))
 	b.press(`a[href*="/forwards/new"]`, "#ports")
-	b.press("button[value=save]", ".done") // the lease gives way
+	b.press("button[value=save]", ".done")                                         // the lease gives way
 	_, _ = soap(t, s.home.LAN1, wanIP1, "DeletePortMapping", which(s.port, "UDP")) // refused: it is not the console's any more
 	s.from(s.port).MustReach(t)
 	b.open("/forwards")
