@@ -12,35 +12,40 @@ import (
 	"github.com/portreeve/portreeve/web"
 )
 
-// used is a home in which some leases are in use.
-func used(t *testing.T) *home {
-	t.Helper()
-	var h *home
-	index := func(id lease.ID) int {
-		for i, l := range h.manager.Snapshot().Leases {
+// inUse makes the leases of a home be in use, some more than others. The home is looked at when somebody asks.
+func inUse(of **home) func(*web.Config) {
+	index := func(id lease.ID) uint64 {
+		for i, l := range (*of).manager.Snapshot().Leases {
 			if l.ID == id {
-				return i
+				return uint64(i)
 			}
 		}
 		return 0
 	}
-	h = newHome(t, func(c *web.Config) {
-		c.DeviceName = func(l lease.Lease) string {
-			return map[string]string{"00:50:f2:12:34:56": "Xbox", "00:50:f2:65:43:21": "Xbox upstairs"}[l.Device]
-		}
+	return func(c *web.Config) {
 		c.Use = func(id lease.ID) (web.Use, bool) {
-			n := uint64(index(id))
-			return web.Use{BytesIn: 70000 * n, BytesOut: 5000 * n, PacketsIn: 80 * n, PacketsOut: 20 * n, Connections: int(n), Active: n%2 == 1, Last: h.manager.Now().Add(-30 * time.Second)}, true
+			n := index(id)
+			return web.Use{BytesIn: 70000 * n, BytesOut: 5000 * n, PacketsIn: 80 * n, PacketsOut: 20 * n, Connections: int(n), Active: n%2 == 1, Last: (*of).manager.Now().Add(-30 * time.Second)}, true
 		}
 		c.Minutes = func(id lease.ID) []web.Minute {
-			n := uint64(index(id))
-			all := make([]web.Minute, 60)
+			n, all := index(id), make([]web.Minute, 60)
 			for i := range all {
 				if m := uint64(i); n > 0 {
-					all[i] = web.Minute{BytesIn: m * m % 17 * 1000 * n, BytesOut: m % 5 * 300 * n, Connections: int(n)}
+					all[i] = web.Minute{BytesIn: (m*m + 5*n) % 17 * 1000 * n, BytesOut: m % 5 * 300 * n, Connections: int(n)}
 				}
 			}
 			return all
+		}
+	}
+}
+
+// used is a home in which some leases are in use.
+func used(t *testing.T) *home {
+	t.Helper()
+	var h *home
+	h = newHome(t, inUse(&h), func(c *web.Config) {
+		c.DeviceName = func(l lease.Lease) string {
+			return map[string]string{"00:50:f2:12:34:56": "Xbox", "00:50:f2:65:43:21": "Xbox upstairs"}[l.Device]
 		}
 	})
 	h.fillList()

@@ -36,13 +36,14 @@ func (h *home) pagesOf() []string {
 // furnished is a home in which everything that a page can show is there.
 func furnished(t *testing.T, change ...func(*web.Config)) *home {
 	t.Helper()
-	h := newHomeWith(t, func(c *lease.Config) {
+	var h *home
+	h = newHomeWith(t, func(c *lease.Config) {
 		c.Policy.Pool = []netip.Addr{netip.MustParseAddr("203.0.113.20"), netip.MustParseAddr("203.0.113.21")}
 		c.Policy.Rules = []lease.PolicyRule{
 			{Name: "no camera", Devices: []string{"bc:33:29:0a:1b:2c"}, Deny: true, Ports: lease.PortSet{{First: 1, Last: 1023}}},
 			{Name: "consoles", Networks: []string{"lan"}, Ports: lease.PortSet{{First: 88, Last: 88}}, MappingsPerDevice: 16, MaxLifetime: 24 * time.Hour},
 		}
-	}, append([]func(*web.Config){visited}, change...)...)
+	}, append([]func(*web.Config){visited, inUse(&h)}, change...)...)
 	for mac, name := range map[string]string{"00:50:f2:12:34:56": "Xbox", "00:50:f2:65:43:21": "Xbox upstairs", "bc:33:29:0a:1b:2c": "PlayStation", nasMAC: "NAS"} {
 		_, err := h.manager.SetDevice(t.Context(), lease.Device{MAC: mac, Name: name}, lease.DeviceOptions{By: lease.OriginWeb})
 		must(t, err)

@@ -19,7 +19,7 @@ func TestUseInTheAPI(t *testing.T) {
 		t.Errorf("%s, %+v", last.State, last.Traffic)
 	}
 	detail := decode[web.LeaseDetail](t, c.want(http.StatusOK, c.get("/api/v1/leases/"+string(last.ID))))
-	if n := len(detail.Traffic.Minutes); n != 60 || detail.Traffic.Minutes[1] != (web.Minute{BytesIn: 5000, BytesOut: 1500, Connections: 5}) {
+	if n := len(detail.Traffic.Minutes); n != 60 || detail.Traffic.Minutes[1] != (web.Minute{BytesIn: 45000, BytesOut: 1500, Connections: 5}) {
 		t.Errorf("%d minutes: %+v", n, detail.Traffic.Minutes)
 	}
 }
