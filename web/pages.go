@@ -165,6 +165,7 @@ func functions(a *assets, language string, texts catalogue, core coreWords, role
 		"known":    texts.known,
 		"count":    texts.count,
 		"duration": texts.duration,
+		"round":    texts.round,
 		"moment":   func(at time.Time) string { return at.Format(texts["time.moment"]) },
 		"day":      func(at time.Time) string { return at.Format(texts["time.day"]) },
 		"core":     core.translate,

@@ -79,6 +79,20 @@ func (c catalogue) duration(seconds int64) (string, error) {
 	}
 }
 
+// round writes a limit of time in the one unit that says it wholly: a day, not a day and no hours.
+func (c catalogue) round(seconds int64) (string, error) {
+	d := time.Duration(seconds) * time.Second
+	for _, unit := range []struct {
+		key string
+		of  time.Duration
+	}{{"round.days", 24 * time.Hour}, {"round.hours", time.Hour}, {"round.minutes", time.Minute}} {
+		if d >= unit.of && d%unit.of == 0 {
+			return c.count(unit.key, int64(d/unit.of))
+		}
+	}
+	return c.duration(seconds)
+}
+
 // size writes a number of bytes in the largest unit of which there is at least one.
 func size(bytes uint64) string {
 	const unit = 1024

@@ -126,6 +126,9 @@ func chosenKeys() []string {
 		keys = append(keys, "by."+string(by), "by.owner."+string(by))
 	}
 	keys = append(keys, "by.token")
+	for _, unit := range []string{"round.days", "round.hours", "round.minutes"} {
+		keys = append(keys, unit+".one", unit+".other")
+	}
 	for _, one := range notify.Securities() {
 		keys = append(keys, "notify.security."+string(one))
 	}
