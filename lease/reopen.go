@@ -48,9 +48,9 @@ func (c closures) find(id ID, now time.Time) (Lease, bool) {
 // open again already is returned as it is.
 //
 // It is the owner's doing, so that nothing has to be asked and a pause does not matter; but what is forbidden stays closed
-// ([ErrNotAuthorized], [ErrPort]: allow it first), and so does what has no place any more: [ErrConflict] (somebody else has the port by now, or its device
-// has opened it again), [ErrReserved], [ErrQuota], [ErrFull]. [ErrNotFound] says that there is nothing to be taken
-// back, [ErrUnavailable] that store or firewall failed; nothing has changed then, and it can be tried again.
+// ([ErrNotAuthorized], [ErrPort]: allow it first), and so does what has no place any more: [ErrConflict] (somebody else has the
+// port by now, or its device has opened it again), [ErrReserved], [ErrQuota], [ErrFull]. [ErrNotFound] says that there is
+// nothing to be taken back, [ErrUnavailable] that store or firewall failed; nothing has changed then, and it can be tried again.
 func (m *Manager) Reopen(ctx context.Context, by Actor, id ID) (Lease, error) {
 	if !by.Origin.Owner() {
 		return Lease{}, fmt.Errorf("%w: only the owner takes back that a lease was closed", ErrNotAuthorized)
