@@ -16,7 +16,8 @@ import (
 // on a telephone.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
-	home, d := newHome(t, flavours()[2], lab.DaemonOptions{})
+	options := lab.DaemonOptions{StateDir: t.TempDir()}
+	home, d := newHome(t, flavours()[2], options)
 	home.LAN1.Echo(t, "udp", "192.168.1.10:3074")
 	home.LAN1.Echo(t, "udp", "192.168.1.10:7777")
 	b := tab{t, startChromium(t, home.LAN2), 0}
@@ -42,7 +43,6 @@ func TestBrowser(t *testing.T) {
 			{"a public address", addressByHand},
 			{"the policy", policyByHand},
 			{"the first steps", firstSteps},
-			{"a pause", pauseByHand},
 			{"a device is blocked", deviceIsBlocked},
 			{"a pause", pauseByHand},
 			{"a device asks", deviceAsks},
@@ -54,6 +54,9 @@ func TestBrowser(t *testing.T) {
 			}
 		}
 	}
+	t.Run("the daemon is started again", func(t *testing.T) {
+		startedAgain(t, s, b.in(t), func() { flavours()[2].start(t, home, options) })
+	})
 }
 
 // scene is a home whose first LAN host is a console.
@@ -126,6 +129,31 @@ func leaseIsClosed(t *testing.T, s scene, b tab) {
 	s.shut(t, s.port)
 	b.click("#toast button") // undo
 	b.wait("tbody tr")
+	s.from(s.port).MustReach(t)
+	b.click("tbody tr [data-close] button")
+	b.gone("tbody tr")
+	s.shut(t, s.port)
+	if !b.true("window.sameDocument") {
+		t.Error("the page was loaded again")
+	}
+}
+
+// While the daemon is not there the page says so and shows how it was. Then it goes on by itself, with the same session.
+func startedAgain(t *testing.T, s scene, b tab, start func()) {
+	s.holds(t)
+	b.open("/leases")
+	b.wait("#live:not([hidden])")
+	b.true("window.sameDocument = true")
+	if err := s.d.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	b.wait("#stale:not([hidden])")
+	if !b.true(`document.querySelector("tbody tr [data-close] button:enabled")`) {
+		t.Error("the page does not show how it was")
+	}
+	start()
+	b.wait("#live:not([hidden])")
+	b.gone("#stale:not([hidden])")
 	s.from(s.port).MustReach(t)
 	b.click("tbody tr [data-close] button")
 	b.gone("tbody tr")
@@ -246,20 +274,6 @@ func deviceIsBlocked(t *testing.T, s scene, b tab) {
 	b.open("/devices/" + s.console)
 	b.click("#inherit")
 	b.press("#may button.primary", ".done")
-	s.holds(t)
-}
-
-// While it is paused nobody gets a port, and what was open is shut if the owner wants that.
-func pauseByHand(t *testing.T, s scene, b tab) {
-	s.holds(t)
-	b.open("/")
-	b.click("#pause-close")
-	b.press(`#pause button[value="10"]`, `form[action="/resume"]`)
-	s.shut(t, s.port)
-	if code := s.ask(t); code == 0 {
-		t.Error("a port was opened during the pause")
-	}
-	b.press(`form[action="/resume"] button`, "#pause:not([hidden])")
 	s.holds(t)
 }
 
