@@ -103,6 +103,7 @@ func (d *deviceList) at(mac string, addr netip.Addr) *deviceRow {
 	one := d.byKey[key]
 	if one == nil {
 		one = &deviceRow{Key: key, MAC: mac, Random: randomised(mac), Name: d.deviceName(mac, addr)}
+		one.Kind, one.Guessed = deviceKind(d.Own.Devices[mac].Icon, one.Name), true
 		one.Named = one.Name != addressText(addr) && one.Name != mac
 		d.byKey[key] = one
 	}
@@ -119,7 +120,7 @@ func (d *deviceList) addLease(l Lease) {
 	one := d.at(l.Device, l.InternalAddress)
 	one.Open = append(one.Open, openPort{"lease", l.Protocol, portsText(l.ExternalPort, l.PortCount), l.ID, "", l.Description})
 	one.since(l.Created)
-	one.Kind, one.Guessed = cmp.Or(one.Kind, deviceKind("", one.Name, l.Agent, l.Description)), true // of one whose MAC address is not known
+	one.Kind = cmp.Or(one.Kind, deviceKind(d.Own.Devices[l.Device].Icon, l.Agent, l.Description))
 }
 
 func (d *deviceList) addRule(r lease.RuleState) {
