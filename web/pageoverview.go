@@ -103,7 +103,8 @@ func briefs(lines []activityLine) []briefLine {
 
 // inShort cuts the details off what is told of a rule or the policy.
 func inShort(kind lease.EventKind, reason string) string {
-	if kind != lease.EventRule && kind != lease.EventPolicy {
+	ofDevice := strings.HasPrefix(reason, "device ") // what it may is the news
+	if kind != lease.EventRule && kind != lease.EventPolicy || ofDevice {
 		return reason
 	}
 	said, _, _ := strings.Cut(strings.TrimPrefix(reason, "policy: "), ": ")

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -201,7 +200,12 @@ func (s *stay) within(from, until time.Time) bool {
 	return (until.IsZero() || s.From.Before(until)) && (from.IsZero() || !s.To.Before(from))
 }
 
+// fields are what it can be found by; its device has a name.
 func (s *stay) fields(name string) []field {
+	kind := lease.EventOpened
+	if s.Rule != "" {
+		kind = lease.EventRule
+	}
 	return []field{
 		{fieldDevice, name},
 		{fieldDevice, s.Device},
@@ -212,6 +216,6 @@ func (s *stay) fields(name string) []field {
 		{"", s.Who},
 		{fieldPort, s.Ports},
 		{fieldInside, s.Inside},
-		{fieldKind, cmp.Or(map[bool]string{true: string(lease.EventOpened)}[s.Rule == ""], string(lease.EventRule))},
+		{fieldKind, string(kind)},
 	}
 }
