@@ -3,7 +3,6 @@ package notify
 import (
 	"fmt"
 	"net"
-	"net/mail"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -280,15 +279,16 @@ func (t Target) checkMail(add func(member, format string, args ...any)) {
 	}
 }
 
-// isMailAddress tells whether s is one address and nothing else, that needs no extension of SMTP. No such address has a
-// space, a line break or a quote in it, so that it can stand in a header or a command as it is.
+// isMailAddress tells whether s is one address and nothing else, that needs neither quotes nor extensions of SMTP (RFC 5321,
+// section 4.1.2: Dot-string). It can stand in a header or a command as it is.
 func isMailAddress(s string) bool {
-	const never = " \t\r\n<>(),;:\\\"[]"
-	if len(s) > 254 || strings.ContainsAny(s, never) || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return false
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	local, domain, found := strings.Cut(s, "@")
+	dotted := func(s, allowed string, most int) bool {
+		return s != "" && len(s) <= most && !strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune(allowed+".", r) }) &&
+			!slices.Contains(strings.Split(s, "."), "")
 	}
-	a, err := mail.ParseAddress(s)
-	return err == nil && a.Name == "" && a.Address == s
+	return found && dotted(local, letters+"!#$%&'*+-/=?^_`{|}~", 64) && dotted(domain, letters+"-", 189)
 }
 
 func isWebAddress(s string) bool {

@@ -42,6 +42,8 @@ func TestSettingsAreChecked(t *testing.T) {
 		{"another header in the sender", with(mail, func(t *Target) { t.From = "a@example.net\r\nBcc: all@example.net" }), []string{"from"}},
 		{"another command in an addressee", with(mail, func(t *Target) { t.To = []string{"b@example.net>\r\nRCPT TO:<c@example.net"} }), []string{"to"}},
 		{"two addressees in one", with(mail, func(t *Target) { t.To = []string{"b@example.net, c@example.net"} }), []string{"to"}},
+		{"strange but good addressees", with(mail, func(t *Target) { t.To = []string{"me+router@mx.example.net", "o'neil=x@localhost"} }), nil},
+		{"no addressee at all", with(mail, func(t *Target) { t.To = []string{"me", "@example.net", "me@", "me@a..b", "me@a@b", "mü@example.net"} }), []string{"to", "to", "to", "to", "to", "to"}},
 		{"a name and an address", with(mail, func(t *Target) { t.To = []string{"Me <b@example.net>"} }), []string{"to"}},
 		{"line break in the password", with(mail, func(t *Target) { t.Password = "a\r\nb" }), []string{"password"}},
 		{"line break in the user", with(mail, func(t *Target) { t.User = "a\r\nb" }), []string{"user"}},
