@@ -39,7 +39,7 @@ func TestForwardsTellHowTheyAreUsed(t *testing.T) {
 	must(t, err)
 	for range 3 {
 		page := string(b.want(http.StatusOK, b.get("/forwards")).body)
-		for _, want := range []string{"82 connections", "last 2 min"} {
+		for _, want := range []string{"82 connections", "last used 2 min"} {
 			if !strings.Contains(page, want) {
 				t.Errorf("the page lacks %q", want)
 			}
