@@ -63,7 +63,7 @@ func TestEveryOptionWithABadValue(t *testing.T) {
 		{[]string{"policy", "test", "--client", "console", "--to", "nas", "--protocol", "icmp", "--port", "0", "--by", "stun"}, []string{
 			`portreeve: --client is "console", allowed is an IP address`,
 			`  --to is "nas", allowed is an IP address`,
-			`  --protocol is "icmp", allowed are tcp and udp`,
+			`  --protocol is "icmp", allowed are tcp, udp, sctp, udplite and dccp`,
 			"  --port is 0 or absent, allowed are 1 to 65535",
 			`  --by is "stun", allowed are upnp, nat-pmp and pcp`,
 		}},
