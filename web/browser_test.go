@@ -122,7 +122,7 @@ func startChromium(t *testing.T) *chromium {
 // tab opens a window that knows nothing of the others: no cookie, no cache.
 func (c *chromium) tab(t *testing.T) *browser {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(c.ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(c.ctx, 5*time.Minute)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
