@@ -84,7 +84,7 @@ func chosenKeys() []string {
 	for _, p := range presets() {
 		keys = append(keys, "preset."+p.Name)
 	}
-	actions := map[string]bool{"setup": true, "login": true, "setup-code.make": true}
+	actions := map[string]bool{"setup": true, "login": true, "logout": true, "setup-code.make": true, "backup.take": true}
 	for _, rt := range (&Server{}).routes(access{}) {
 		actions[rt.action] = true
 	}
