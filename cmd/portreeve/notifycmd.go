@@ -191,7 +191,7 @@ func newNotifySet(c *client) *cobra.Command {
 		Long: `Add a place where news goes, or change one: what no option is given for stays as it is. Secrets are read from files, an
 empty one takes a secret away. If the address changes they have to be given again.`,
 		Example: `  portreeve notify set phone --kind ntfy --url https://ntfy.example.net --topic my-router-k3f9
-  portreeve notify set home --kind webhook --url https://ha.example.net/api/webhook/portreeve --key-file /root/hook.key
+  portreeve notify set home --kind webhook --url https://ha.example.net/api/webhook/portreeve --key-file hook.key
   portreeve notify set mail --kind mail --server mail.example.net:465 --user me --password-file - --from me@example.net --to me@example.net`,
 		Args: cobra.ExactArgs(1),
 	}
