@@ -192,7 +192,7 @@ func onlyToLook(t *testing.T, c *chromium) {
 			b.wait(`#readonly`)
 			// What is one's own can be changed: the password, the sessions, language and colours.
 			loose := evaluate[[]string](b, `[...document.querySelectorAll("main form[method=post] :is(button, input[type=submit])")]
-				.filter((e) => !e.disabled && e.formMethod !== "get" && !/settings\/(password|sessions)|appearance/.test(e.form.action)).map((e) => e.outerHTML)`)
+				.filter((e) => !e.disabled && e.type === "submit" && e.formMethod !== "get" && !/settings\/(password|sessions)|appearance/.test(e.form.action)).map((e) => e.outerHTML)`)
 			if len(loose) > 0 {
 				t.Errorf("%s %s: somebody who may only look can press %s", language, path, strings.Join(loose, "\n"))
 			}
