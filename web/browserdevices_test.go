@@ -36,8 +36,14 @@ func deviceButtons(t *testing.T, c *chromium) {
 
 	// The same on its own page, where there is more.
 	b.open(h.url + "/devices/" + mac)
+	if got := b.text(`#works`); !strings.Contains(got, "UDP 3074 is open") {
+		t.Errorf("whether it works: %q", got)
+	}
 	b.press(`#block`, `#undo`)
 	h.stands()
+	if got := b.text(`#works`); !strings.Contains(got, "may not open ports") {
+		t.Errorf("whether it works: %q", got)
+	}
 	b.wait(`#letit`)
 	b.press(`#undo`, `#closeall`)
 	h.stands(open)

@@ -253,7 +253,8 @@ type deviceData struct {
 	Addrs4   []netip.Addr // its addresses of IPv4
 	Addrs6   []netip.Addr // and of IPv6
 	Undo     *undoNotice
-	Of       string // the key of the device that it is about
+	Of       string       // the key of the device that it is about
+	Works    *deviceWorks // how it goes with its ports; nil for "new"
 	Leases   []leaseRow
 	Rules    []Rule
 	Policies []PolicyRule // that name it
@@ -316,6 +317,9 @@ func (v view) fill(d *deviceData) {
 		}
 	}
 	d.Events = v.about(d.Device, 50)
+	works := v.works(*d)
+	works.Tone = worksTone(works.Word)
+	d.Works = &works
 }
 
 // about returns the newest lines about a device.

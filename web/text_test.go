@@ -95,6 +95,9 @@ func chosenKeys() []string {
 	for action := range actions {
 		keys = append(keys, "audit."+action)
 	}
+	for _, w := range []string{worksWaits, worksUsed, worksOpen, worksBlocked, worksRefused, worksSilent} {
+		keys = append(keys, "works."+w, "works."+w+".text")
+	}
 	for _, a := range Areas() {
 		keys = append(keys, "area."+string(a))
 	}
