@@ -312,7 +312,7 @@ func (v view) fill(d *deviceData) {
 	}
 	slices.Reverse(d.Leases)
 	for _, state := range v.Rules {
-		if deviceRef(state.Target.Device, state.Target.Addr) == d.Device.Key {
+		if to := state.Target; deviceRef(to.Device, to.Addr) == d.Device.Key || to.Device == "" && slices.Contains(d.Device.Addrs, to.Addr) {
 			d.Rules = append(d.Rules, v.rule(state))
 		}
 	}

@@ -153,7 +153,7 @@ func looks() []look {
 			return shown
 		}},
 		{"/devices/192.168.1.10", func(key, where string) bool { return isLease(key, where) && strings.HasPrefix(where, "192.168.1.10:") }, func(o *owner) passages {
-			return pairs(elements(byID(o.t, o.page("/devices/192.168.1.10"), "device"), "ul", "holders")).only(isIPv4Lease)
+			return pairs(elements(byID(o.t, o.page("/devices/192.168.1.10"), "holds"), "ul", "holders")).only(isIPv4Lease)
 		}},
 		{"/activity.json", isLease, func(o *owner) passages {
 			var h web.History
