@@ -72,6 +72,7 @@ func policyInOrder(t *testing.T, c *chromium) {
 		const say = (name, on) => on.dispatchEvent(new DragEvent(name, {dataTransfer: data, bubbles: true, cancelable: true}));
 		say("dragstart", rules[2]); say("dragover", rules[0]); say("drop", rules[0]); }`)
 	is("dragged to the top", "camera", "torrents", "rest")
+	b.eventually("the page shows it", `document.querySelector("#rules li:nth-child(1)")?.textContent.includes("camera")`)
 
 	b.open(h.url + "/policy")
 	b.press(`#rules li:nth-child(1) form[action$="/switch"] button`, `#rules li.off`)

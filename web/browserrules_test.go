@@ -374,6 +374,7 @@ func looks(t *testing.T, c *chromium) {
 	b.fill(`#password`, password)
 	b.click(`button[type=submit]`)
 	b.wait(`#verdict`)
+	b.open(h.url)
 	if got := b.text(`h1`); got != "概览" {
 		t.Errorf("the first page is called %q", got)
 	}
