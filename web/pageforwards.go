@@ -175,7 +175,7 @@ func (s *Server) showForwards(w http.ResponseWriter, r *http.Request, undo *rule
 	d := ruleData{Rows: s.ruleRows(r.Context(), now, lease.RuleForward), Templates: forwardTemplates(), Undo: undo}
 	p := page{Title: "forwards.title", At: "forwards", Problem: why, Live: "parts", Data: d}
 	if undo != nil {
-		p.Done, p.Live = "done.removed", ""
+		p.Live = "" // it would take the way back from the page
 	}
 	return s.show(w, r, now, "forwards.html", p)
 }
@@ -234,9 +234,6 @@ func formOfLease(row leaseRow) ruleForm {
 	f := ruleForm{Enabled: true, Hairpin: true}
 	f.Name, f.Protocol, f.Ports, f.ToPorts = row.Description, row.Protocol, row.Outside, row.Inside
 	f.Target, f.IPv6, f.WAN = row.Key, row.InternalAddress.Is6(), row.WAN
-	if f.ToPorts == f.Ports {
-		f.ToPorts = ""
-	}
 	return f
 }
 
