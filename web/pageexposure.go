@@ -19,6 +19,7 @@ type exposed struct {
 	Protocol string
 	Ports    string // outside; "" for all
 	Service  string // what is usually at this port; "" if nothing that is known to be risky
+	Odd      string // the kind of the device, if it is one that is seldom meant to be reached; "" if not
 	Text     string // what the device or the owner calls it
 	Lease    lease.ID
 	Rule     lease.ID
@@ -80,11 +81,23 @@ func (v view) exposure() []exposed {
 			all = append(all, e)
 		}
 	}
+	kinds := map[string]string{}
+	for _, one := range v.devices() {
+		kinds[one.Key] = one.Kind
+	}
+	for i := range all {
+		if e := &all[i]; e.Risk == "usual" && slices.Contains(seldomReached(), kinds[e.Key]) {
+			e.Risk, e.Odd = "look", kinds[e.Key]
+		}
+	}
 	slices.SortStableFunc(all, func(a, b exposed) int {
 		return cmp.Or(cmp.Compare(slices.Index(risks(), a.Risk), slices.Index(risks(), b.Risk)), strings.Compare(a.Name, b.Name), cmp.Compare(a.first, b.first))
 	})
 	return all
 }
+
+// seldomReached are kinds of devices that need no port of games or programs, and are rarely kept up to date.
+func seldomReached() []string { return []string{"camera", "printer", "speaker", "iot", "router"} }
 
 // judge says how much something deserves a look.
 func (e *exposed) judge(m lease.Mapping) {
