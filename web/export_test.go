@@ -2,9 +2,11 @@ package web
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 )
@@ -47,4 +49,29 @@ func LocalAs(s *Server, uid uint32) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.local.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), peerKey{}, peer{uid: uid})))
 	})
+}
+
+// Picture is when ports were open, line by line, and the bars of the timeline of all of it.
+func Picture(s *Server) (stays, bars []string) {
+	v := s.look()
+	all := v.stays()
+	for _, p := range all {
+		from, to := "before", "now"
+		if !p.From.IsZero() {
+			from = p.From.Format(time.TimeOnly)
+		}
+		if !p.Open {
+			to = p.To.Format(time.TimeOnly)
+		}
+		stays = append(stays, fmt.Sprintf("%s %s %s %s-%s", p.Kind, p.Protocol, p.Ports, from, to))
+	}
+	for _, l := range v.timeline(all, time.Time{}, time.Time{}).Lanes {
+		for _, b := range l.Bars {
+			bars = append(bars, fmt.Sprintf("%s %s %s", l.Ports, b.Kind, b.Row.From.Format(time.TimeOnly)))
+			if length := b.Row.To.Sub(b.Row.From); length > 0 && b.Width == 1 {
+				bars = append(bars, fmt.Sprintf("%s is cut off", length))
+			}
+		}
+	}
+	return stays, bars
 }

@@ -60,7 +60,7 @@ func (v view) leaseStays() (all []stay) {
 		return len(all) - 1
 	}
 	for e := range v.EachEvent() {
-		if e.Lease.ID == "" {
+		if e.Lease.ID == "" || e.Lease.Rule != "" { // a forward that answers its device is open as long as the forward is
 			continue
 		}
 		i, known := open[e.Lease.ID]
