@@ -30,6 +30,7 @@ func deviceButtons(t *testing.T, c *chromium) {
 	}
 	b.press(`#undo`, `.done:not(.undo)`)
 	h.stands(open)
+	b.wait(`table`) // it is the list still
 	if set().Version != 0 {
 		t.Errorf("it was taken back, and this is set: %+v", set())
 	}

@@ -44,6 +44,9 @@ func furnished(t *testing.T, change ...func(*web.Config)) *home {
 			{Name: "consoles", Networks: []string{"lan"}, Ports: lease.PortSet{{First: 88, Last: 88}}, MappingsPerDevice: 16, MaxLifetime: 24 * time.Hour},
 		}
 	}, append([]func(*web.Config){visited, inUse(&h)}, change...)...)
+	h.setFacts(func(f *web.Facts) { // IPv6 as long as it is at home
+		f.LANs[0].Addresses = append(f.LANs[0].Addresses, netip.MustParsePrefix("2001:db8:fedc:ba98:1c5f:ad12:9d55:7c1e/64"))
+	})
 	for mac, name := range map[string]string{"00:50:f2:12:34:56": "Xbox", "00:50:f2:65:43:21": "Xbox upstairs", "bc:33:29:0a:1b:2c": "PlayStation", nasMAC: "NAS"} {
 		_, err := h.manager.SetDevice(t.Context(), lease.Device{MAC: mac, Name: name}, lease.DeviceOptions{By: lease.OriginWeb})
 		must(t, err)

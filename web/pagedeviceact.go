@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -20,7 +21,7 @@ func (s *Server) deviceAccessForm(w http.ResponseWriter, r *http.Request) error 
 	}
 	mac := deviceID(r.PathValue("key"))
 	d := s.lookAtDevices().device(mac)
-	was, access := d.Settings.Access, r.PostForm.Get("access")
+	access := r.PostForm.Get("access")
 	u := s.beforeDevice(mac, "undo.device."+access)
 	d.Settings.Access = access
 	err := call[DeviceChange](r, s.putDevice(lease.OriginWeb), mac, d.Settings, nil, func(inner *http.Request) { inner.URL.RawQuery = "close=true" })
@@ -28,14 +29,7 @@ func (s *Server) deviceAccessForm(w http.ResponseWriter, r *http.Request) error 
 		f := deviceFormOf(d)
 		return s.showDevice(w, r, &f, s.answerError(r, err))
 	}
-	switch {
-	case r.PostForm.Get("back") != "overview":
-		s.backToDevice(w, r, mac, u)
-	case access == string(lease.AccessDeny):
-		http.Redirect(w, r, link("/", "blocked", mac, "was", was), http.StatusSeeOther) // where it can be taken back
-	default:
-		http.Redirect(w, r, link("/", "done", "device"), http.StatusSeeOther)
-	}
+	s.backToDevice(w, r, mac, u)
 	return nil
 }
 
@@ -74,7 +68,7 @@ func (s *Server) deviceCloseForm(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// deviceUndoForm takes back what one of these forms has done.
+// deviceUndoForm takes back what one of these forms has done, and stays on the page where that was offered.
 func (s *Server) deviceUndoForm(w http.ResponseWriter, r *http.Request) error {
 	if err := readForm(r); err != nil {
 		return err
@@ -86,7 +80,7 @@ func (s *Server) deviceUndoForm(w http.ResponseWriter, r *http.Request) error {
 	if err := s.takeBack(r, u); err != nil {
 		return s.showDevice(w, r, nil, s.answerError(r, err))
 	}
-	http.Redirect(w, r, link("/devices/"+strings.ToLower(r.PathValue("key")), "done", "undone"), http.StatusSeeOther)
+	http.Redirect(w, r, link(cmp.Or(u.back, "/leases"), "done", "undone"), http.StatusSeeOther)
 	return nil
 }
 
@@ -106,7 +100,7 @@ func (s *Server) beforeDevice(mac, text string) undo {
 	return u
 }
 
-// backToDevice leads to where a form came from: the list, or the page of the device. There it can be taken back.
+// backToDevice leads to where a form came from: the first page, the list, or the page of the device. There it can be taken back.
 func (s *Server) backToDevice(w http.ResponseWriter, r *http.Request, key string, u undo) {
 	if u.device != nil { // of all leases only those are opened again that this has closed
 		now := s.look()
@@ -115,9 +109,12 @@ func (s *Server) backToDevice(w http.ResponseWriter, r *http.Request, key string
 			return open
 		})
 	}
-	where := "/devices/" + key
-	if r.PostForm.Get("back") == "devices" || u.text == "undo.device.forgotten" { // which may be nowhere any more
-		where = "/devices"
+	u.back = "/devices/" + key
+	switch back := r.PostForm.Get("back"); {
+	case back == "overview":
+		u.back = "/"
+	case back == "devices" || u.text == "undo.device.forgotten": // which may be nowhere any more
+		u.back = "/devices"
 	}
-	http.Redirect(w, r, link(where, "undo", s.undos.add(u, s.Leases.Now()), "of", key), http.StatusSeeOther)
+	http.Redirect(w, r, link(u.back, "undo", s.undos.add(u, s.Leases.Now()), "of", key), http.StatusSeeOther)
 }

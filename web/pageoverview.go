@@ -27,7 +27,8 @@ type overviewData struct {
 	More    int         // how many of them are not shown
 	Events  []briefLine
 	Path    pathPicture
-	Blocked blocked
+	Undo    *undoNotice
+	Of      string // the key of the device that it is about
 }
 
 // strip says in a word how things stand, with one thing to do about it.
@@ -52,13 +53,9 @@ type lineData struct {
 // consoleWord is a NAT type in the words of one maker.
 type consoleWord struct {
 	Maker string
-	Words []string // the best first; keys of the catalogue below "nat."
+	Best  string   // key of the catalogue below "nat."
+	Or    []string // what it may be as well
 	Tone  string
-}
-
-// blocked is a device that has just been forbidden to open ports, so that this can be undone.
-type blocked struct {
-	Key, Name, Was string
 }
 
 // overviewDevices is how many devices the first page shows.
@@ -68,8 +65,9 @@ func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request) error {
 	now := s.look()
 	d := overviewData{
 		Strip: stripOf(now.status), Line: now.line4(), Heard: s.heardData(now, 20),
-		Automatic: len(now.Leases), Events: briefs(now.latest(10)), Path: now.path(), Blocked: s.justBlocked(r),
+		Automatic: len(now.Leases), Events: briefs(now.latest(10)), Path: now.path(),
 	}
+	d.Undo, d.Of = s.undos.notice(r.URL.Query().Get("undo"), now.now), r.URL.Query().Get("of")
 	d.Expiring, d.Static, d.Denied = now.expiring(10*time.Minute), now.static(), now.deniedToday()
 	for _, one := range now.devices() {
 		if len(one.Open) == 0 {
@@ -188,51 +186,32 @@ func (v view) line4() lineData {
 	return d
 }
 
-// consoleWords tells the expected NAT type in the words of each maker.
+// consoleWords tells the expected NAT type in the words of each maker. They mean the same, and so have one colour.
 func consoleWords(t NATType) []consoleWord {
 	if len(t.Xbox) == 0 {
 		return nil
 	}
-	all := []consoleWord{{Maker: "xbox", Tone: "good"}, {Maker: "playstation", Tone: "good"}, {Maker: "switch", Tone: "good"}}
+	words := map[string][]string{}
 	for _, x := range t.Xbox {
-		all[0].Words = append(all[0].Words, "xbox."+string(x))
+		words["xbox"] = append(words["xbox"], "xbox."+string(x))
 	}
 	for _, p := range t.PlayStation {
-		all[1].Words = append(all[1].Words, "playstation."+string('0'+rune(p)))
+		words["playstation"] = append(words["playstation"], "playstation."+string('0'+rune(p)))
 	}
 	for _, one := range t.Switch {
-		all[2].Words = append(all[2].Words, "switch."+string(one))
+		words["switch"] = append(words["switch"], "switch."+string(one))
 	}
-	if t.Xbox[0] != wan.XboxOpen {
-		all[0].Tone = "warn"
+	tone := "good"
+	if t.Xbox[0] != wan.XboxOpen || len(t.Xbox) > 1 {
+		tone = "warn"
 	}
-	for i := range all {
-		if len(all[i].Words) > 1 {
-			all[i].Tone = "warn"
+	var all []consoleWord
+	for _, maker := range []string{"xbox", "playstation", "switch"} {
+		if w := words[maker]; len(w) > 0 {
+			all = append(all, consoleWord{maker, w[0], w[1:], tone})
 		}
 	}
 	return all
-}
-
-// justBlocked reads from the address of the page which device has just been blocked there.
-func (s *Server) justBlocked(r *http.Request) (b blocked) {
-	q := r.URL.Query()
-	mac := deviceID(q.Get("blocked"))
-	if mac == "" || mac == lease.NewDevices {
-		return b
-	}
-	d := s.lookAtDevices().device(mac)
-	if d.Settings.Access != string(lease.AccessDeny) {
-		return b // somebody has allowed it since
-	}
-	b = blocked{Key: mac, Name: d.Title, Was: q.Get("was")}
-	if b.Name == "" {
-		b.Name = mac
-	}
-	if !slices.Contains([]string{inherit, string(lease.AccessAllow), string(lease.AccessAsk)}, b.Was) {
-		b.Was = inherit
-	}
-	return b
 }
 
 // heardData is who was heard lately.

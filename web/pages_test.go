@@ -142,7 +142,7 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 	line.App, line.Over, line.Inside, line.Said, line.Who, line.Lasted = hostileText, hostileText, hostileText, hostileText, hostileText, &openFor{Seconds: 7}
 	byHand := activityLine{
 		Event: Event{Kind: lease.EventRule, Who: hostileText, Rule: &EventRule{Change: hostileText, Settings: RuleSettings{Kind: hostileText}}},
-		ByKey: "by.web", Key: hostileText, Name: hostileText, Lasted: &openFor{Seconds: 7, Still: true}, Count: 1,
+		ByKey: "by.web", Key: hostileText, Name: hostileText, Was: hostileText, WasBy: hostileText, Lasted: &openFor{Seconds: 7, Still: true}, Count: 1,
 	}
 	device := deviceRow{
 		Key: hostileText, Name: hostileText, MAC: hostileText, Vendor: hostileText, Note: hostileText, Access: "deny", Random: true, Seen: true, Set: true, Present: true, Kind: "nas", Guessed: true, Nets: []string{hostileText}, Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.2")},
@@ -225,7 +225,7 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 		"welcome.html 2":  frame("welcome.devices", devices),
 		"welcome.html 3":  frame("welcome.check", checks),
 		"welcome.html 4":  frame("welcome.console", consoles),
-		"overview.html":   frame("overview.title", overviewData{Strip: warning, Line: hostileLine(), Heard: hostileHeard(), Blocked: blocked{hostileText, hostileText, "ask"}, Holders: []deviceRow{device}, More: 3, Events: append(briefs(events), briefLine{line, hostileText}), Path: pathPicture{LAN: hostileText, WAN: hostileText, Upstream: true}}),
+		"overview.html":   frame("overview.title", overviewData{Strip: warning, Line: hostileLine(), Heard: hostileHeard(), Undo: &undoNotice{Key: hostileText, Text: "undo.device.deny", Row: leaseRow{Name: hostileText}, N: 2}, Of: hostileText, Holders: []deviceRow{device}, More: 3, Events: append(briefs(events), briefLine{line, hostileText}), Path: pathPicture{LAN: hostileText, WAN: hostileText, Upstream: true}}),
 		"welcome.html":    frame("welcome.network", welcome),
 		"onward":          welcomeData{Next: "check"},
 		"progress":        devices,
@@ -241,7 +241,7 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 		"policyrule.html": frame("policy.rule", policyRule),
 		"settings.html":   frame("settings.title", settings),
 		"devices.html":    frame("devices.title", devicesData{Undo: &undoNotice{Key: hostileText, Text: "undo.device.deny", Row: leaseRow{Name: hostileText}, N: 2}, Of: hostileText, New: "ask", Rows: []deviceRow{device}, Query: hostileText, Total: 3}),
-		"device.html":     frame("device.title", deviceData{Device: device, Set: Device{MAC: hostileText}, Works: &deviceWorks{Word: worksRefused, Ports: hostileText, Reason: hostileText, Consoles: []consoleWord{{Maker: "xbox", Words: []string{"xbox.open"}}}}, Form: deviceForm{Name: hostileText, Note: hostileText, Access: "ask", Ports: hostileText, Most: hostileText, Minutes: hostileText, Icon: "nas", Protocols: hostileText, Schedule: hostileText, Limited: true}, Kinds: deviceKinds(), Of: hostileText, Undo: &undoNotice{Key: hostileText, Text: "undo.device.deny", Row: leaseRow{Name: hostileText}, N: 2}, Leases: rows, Rules: []Rule{rule, declared}, Policies: []PolicyRule{hostileRule()}, Events: events}),
+		"device.html":     frame("device.title", deviceData{Device: device, Set: Device{MAC: hostileText}, Works: &deviceWorks{Word: worksRefused, Ports: hostileText, Reason: hostileText, Consoles: []consoleWord{{Maker: "xbox", Best: "xbox.open"}}}, Form: deviceForm{Name: hostileText, Note: hostileText, Access: "ask", Ports: hostileText, Most: hostileText, Minutes: hostileText, Icon: "nas", Protocols: hostileText, Schedule: hostileText, Limited: true}, Kinds: deviceKinds(), Of: hostileText, Undo: &undoNotice{Key: hostileText, Text: "undo.device.deny", Row: leaseRow{Name: hostileText}, N: 2}, Leases: rows, Rules: []Rule{rule, declared}, Policies: []PolicyRule{hostileRule()}, Events: events}),
 		"activity.html":   frame("activity.title", activityData{Days: []activityDay{{Lines: events}}, Asked: lookBack{Query: hostileText, Kind: "denied", period: period{When: "today", First: hostileText, Last: hostileText}}, Kinds: eventKinds(), Whens: periods(), Older: hostileText, Chosen: true, Picture: picture}),
 		"requests.html":   frame("requests.title", requestsData{[]waitingRow{{WaitingRequest{ID: hostileText, Description: hostileText, Agent: hostileText, Count: 2}, hostileText, hostileText, hostileText, hostileText}, {}}}),
 		"exposure.html":   frame("exposure.title", exposure),
@@ -275,7 +275,7 @@ func TestPagesAreWhatTheStandardLibraryMakes(t *testing.T) {
 func hostileLine() lineData {
 	return lineData{
 		Addr: netip.MustParseAddr("203.0.113.5"), Name: hostileText, Since: 70, State: WANPublic, Prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8::/64")},
-		Consoles: []consoleWord{{"xbox", []string{"xbox.open", "xbox.moderate"}, "warn"}}, Reason: "ask",
+		Consoles: []consoleWord{{"xbox", "xbox.open", []string{"xbox.moderate"}, "warn"}}, Reason: "ask",
 	}
 }
 

@@ -18,8 +18,9 @@ type undo struct {
 	device *Device  // as it was before
 	rule   lease.ID // of the policy, that has been added
 
-	key string
-	at  time.Time
+	key  string
+	at   time.Time
+	back string // the page of a device, or a list, on which it can be taken back
 }
 
 // names lists the leases that it opens again.
