@@ -13,7 +13,7 @@ func TestExposureOfDevicesThatAreSeldomReached(t *testing.T) {
 	h := newHome(t)
 	h.open()
 	b := h.owner()
-	page := func() string { return b.want(http.StatusOK, b.get("/exposure")).body }
+	page := func() string { return string(b.want(http.StatusOK, b.get("/exposure")).body) }
 	if got := page(); !strings.Contains(got, `<span class="state usual">`) || strings.Contains(got, "seldom meant") {
 		t.Error("the port of a console is not usual")
 	}

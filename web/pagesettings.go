@@ -32,14 +32,15 @@ type settingsData struct {
 	Users    []User        // for those who may set accounts, as is what follows
 	Tokens   []Token
 	Audit    []AuditEntry
+	Older    []AuditEntry // behind these, folded
 	Secret   string    // of a token that was just made; "": none was
 	URL      string    // of the router, as the browser calls it
 	Restored *Restored // what a backup has changed, or would; nil: none was given
 	Backup   string    // that was given, to be given again
 }
 
-// settingsAudit is how many entries of the audit log the page shows.
-const settingsAudit = 50
+// settingsAudit is how many entries of the audit log stand open on the page.
+const settingsAudit = 10
 
 func (s *Server) settingsPage(w http.ResponseWriter, r *http.Request) error {
 	return s.showSettings(w, r, settingsData{}, nil)
@@ -77,6 +78,7 @@ func (s *Server) showSettings(w http.ResponseWriter, r *http.Request, d settings
 			return err
 		}
 		d.Users, d.Tokens, d.Audit = users.Users, tokens.Tokens, audit.Entries[:min(settingsAudit, len(audit.Entries))]
+		d.Older = audit.Entries[len(d.Audit):]
 	}
 	return s.show(w, r, s.look(), "settings.html", page{Title: "settings.title", At: "settings", Problem: why, Data: d})
 }

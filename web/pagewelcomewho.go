@@ -40,6 +40,15 @@ func (v view) whoMay() string {
 	}
 }
 
+// recommended is the choice to begin with: what holds, or what is best where nobody has chosen yet.
+func (v view) recommended(file lease.Policy) string {
+	who := v.whoMay()
+	if who == everyone && v.Own.Version == 0 && len(v.Own.Devices) == 0 && len(v.Policy.Rules) == 0 && !file.Declares(lease.SettingDefault) {
+		return askMe
+	}
+	return who
+}
+
 // atHome are the devices that are here or have asked, those with a name first.
 func (s *Server) atHome() []deviceRow {
 	all := slices.DeleteFunc(s.allDevices(true), func(d deviceRow) bool { return d.MAC == "" })
@@ -67,6 +76,7 @@ func (s *Server) welcomeDevicesForm(w http.ResponseWriter, r *http.Request) erro
 	if err := s.letIn(r, r.PostForm.Get("who")); err != nil {
 		return s.showWelcome(w, r, "devices", s.answerError(r, err))
 	}
+	noteTarget(w, r.PostForm.Get("who"))
 	http.Redirect(w, r, "/welcome/check", http.StatusSeeOther)
 	return nil
 }
@@ -100,11 +110,13 @@ func (s *Server) letIn(r *http.Request, who string) error {
 			return err
 		}
 	}
-	if s.look().Policy.DefaultDeny == deny {
+	now := s.look()
+	chosen := who != everyone || now.recommended(s.Policy) == everyone // else it has to be kept that everyone is a choice
+	if now.Policy.DefaultDeny == deny && chosen {
 		return nil
 	}
 	_, err := s.changePolicy(r, lease.PolicyOptions{By: lease.OriginWeb, Close: true}, func(own *lease.OwnPolicy) error {
-		if own.DefaultDeny = nil; deny {
+		if own.DefaultDeny = nil; deny || !chosen {
 			own.DefaultDeny = &deny
 		}
 		return nil

@@ -116,6 +116,9 @@ func (s *Server) pageRoute(p pageRoute) route {
 		"lease": s.leaseShort, "rule": s.ruleShort, "device": s.deviceShort, "request": s.requestShort, "policy": s.policyShort, "pause": s.pauseShort,
 		"user": s.userShort, "token": s.tokenShort, "session": s.sessionShort, "address": s.addressShort,
 	}[kind]
+	if p.action == "lease.change" {
+		rt.short = s.leaseNoteShort
+	}
 	return rt
 }
 
