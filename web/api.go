@@ -236,6 +236,9 @@ type EventRule struct {
 	InForce  bool           `json:"in_force"` // it holds since then
 	Why      string         `json:"why"`      // why it does not; "" if it does, and for one that is not there any more
 	Settings RuleSettings   `json:"settings"` // as they were then
+
+	// Was is what had been set until a change; null for all else, and where the history does not reach back so far.
+	Was *RuleSettings `json:"was"`
 }
 
 // EventMapping is what an event is about. All fields are empty for trouble that concerns no lease.

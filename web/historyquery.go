@@ -32,10 +32,15 @@ func wantedEvents(r *http.Request) (func(activityLine) bool, error) {
 	}
 	return func(l activityLine) bool {
 		return (id == "" || l.Mapping.ID == id) && (kind == "" || l.Kind == kind) &&
-			(port == 0 || field{fieldPort, l.Ports}.holds(strconv.FormatUint(port, 10))) &&
+			(port == 0 || l.isAboutPort(strconv.FormatUint(port, 10))) &&
 			(device == "" || l.isAbout(device)) &&
 			(since.IsZero() || !l.Time.Before(since)) && (until.IsZero() || l.Time.Before(until))
 	}, nil
+}
+
+// isAboutPort tells whether a line is about a port outside; one about a forward that was changed is about those before, too.
+func (l *activityLine) isAboutPort(port string) bool {
+	return field{fieldPort, l.Ports}.holds(port) || field{fieldPort, l.Was}.holds(port)
 }
 
 // isAbout tells whether a line is about a device, named in lower case by what people call it or by one of its addresses.

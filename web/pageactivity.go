@@ -24,6 +24,8 @@ type activityLine struct {
 	Name   string   // of the device
 	Ports  string   // outside; "" if it is about none
 	Over   string   // the protocols of the ports
+	Was    string   // of a change: the ports outside until then, where they or their protocols were others
+	WasBy  string   // the protocols of those
 	App    string   // what it is for, in the words of the device or the owner
 	Inside string   // the ports of the device, where they are others
 	Said   string   // why, as far as the rest of the line does not say it
@@ -97,6 +99,9 @@ func (v view) line(e Event) activityLine {
 			l.Inside = ""
 		}
 		l.Over, l.App = ruleProtocol(set.Protocol), set.Name
+		if was := e.Rule.Was; was != nil && (was.Ports != set.Ports || was.Protocol != set.Protocol) {
+			l.Was, l.WasBy = was.Ports, ruleProtocol(was.Protocol)
+		}
 	case addr.IsValid():
 		l.Key, l.Name = deviceRef(m.Device, addr), v.deviceName(m.Device, addr)
 		l.Ports = portsText(m.ExternalPort, m.PortCount)
@@ -154,7 +159,9 @@ func (l activityLine) fields() []field {
 		{"", l.Reason},
 		{"", l.Who},
 		{"", l.Over},
+		{"", l.WasBy},
 		{fieldPort, l.Ports},
+		{fieldPort, l.Was},
 		{fieldInside, portsText(m.InternalPort, m.PortCount)},
 		{fieldDevice, addressText(m.InternalAddress)},
 		{fieldDevice, addressText(m.Client)},

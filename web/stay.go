@@ -93,14 +93,6 @@ func (v view) leaseStays() (all []stay) {
 // ruleStays tells the same of what the owner has set. It may stand since before the history begins, and what holds now is known
 // whatever the history says.
 func (v view) ruleStays() (all []stay) {
-	var news []lease.Event
-	for e := range v.EachEvent() {
-		if e.Rule != nil {
-			news = append(news, e)
-		}
-	}
-	// What comes and goes with its device is counted in one place, and has the time of the last one.
-	slices.SortStableFunc(news, func(a, b lease.Event) int { return a.Time.Compare(b.Time) })
 	open, seen := map[lease.ID]int{}, map[lease.ID]bool{}
 	end := func(id lease.ID, at time.Time, seq uint64) {
 		if i, ok := open[id]; ok {
@@ -108,7 +100,7 @@ func (v view) ruleStays() (all []stay) {
 			delete(open, id)
 		}
 	}
-	for _, e := range news {
+	for _, e := range v.ruleNews() {
 		s, at := stayOf(e.Rule.Rule), e.Time.Round(0)
 		if i, ok := open[s.Rule]; ok && e.Rule.InForce && all[i].same(s) {
 			all[i].App = s.App
@@ -142,6 +134,31 @@ func (v view) ruleStays() (all []stay) {
 		delete(open, r.ID)
 	}
 	return slices.DeleteFunc(all, func(s stay) bool { return s.To.IsZero() })
+}
+
+// ruleNews is what has become of what the owner has set, in the order of the time: what comes and goes with its device is counted
+// in one place, and has the time of the last one.
+func (v view) ruleNews() (news []lease.Event) {
+	for e := range v.EachEvent() {
+		if e.Rule != nil {
+			news = append(news, e)
+		}
+	}
+	slices.SortStableFunc(news, func(a, b lease.Event) int { return a.Time.Compare(b.Time) })
+	return news
+}
+
+// rulesBefore returns, by the events that tell of a change, what the owner had set until then, as far as the history knows.
+func (v view) rulesBefore() map[uint64]RuleSettings {
+	before, latest := map[uint64]RuleSettings{}, map[lease.ID]lease.Rule{}
+	for _, e := range v.ruleNews() {
+		r := e.Rule.Rule
+		if was, known := latest[r.ID]; known && e.Rule.Change == lease.RuleChanged {
+			before[e.Seq] = settingsOf(was)
+		}
+		latest[r.ID] = r
+	}
+	return before
 }
 
 func stayOf(r lease.Rule) stay {

@@ -2,8 +2,10 @@ package web_test
 
 import (
 	"fmt"
+	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,6 +66,26 @@ func (e *evening) home(t *testing.T) *home {
 		must(t, err)
 		must(t, c.Store.Commit(t.Context(), lease.Batch{Now: clock, Events: e.events}))
 	})
+}
+
+// A forward that gets another port is found by both, and the line says from what to what.
+func TestAChangeOfAForwardIsFoundByBothPorts(t *testing.T) {
+	var e evening
+	e.forward(10, lease.RuleAdded, 3074)
+	e.forward(30, lease.RuleChanged, 3075)
+	b := e.home(t).owner()
+	for port, want := range map[string]int{"3074": 2, "3075": 1, "3076": 0} {
+		h := decode[web.History](t, b.want(http.StatusOK, b.get("/api/v1/history?port="+port)))
+		if len(h.Events) != want || want > 0 && (h.Events[0].Rule.Was == nil || h.Events[0].Rule.Was.Ports != "3074") {
+			t.Errorf("about port %s: %+v, want %d events, the change first", port, h.Events, want)
+		}
+		for _, query := range []string{"port:" + port, port} {
+			page := string(b.want(http.StatusOK, b.get("/activity?q="+query)).body)
+			if found := strings.Contains(page, `<b>3074</b> to <span class="tag udp">UDP</span> <b>3075</b>`); found != (want > 0) {
+				t.Errorf("%s: the change is found: %t, want %t", query, found, want > 0)
+			}
+		}
+	}
 }
 
 func TestWhenAPortWasOpen(t *testing.T) {

@@ -23,6 +23,7 @@ type view struct {
 
 	stays  func() []stay             // worked out when somebody asks
 	lasted func() map[uint64]openFor // by the events that began and ended them
+	before func() map[uint64]RuleSettings
 }
 
 // look takes the newest snapshot.
@@ -32,6 +33,7 @@ func (s *Server) look() view {
 	v.status.DMZ = v.dmzHosts()
 	v.stays = sync.OnceValue(v.staysOf)
 	v.lasted = sync.OnceValue(func() map[uint64]openFor { return lasted(v.stays()) })
+	v.before = sync.OnceValue(v.rulesBefore)
 	return v
 }
 
@@ -218,6 +220,9 @@ func (v view) event(e lease.Event) Event {
 	}
 	if e.Rule != nil {
 		one.DeviceName = v.ruleDeviceName(e.Rule.Rule)
+		if was, ok := v.before()[e.Seq]; ok {
+			one.Rule.Was = &was
+		}
 	}
 	if o, ok := v.lasted()[e.Seq]; ok {
 		one.OpenSeconds, one.StillOpen = &o.Seconds, o.Still

@@ -196,7 +196,12 @@ func eventBy(e web.Event) string {
 func eventPort(e web.Event) string {
 	switch {
 	case e.Rule != nil:
-		return strings.TrimSpace(e.Rule.Settings.Protocol + " " + e.Rule.Settings.Ports)
+		set, was := e.Rule.Settings, e.Rule.Was
+		port := strings.TrimSpace(set.Protocol + " " + set.Ports)
+		if was != nil && (was.Ports != set.Ports || was.Protocol != set.Protocol) {
+			port = strings.TrimSpace(was.Protocol+" "+was.Ports) + " to " + port
+		}
+		return port
 	case e.Mapping.Protocol == "":
 		return ""
 	}
