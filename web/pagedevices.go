@@ -327,10 +327,9 @@ func (v view) about(one deviceRow, n int) (lines []activityLine) {
 	for _, e := range slices.Backward(v.Events()) {
 		l := v.line(v.event(e))
 		if l.Key == one.Key || e.Lease.Device == "" && (slices.Contains(one.Addrs, e.Lease.Client) || slices.Contains(one.Addrs, e.Lease.Internal.Addr())) {
-			if lines = append(lines, l); len(lines) == n {
-				break
-			}
+			lines = append(lines, l)
 		}
 	}
-	return lines
+	sortLines(lines)
+	return lines[:min(n, len(lines))]
 }

@@ -88,6 +88,30 @@ func TestAChangeOfAForwardIsFoundByBothPorts(t *testing.T) {
 	}
 }
 
+// What is counted up has the time of the last one, and stands where that time is.
+func TestLinesOfADeviceAreInTheOrderOfTheirTime(t *testing.T) {
+	var e evening
+	e.device(0, lease.EventOpened, "console1")
+	e.device(50, lease.EventRenewed, "console1")
+	e.device(20, lease.EventClosed, "console1")
+	e.device(30, lease.EventOpened, "console1")
+	e.device(55, lease.EventClosed, "console1")
+	b := e.home(t).owner()
+	for _, path := range []string{"/devices/00:50:f2:12:34:56", "/activity"} {
+		page := string(b.want(http.StatusOK, b.get(path)).body)
+		var got []string
+		for _, part := range strings.Split(page, `<li class="line `)[1:] {
+			_, text, _ := strings.Cut(part, "<time")
+			_, text, _ = strings.Cut(text, ">")
+			text, _, _ = strings.Cut(text, "<")
+			got = append(got, text)
+		}
+		if want := []string{"20:55:00", "20:50:00", "20:30:00", "20:20:00", "20:00:00"}; !slices.Equal(got, want) {
+			t.Errorf("%s has the times %q, want %q", path, got, want)
+		}
+	}
+}
+
 func TestWhenAPortWasOpen(t *testing.T) {
 	for _, tt := range []struct {
 		name        string

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -160,6 +161,8 @@ func (c *client) history(cmd *cobra.Command, path string, limit int) (web.Histor
 			break
 		}
 	}
+	// The daemon goes by when events began, so that it can be asked part by part; people go by the time that they read.
+	slices.SortStableFunc(all.Events, func(a, b web.Event) int { return b.Time.Compare(a.Time) })
 	return all, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,5 +82,31 @@ func TestTimesToLookBackTo(t *testing.T) {
 		if got := at.UTC().Format(time.RFC3339); tt.want == "" != (err != nil) || err == nil && got != tt.want {
 			t.Errorf("%q: %s, %v, want %s", tt.text, got, err, tt.want)
 		}
+	}
+}
+
+// A lease that is renewed is counted in an older event, which has a new time and stands there.
+func TestHistoryIsInTheOrderOfItsTimes(t *testing.T) {
+	r := newRouter(t)
+	nas := netip.MustParseAddr("192.168.1.20")
+	for _, port := range []uint16{5001, 5001, 5002, 5001} {
+		_, err := r.leases.Open(t.Context(), lease.Request{
+			Mapping: lease.Mapping{Protocol: lease.TCP, External: netip.AddrPortFrom(netip.Addr{}, port), Internal: netip.AddrPortFrom(nas, port)},
+			Origin:  lease.OriginUPnP, Client: nas, Lifetime: time.Hour,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, code := r.typed("", "history", "-o", "json")
+	var h web.History
+	if err := json.Unmarshal([]byte(out), &h); code != 0 || err != nil || len(h.Events) != 3 {
+		t.Fatalf("exit code %d, %v:\n%s", code, err, out)
+	}
+	if first := h.Events[0]; first.Kind != lease.EventRenewed || first.Count != 2 {
+		t.Errorf("the newest is %+v, want the renewal", first)
+	}
+	if !slices.IsSortedFunc(h.Events, func(a, b web.Event) int { return b.Time.Compare(a.Time) }) {
+		t.Errorf("not in the order of the times:\n%s", out)
 	}
 }
