@@ -34,7 +34,7 @@ type corePattern struct {
 // maxCoreDepth is how deep sentences are in each other: what a rule matches is said piece by piece.
 const maxCoreDepth = 12
 
-// loadCoreWords reads the patterns of a language, which for English are none.
+// loadCoreWords reads the patterns of a language. English has them for what it says in another way than the core, such as times.
 func loadCoreWords(language string) (words coreWords, err error) {
 	body, err := files.ReadFile("locale/" + language + ".core.json")
 	if errors.Is(err, fs.ErrNotExist) {

@@ -41,6 +41,11 @@ func TestWhatTheCoreSaysIsTranslated(t *testing.T) {
 			t.Errorf("%q was taken: %+v", wrong, p)
 		}
 	}
+	for language, want := range map[string]string{"en": "new ports are paused for 10 min 00 s", "zh": "新端口已暂停 10 分 00 秒"} {
+		if got := Translate(language, "new ports are paused for 10m0s"); got != want {
+			t.Errorf("%s: a pause is %q, want %q", language, got, want)
+		}
+	}
 	if english, err := loadCoreWords("en"); err != nil || english.translate("it is switched off") != "it is switched off" {
 		t.Errorf("English: %v, %v", english, err)
 	}
