@@ -33,10 +33,10 @@ type settingsData struct {
 	Tokens   []Token
 	Audit    []AuditEntry
 	Older    []AuditEntry // behind these, folded
-	Secret   string    // of a token that was just made; "": none was
-	URL      string    // of the router, as the browser calls it
-	Restored *Restored // what a backup has changed, or would; nil: none was given
-	Backup   string    // that was given, to be given again
+	Secret   string       // of a token that was just made; "": none was
+	URL      string       // of the router, as the browser calls it
+	Restored *Restored    // what a backup has changed, or would; nil: none was given
+	Backup   string       // that was given, to be given again
 }
 
 // settingsAudit is how many entries of the audit log stand open on the page.
