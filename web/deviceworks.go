@@ -1,8 +1,11 @@
 package web
 
 import (
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/portreeve/portreeve/lease"
 )
 
 // How it goes with the ports of a device, in one word: the first that applies.
@@ -70,11 +73,11 @@ func (v view) works(d deviceData) deviceWorks {
 		return deviceWorks{Word: worksBlocked}
 	}
 	for _, line := range d.Events { // the newest first
-		switch line.Kind {
-		case "denied":
+		if line.Kind == lease.EventDenied {
 			return deviceWorks{Word: worksRefused, Ports: strings.ToUpper(line.Mapping.Protocol) + " " + line.Ports, Time: line.Time, Reason: line.Reason}
-		case "opened", "closed", "renewed", "changed":
-			return w // it had some, and has given them back
+		}
+		if slices.Contains([]lease.EventKind{lease.EventOpened, lease.EventClosed, lease.EventRenewed, lease.EventChanged}, line.Kind) {
+			break // it had some, and has given them back
 		}
 	}
 	return w
