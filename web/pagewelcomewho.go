@@ -40,15 +40,6 @@ func (v view) whoMay() string {
 	}
 }
 
-// recommended is the choice to begin with: what holds, or what is best where nobody has chosen yet.
-func (v view) recommended(file lease.Policy) string {
-	who := v.whoMay()
-	if who == everyone && v.Own.Version == 0 && len(v.Own.Devices) == 0 && len(v.Policy.Rules) == 0 && !file.Declares(lease.SettingDefault) {
-		return askMe
-	}
-	return who
-}
-
 // atHome are the devices that are here or have asked, those with a name first.
 func (s *Server) atHome() []deviceRow {
 	all := slices.DeleteFunc(s.allDevices(true), func(d deviceRow) bool { return d.MAC == "" })
@@ -110,13 +101,11 @@ func (s *Server) letIn(r *http.Request, who string) error {
 			return err
 		}
 	}
-	now := s.look()
-	chosen := who != everyone || now.recommended(s.Policy) == everyone // else it has to be kept that everyone is a choice
-	if now.Policy.DefaultDeny == deny && chosen {
+	if s.look().Policy.DefaultDeny == deny {
 		return nil
 	}
 	_, err := s.changePolicy(r, lease.PolicyOptions{By: lease.OriginWeb, Close: true}, func(own *lease.OwnPolicy) error {
-		if own.DefaultDeny = nil; deny || !chosen {
+		if own.DefaultDeny = nil; deny {
 			own.DefaultDeny = &deny
 		}
 		return nil
