@@ -81,13 +81,19 @@ func (v view) exposure() []exposed {
 			all = append(all, e)
 		}
 	}
-	kinds := map[string]string{}
-	for _, one := range v.devices() {
-		kinds[one.Key] = one.Kind
-	}
+	kinds := map[string]string{} // by device: many leases are of one
 	for i := range all {
-		if e := &all[i]; e.Risk == "usual" && slices.Contains(seldomReached(), kinds[e.Key]) {
-			e.Risk, e.Odd = "look", kinds[e.Key]
+		e := &all[i]
+		if e.Risk != "usual" {
+			continue
+		}
+		kind, known := kinds[e.Key]
+		if !known {
+			kind = deviceKind(v.Own.Devices[e.Key].Icon, e.Name)
+			kinds[e.Key] = kind
+		}
+		if slices.Contains(seldomReached(), kind) {
+			e.Risk, e.Odd = "look", kind
 		}
 	}
 	slices.SortStableFunc(all, func(a, b exposed) int {

@@ -36,7 +36,7 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, h http.Handler) err
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
-		WriteTimeout:      30 * time.Second,
+		WriteTimeout:      time.Minute,
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    8 << 10,
 		BaseContext: func(net.Listener) context.Context {

@@ -219,6 +219,11 @@ func TestFiftyBrowsersWhileEverythingChanges(t *testing.T) {
 	}
 	for n := range 50 {
 		all.Go(func() {
+			select { // people do not open their pages in one moment
+			case <-ctx.Done():
+				return
+			case <-time.After(time.Duration(n) * 200 * time.Millisecond):
+			}
 			if err := crowd.browse(ctx, n); err != nil && ctx.Err() == nil {
 				t.Errorf("browser %d: %v", n, err)
 			}
