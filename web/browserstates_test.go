@@ -36,8 +36,8 @@ func (b *browser) inBoth(look func(language string)) {
 // says checks that an element is there and speaks the language, and looks at the page closely.
 func (b *browser) says(language, path, selector string) string {
 	b.t.Helper()
-	b.wait(selector)
-	text := b.text(selector)
+	b.eventually(selector+" says something", fmt.Sprintf(`document.querySelector(%q)?.innerText.trim()`, selector)) // live parts come and go
+	text := evaluate[string](b, fmt.Sprintf(`document.querySelector(%q)?.innerText ?? ""`, selector))
 	if chinese := regexp.MustCompile(`\p{Han}`).MatchString(text); text == "" || chinese != (language == "zh") {
 		b.t.Errorf("%s %s: %s says %q", language, path, selector, text)
 	}

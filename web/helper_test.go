@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -155,10 +156,13 @@ func (h *home) run(name string, f func(context.Context) error) (stop func()) {
 	return stop
 }
 
+// setFacts changes what the daemon's wiring tells. Pages that are being made keep what they have.
 func (h *home) setFacts(change func(*web.Facts)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	change(&h.facts)
+	f := &h.facts
+	f.WANs, f.LANs, f.Protocols = slices.Clone(f.WANs), slices.Clone(f.LANs), slices.Clone(f.Protocols)
+	change(f)
 }
 
 // open opens a port as a device on the LAN would by UPnP.
