@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/portreeve/portreeve/lease"
@@ -23,14 +22,19 @@ func (s *Server) deviceAccessForm(w http.ResponseWriter, r *http.Request) error 
 	d := s.lookAtDevices().device(mac)
 	access := r.PostForm.Get("access")
 	u := s.beforeDevice(mac, "undo.device."+access)
-	d.Settings.Access = access
-	err := call[DeviceChange](r, s.putDevice(lease.OriginWeb), mac, d.Settings, nil, func(inner *http.Request) { inner.URL.RawQuery = "close=true" })
-	if err != nil {
+	if err := s.setAccess(r, d, access); err != nil {
+		d.Settings.Access = access
 		f := deviceFormOf(d)
 		return s.showDevice(w, r, &f, s.answerError(r, err))
 	}
 	s.backToDevice(w, r, mac, u)
 	return nil
+}
+
+// setAccess says whether a device may open ports, leaves all else that is set of it, and closes what it may not have any more.
+func (s *Server) setAccess(r *http.Request, d Device, access string) error {
+	d.Settings.Access = access
+	return call[DeviceChange](r, s.putDevice(lease.OriginWeb), d.MAC, d.Settings, nil, func(inner *http.Request) { inner.URL.RawQuery = "close=true" })
 }
 
 // deviceForgetForm takes away what is set of a device.
@@ -52,17 +56,14 @@ func (s *Server) deviceForgetForm(w http.ResponseWriter, r *http.Request) error 
 func (s *Server) deviceCloseForm(w http.ResponseWriter, r *http.Request) error {
 	key, now := strings.ToLower(r.PathValue("key")), s.look()
 	u := undo{text: "undo.device.closed"}
+	var ids []lease.ID
 	for _, l := range now.Leases {
-		if deviceRef(l.Device, l.Internal.Addr()) != key {
-			continue
+		if deviceRef(l.Device, l.Internal.Addr()) == key {
+			ids = append(ids, l.ID)
 		}
-		_, err := s.Leases.CloseID(r.Context(), lease.Actor{Origin: lease.OriginWeb}, l.ID)
-		switch {
-		case err == nil:
-			u.add(now, l.ID)
-		case !errors.Is(err, lease.ErrNotFound): // closed before is closed
-			return s.showDevice(w, r, nil, s.answerError(r, err))
-		}
+	}
+	if err := s.closeAll(w, r, now, ids, &u); err != nil {
+		return s.showDevice(w, r, nil, s.answerError(r, err))
 	}
 	s.backToDevice(w, r, key, u)
 	return nil
@@ -102,12 +103,8 @@ func (s *Server) beforeDevice(mac, text string) undo {
 
 // backToDevice leads to where a form came from: the first page, the list, or the page of the device. There it can be taken back.
 func (s *Server) backToDevice(w http.ResponseWriter, r *http.Request, key string, u undo) {
-	if u.device != nil { // of all leases only those are opened again that this has closed
-		now := s.look()
-		u.ids = slices.DeleteFunc(u.ids, func(id lease.ID) bool {
-			_, open := now.ByID(id)
-			return open
-		})
+	if u.device != nil {
+		u.onlyClosed(s.look())
 	}
 	u.back = "/devices/" + key
 	switch back := r.PostForm.Get("back"); {

@@ -120,7 +120,9 @@ func (d *deviceList) addLease(l Lease) {
 	one := d.at(l.Device, l.InternalAddress)
 	one.Open = append(one.Open, openPort{"lease", l.Protocol, portsText(l.ExternalPort, l.PortCount), l.ID, "", l.Description})
 	one.since(l.Created)
-	one.Kind = cmp.Or(one.Kind, deviceKind(d.Own.Devices[l.Device].Icon, l.Agent, l.Description))
+	if one.Kind == "" {
+		one.Kind = deviceKind(d.Own.Devices[l.Device].Icon, l.Agent, l.Description)
+	}
 }
 
 func (d *deviceList) addRule(r lease.RuleState) {

@@ -37,27 +37,18 @@ func (s *Server) blockForm(w http.ResponseWriter, r *http.Request) error {
 	if err := readBack(r); err != nil {
 		return err
 	}
-	now, u := s.look(), undo{text: "undo.blocked"}
+	now := s.look()
 	l, ok := now.ByID(leaseID(r))
 	if !ok || l.Device == "" {
 		return s.showLeases(w, r, problem(CodeNoLease, "there is no such lease (any more), or nobody knows the MAC address of its device"))
 	}
-	u.add(now, l.ID)
 	noteBefore(w, s.deviceShort(l.Device))
-	d := s.lookAtDevices().device(l.Device)
-	u.device = &d
-	settings := d.Settings
-	settings.Access = string(lease.AccessDeny)
-	err := call[DeviceChange](r, s.putDevice(lease.OriginWeb), l.Device, settings, nil, func(inner *http.Request) { inner.URL.RawQuery = "close=true" })
-	if err != nil {
+	u := s.beforeDevice(l.Device, "undo.blocked")
+	u.row = rowOf(now.lease(l))
+	if err := s.setAccess(r, *u.device, string(lease.AccessDeny)); err != nil {
 		return s.showLeases(w, r, s.answerError(r, err))
 	}
-	after := s.look()
-	for _, other := range now.Leases {
-		if _, open := after.ByID(other.ID); !open && other.Device == l.Device && other.ID != l.ID {
-			u.ids = append(u.ids, other.ID)
-		}
-	}
+	u.onlyClosed(s.look())
 	noteTarget(w, l.Device)
 	s.backWithUndo(w, r, u)
 	return nil
@@ -140,27 +131,39 @@ func (s *Server) selectionForm(w http.ResponseWriter, r *http.Request) error {
 	if r.PostForm.Get("do") == "pin" {
 		return s.pinSelection(w, r, ids)
 	}
-	now, u, which := s.look(), undo{text: "undo.closed"}, lease.Selection{}
+	u := undo{text: "undo.closed"}
+	var chosen []lease.ID
 	for _, id := range ids {
-		which.IDs = append(which.IDs, lease.ID(id))
+		chosen = append(chosen, lease.ID(id))
 	}
-	results, err := s.Leases.CloseSelected(r.Context(), which, lease.CloseOptions{By: lease.OriginWeb})
-	var texts []string
-	for _, one := range results {
-		switch {
-		case one.Err == nil:
-			u.add(now, one.ID)
-			texts = append(texts, one.Lease.String())
-		case !errors.Is(one.Err, lease.ErrNotFound): // closed before is closed
-			err = one.Err
-		}
-	}
-	if err != nil {
+	if err := s.closeAll(w, r, s.look(), chosen, &u); err != nil {
 		return s.showLeases(w, r, s.answerError(r, err))
 	}
-	noteBefore(w, strings.Join(texts, "; "))
 	s.backWithUndo(w, r, u)
 	return nil
+}
+
+// closeAll closes leases at once, and notes how to take that back. Of several that cannot be closed it tells of the last.
+func (s *Server) closeAll(w http.ResponseWriter, r *http.Request, now view, ids []lease.ID, u *undo) error {
+	var failed error
+	var texts []string
+	for some := range slices.Chunk(ids, lease.MaxSelectedIDs) {
+		results, err := s.Leases.CloseSelected(r.Context(), lease.Selection{IDs: some}, lease.CloseOptions{By: lease.OriginWeb})
+		if err != nil {
+			return err
+		}
+		for _, one := range results {
+			switch {
+			case one.Err == nil:
+				u.add(now, one.ID)
+				texts = append(texts, one.Lease.String())
+			case !errors.Is(one.Err, lease.ErrNotFound): // closed before is closed
+				failed = one.Err
+			}
+		}
+	}
+	noteBefore(w, strings.Join(texts, "; "))
+	return failed
 }
 
 // pinSelection makes forwards of leases, in whose place they come.

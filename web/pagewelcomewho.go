@@ -131,9 +131,3 @@ func accessFor(who, now string, seen, ticked bool) string {
 		return now
 	}
 }
-
-// setAccess changes what a device may, and leaves all else that is set of it.
-func (s *Server) setAccess(r *http.Request, d Device, access string) error {
-	d.Settings.Access = access
-	return call[DeviceChange](r, s.putDevice(lease.OriginWeb), d.MAC, d.Settings, nil, func(inner *http.Request) { inner.URL.RawQuery = "close=true" })
-}

@@ -54,7 +54,7 @@ func (s *Server) routes(by access) []route {
 		{http.MethodPut, "/rules/:id", RoleOperator, AreaRules, "rule.change", s.ruleShort, s.putRule(by.origin)},
 		{http.MethodDelete, "/rules/:id", RoleOperator, AreaRules, "rule.remove", s.ruleShort, s.deleteRule(by.origin)},
 		{http.MethodGet, "/addresses", RoleViewer, AreaRules, "", nil, s.getAddresses},
-		{http.MethodPost, "/addresses", RoleOperator, AreaRules, "address.assign", s.leaseShort, s.postAddress(by.origin)},
+		{http.MethodPost, "/addresses", RoleOperator, AreaRules, "address.assign", s.addressShort, s.postAddress(by.origin)},
 		{http.MethodGet, "/policy", RoleViewer, AreaPolicy, "", nil, s.getPolicy},
 		{http.MethodPut, "/policy", RoleAdmin, AreaPolicy, "policy.change", s.policyShort, s.putPolicy(by.origin)},
 		{http.MethodPost, "/policy/test", RoleViewer, AreaPolicy, "", nil, s.postPolicyTest},
@@ -70,7 +70,9 @@ func (s *Server) lanRoutes() *gin.Engine {
 	open.POST("/setup", s.api(s.postSetup))
 	open.POST("/login", s.api(s.postLogin))
 	open.POST("/logout", s.api(s.postLogout))
+	shorts := map[string]func(string) string{"address.release": s.addressShort} // the API has no operation of its own for that
 	for _, rt := range s.routes(by) {
+		shorts[rt.action] = rt.short
 		open.Handle(rt.method, rt.path, s.api(s.gate(by, rt)))
 	}
 
@@ -79,7 +81,7 @@ func (s *Server) lanRoutes() *gin.Engine {
 		e.Handle(p.method, p.path, s.page(p.handler))
 	}
 	for _, p := range s.ownerPages() {
-		e.Handle(p.method, p.path, s.page(s.redirected(s.gate(by, s.pageRoute(p)))))
+		e.Handle(p.method, p.path, s.page(s.redirected(s.gate(by, s.pageRoute(p, shorts)))))
 	}
 	live := func(w http.ResponseWriter, r *http.Request) error { return s.stream(s.feedFor(r), by.lasts)(w, r) }
 	e.GET("/live", s.page(s.gate(by, route{http.MethodGet, "/live", RoleViewer, AreaState, "", nil, live})))
@@ -100,8 +102,9 @@ func (s *Server) localRoutes() *gin.Engine {
 	return e
 }
 
-// pageRoute says who may use a page: whoever may see the same by the API, and do it.
-func (s *Server) pageRoute(p pageRoute) route {
+// pageRoute says who may use a page: whoever may see the same by the API, and do it. For the audit log it tells of things what
+// the API tells of them, which shorts has by the action.
+func (s *Server) pageRoute(p pageRoute, shorts map[string]func(string) string) route {
 	rt := route{p.method, p.path, RoleViewer, AreaState, "", nil, p.handler}
 	if p.method == http.MethodGet {
 		return rt
@@ -111,14 +114,7 @@ func (s *Server) pageRoute(p pageRoute) route {
 		noteForm(w)
 		return p.handler(w, r)
 	}
-	kind, _, _ := strings.Cut(p.action, ".")
-	rt.short = map[string]func(string) string{
-		"lease": s.leaseShort, "rule": s.ruleShort, "device": s.deviceShort, "request": s.requestShort, "policy": s.policyShort, "pause": s.pauseShort,
-		"user": s.userShort, "token": s.tokenShort, "session": s.sessionShort, "address": s.addressShort,
-	}[kind]
-	if p.action == "lease.change" {
-		rt.short = s.leaseNoteShort
-	}
+	rt.short = shorts[p.action]
 	return rt
 }
 

@@ -2,6 +2,7 @@ package web
 
 import (
 	"crypto/rand"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -42,6 +43,14 @@ func (u *undo) add(before view, id lease.ID) {
 		u.row = rowOf(before.lease(l))
 	}
 	u.ids = append(u.ids, id)
+}
+
+// onlyClosed leaves out what is open: of all leases of a device only those are opened again that were closed.
+func (u *undo) onlyClosed(now view) {
+	u.ids = slices.DeleteFunc(u.ids, func(id lease.ID) bool {
+		_, open := now.ByID(id)
+		return open
+	})
 }
 
 // undoNotice is what a page says of something that can be taken back.
