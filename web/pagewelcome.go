@@ -135,11 +135,16 @@ func (s *Server) foundWANs(st Status) found {
 		}
 		f.Items, names = append(f.Items, item), append(names, w.Name)
 	}
+	return s.withLines(f, names, "eth0")
+}
+
+// withLines says how the file names the interfaces that were found, or one for example.
+func (s *Server) withLines(f found, names []string, example string) found {
 	if len(names) == 0 {
-		f.Items, names = []foundItem{{Tone: "bad", Key: "welcome.wan.none"}}, []string{"eth0"}
+		f.Items, names = []foundItem{{Tone: "bad", Key: "welcome." + f.Kind + ".none"}}, []string{example}
 	}
-	_, f.FromSet = s.setting("wan.interfaces")
-	f.Lines = []string{"[wan]", "interfaces = " + tomlList(names)}
+	_, f.FromSet = s.setting(f.Kind + ".interfaces")
+	f.Lines = []string{"[" + f.Kind + "]", "interfaces = " + tomlList(names)}
 	return f
 }
 
@@ -153,12 +158,7 @@ func (s *Server) foundLANs(st Status) found {
 		}
 		f.Items, names = append(f.Items, item), append(names, l.Name)
 	}
-	if len(names) == 0 {
-		f.Items, names = []foundItem{{Tone: "bad", Key: "welcome.lan.none"}}, []string{"br0"}
-	}
-	_, f.FromSet = s.setting("lan.interfaces")
-	f.Lines = []string{"[lan]", "interfaces = " + tomlList(names)}
-	return f
+	return s.withLines(f, names, "br0")
 }
 
 func (s *Server) foundProtocols(st Status) found {
